@@ -7,7 +7,7 @@
         ├── ProtocolViolation    the peer's: it broke the WebSocket protocol or a limit; the connection closes
         ├── UsageError           the user's of the library: a handler, call or argument that cannot work; has a hint
         ├── InternalError        ours: an invariant of fastws is broken; please report it
-        ├── EngineError          outside: what carries messages between processes failed; `temporary` says if it may pass
+        ├── EngineError          outside: what carries messages between processes failed; may be `temporary`
         ├── StartupError         the process cannot run; `exit_code` is what it exits with
         │   ├── ConfigError      2: an option, variable or file is wrong
         │   ├── StartError       3: the configuration is right, this machine does not allow it
@@ -27,7 +27,7 @@ class FastWSError(Exception):
     """The root: `except FastWSError` catches everything that fastws raises on purpose."""
 
 
-class ProtocolViolation(FastWSError):
+class ProtocolViolation(FastWSError):  # noqa: N818 - the name says what the peer did
     """The peer broke the protocol. Whoever catches it closes the connection with `code` and `reason`, once.
 
     `code` is a close code (RFC 6455 7.4.1); `reason` is a word from our tables, never bytes of the peer.
@@ -87,7 +87,7 @@ class AppImportError(StartupError):
     exit_code = 4
 
 
-class Reject(FastWSError):
+class Reject(FastWSError):  # noqa: N818 - applications write `raise Reject(4507)`
     """Refuse a client: `Reject(400..599)` in `on_upgrade` answers HTTP, `Reject(1000..4999)` in `on_connect` closes.
 
     `reason` is shown to the client, at most 123 bytes of UTF-8 for a close; by default it is the word of the table
