@@ -74,7 +74,7 @@ class Integer:
 
     @property
     def described(self) -> str:
-        bounds = f"≥ {self.minimum}" if self.maximum == LARGEST else f"{self.minimum}-{self.maximum}"
+        bounds = f"≥ {self.minimum}" if self.maximum == LARGEST else f"{self.minimum} to {self.maximum}"
         words = "".join(f" or `{word}`" for word in self.words)
         return f"{self.unit or 'number'}, {bounds}{words}"
 
