@@ -110,7 +110,8 @@ class BuildExtensions(build_ext):
         if shutil.which(compiler_command()[0]) is None:
             sys.exit(COMPILER_HELP.format(missing=f"no C compiler ({compiler_command()[0]!r}) is installed"))
         if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
-            sys.exit(COMPILER_HELP.format(missing=f"the headers of Python {sys.version.split()[0]} are missing (Python.h)"))
+            version = sys.version.split()[0]
+            sys.exit(COMPILER_HELP.format(missing=f"the headers of Python {version} are missing (Python.h)"))
         from Cython.Build import cythonize
 
         compiled = cythonize(

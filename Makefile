@@ -1,0 +1,86 @@
+# Everything is set up on the first call and again only when pyproject.toml changes.
+#   make run     a demo on http://127.0.0.1:8000/
+#   make test    every test
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT := 8000
+CONNECTIONS := 1000000
+RUN_READY := $(VENV)/.ready-to-run
+DEV_READY := $(VENV)/.ready-to-develop
+NODE_READY := .cache/node/.ready
+SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help run test build debug sanitize lint types conformance fuzz soak bench bench-peers bench-million \
+	tune-check tune tune-persist tune-revert clean test-packages
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUN_READY) build ## set up what is missing, then serve the demo chat page (PORT=8000)
+	@echo "fastws: open http://127.0.0.1:$(PORT)/ in two browser tabs; Ctrl+C stops"
+	@exec $(BIN)/fastws-server --dev --host 127.0.0.1 --port $(PORT)
+
+test: $(DEV_READY) build test-packages ## set up what is missing (Debian packages too, as root), then run every test
+	$(BIN)/python .ci/tests.py $(TESTS)
+
+build: $(RUN_READY) ## compile the extension modules that changed
+	@$(BIN)/python setup.py -q build_ext --inplace
+
+debug: $(RUN_READY) ## compile with bounds checks and assertions ('make build' goes back)
+	@FASTWS_DEBUG=1 $(BIN)/python setup.py -q build_ext --inplace
+
+sanitize: $(DEV_READY) ## compile with address and undefined-behaviour sanitizers, test the compiled modules, go back
+	@FASTWS_SANITIZE=1 $(BIN)/python setup.py -q build_ext --inplace
+	@$(SANITIZERS) $(BIN)/python -m pytest -q -p no:cacheprovider tests/fastws_ext; code=$$?; \
+		$(BIN)/python setup.py -q build_ext --inplace; exit $$code
+
+lint: $(DEV_READY) ## ruff
+	$(BIN)/ruff check .
+
+types: $(DEV_READY) build ## mypy --strict, and the stubs of the extension against the compiled modules
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest fastws_ext --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist
+
+conformance: $(DEV_READY) build ## all 517 cases of Autobahn's fuzzing client (about ten minutes)
+	@.ci/autobahn .cache/autobahn
+	FASTWS_TEST_AUTOBAHN=all $(BIN)/python -m pytest -q -m conformance tests/conformance
+
+bench: $(DEV_READY) build ## the quick benchmark suite
+	$(BIN)/python -m bench echo --quick
+	$(BIN)/python -m bench footprint --quick
+
+fuzz: ; @$(call not_built,fuzzing)
+soak: ; @$(call not_built,the soak test)
+bench-peers: ; @$(call not_built,the comparison with other servers)
+bench-million: ; @$(call not_built,the benchmark with a million connections)
+tune-check tune tune-persist tune-revert: ; @$(call not_built,kernel tuning)
+
+clean: ## remove what was built and cached (the virtual environment stays)
+	rm -rf build dist *.egg-info fastws_ext/*.so fastws_ext/*.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/bin
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# A target whose part is not there yet must never look like success.
+define not_built
+echo "make $@: $(1) is not part of this version of fastws" >&2; exit 2
+endef
+
+$(RUN_READY): pyproject.toml .ci/venv
+	@.ci/venv $(VENV) ''
+	@touch $@
+
+$(DEV_READY): pyproject.toml .ci/venv
+	@.ci/venv $(VENV) '[dev]'
+	@touch $(RUN_READY) $@
+
+test-packages: $(NODE_READY)
+	@.ci/autobahn .cache/autobahn
+
+$(NODE_READY): tests/clients/package.json
+	@.ci/debian chromium redis-server node=nodejs npm strace
+	@.ci/node tests/clients .cache/node
+	@touch $@
