@@ -153,17 +153,20 @@ class Settings:
     )
     max_topics: int = LIMITS.integer(128, "Subscriptions of one connection.", unit="topics")
     max_message_size: int = LIMITS.integer(
-        65536, "Largest message from a client, after inflation; larger ones close 1009.", unit="bytes"
+        65536, "Largest message from a client, after inflation; larger ones close 1009.", unit="bytes", metavar="BYTES"
     )
     max_outbox: int = LIMITS.integer(
-        1048576, "Bytes that may wait for a client that reads too slowly; then its slow_policy decides.", unit="bytes"
+        1048576,
+        "Bytes that may wait for a client that reads too slowly; then its slow_policy decides.",
+        unit="bytes",
+        metavar="BYTES",
     )
     max_fragments: int = LIMITS.integer(1024, "Frames of one message; more close 1009.", unit="frames")
     messages_per_second: int = LIMITS.integer(
         0, "Commands or messages per second of one connection.", unit="per second"
     )
     bytes_per_second: int = LIMITS.integer(
-        0, "Inbound payload per second of one connection, after inflation.", unit="bytes per second"
+        0, "Inbound payload per second of one connection, after inflation.", unit="bytes per second", metavar="BYTES"
     )
     connect_rate: int = LIMITS.integer(
         0, "New connections per second of one worker; more are answered 503.", unit="per second"

@@ -70,6 +70,7 @@ class Integer:
     maximum: int = LARGEST
     metavar: str = "N"
     unit: str = ""
+    """What is counted, for the documentation."""
     words: Mapping[str, Callable[[], int]] = field(default_factory=dict)
 
     @property

@@ -1,0 +1,140 @@
+"""What is looked at before the server starts: who could reach it, and whether this machine allows what is asked for."""
+
+import importlib.util
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastws.config import Settings, as_url, is_loopback
+from fastws.config.not_built import NOT_BUILT
+from fastws.errors import StartError
+from fastws.net.admission import DESCRIPTOR_RESERVE
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The limits of this machine that matter to a server."""
+
+    descriptors: int
+    """What one process may open, the hard limit."""
+    somaxconn: int
+    """Connections that may wait in one listener's queue."""
+    ephemeral_ports: tuple[int, int]
+    """First and last port that outgoing connections are given."""
+    reserved_ports: frozenset[int]
+    """Ports of that range that they are not given."""
+
+    @classmethod
+    def read(cls) -> "Machine":
+        """Look at the limits in force; what cannot be read counts as the kernel's default."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        first, _, last = _sysctl("net/ipv4/ip_local_port_range", "32768 60999").partition(" ")
+        return cls(
+            descriptors=hard if hard != resource.RLIM_INFINITY else 2**31,
+            somaxconn=int(_sysctl("net/core/somaxconn", "4096")),
+            ephemeral_ports=(int(first), int(last)),
+            reserved_ports=_ports(_sysctl("net/ipv4/ip_local_reserved_ports", "")),
+        )
+
+
+def protect(settings: Settings) -> None:
+    """Protected mode: raise `StartError` if strangers could come in because nobody said who may.
+
+    Holds for clients (raw endpoints and `--dev` included) and for the admin address.
+    """
+    if not (settings.auth_configured or settings.anonymous or settings.on_loopback):
+        ways = ["--anonymous to accept clients without a token", "--host 127.0.0.1 to serve this machine only"]
+        if "jwt_secret" not in NOT_BUILT:
+            ways.insert(0, "--jwt-secret, --jwt-public-key or --jwt-jwks to authenticate clients")
+        raise StartError(
+            f"protected mode: no authentication is configured, and {as_url(settings.host, settings.port)} can be "
+            f"reached from other machines. Set one of:\n{_bullets(ways)}"
+        )
+    if settings.admin_port != -1 and settings.admin_key is None and not is_loopback(settings.admin_host):
+        ways = ["--admin-host 127.0.0.1 to serve this machine only", "--admin-port -1 to turn it off"]
+        if "admin_key" not in NOT_BUILT:
+            ways.insert(0, "--admin-key to ask callers for a key")
+        raise StartError(
+            f"protected mode: the admin address {as_url(settings.admin_host, settings.admin_port)} can be reached "
+            f"from other machines without a key. Set one of:\n{_bullets(ways)}"
+        )
+
+
+def raise_descriptor_limit() -> None:
+    """Lift the soft limit of descriptors to the hard one: the soft one only protects programs that use select."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def shortfalls(settings: Settings, machine: Machine) -> list[str]:
+    """Return what this machine allows less of than was asked for; defaults ask for nothing."""
+    return list(_shortfalls(settings, machine))
+
+
+def tune_line(settings: Settings) -> str:
+    """Return the command that lifts the kernel's limits."""
+    return f"make tune CONNECTIONS={settings.max_connections or _MILLION}"
+
+
+def loop_name() -> str:
+    """Return the event loop that will run: uvloop, or asyncio where it is not installed."""
+    try:
+        return f"uvloop {version('uvloop')}"
+    except PackageNotFoundError:
+        return "asyncio"
+
+
+def codec_name() -> str:
+    """Return how frames are parsed and written; raises `StartError` if the extension was not built."""
+    spec = importlib.util.find_spec("fastws_ext.frames") if importlib.util.find_spec("fastws_ext") else None
+    if spec is None:
+        raise StartError("the compiled part of fastws is missing: run `make build`, or install the package again")
+    return "compiled"
+
+
+def first_line(settings: Settings, program: str) -> str:
+    """Return the line that says what is about to run: version, address, workers, engine, event loop, codec."""
+    address = f"unix:{settings.uds}" if settings.uds is not None else as_url(settings.host, settings.port)
+    workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+    engine = "memory" if settings.redis == "none" else f"redis {settings.shown('redis')}"
+    return (
+        f"{program} on {address}, {workers}, engine {engine}, event loop {loop_name()}, "
+        f"codec {codec_name()}, serving {settings.app or 'the built-in gateway'}"
+    )
+
+
+def _shortfalls(settings: Settings, machine: Machine) -> Iterator[str]:
+    needed = settings.max_connections // settings.workers + DESCRIPTOR_RESERVE
+    if settings.max_connections and needed > machine.descriptors:
+        yield f"{settings.max_connections} connections need {needed} descriptors, {machine.descriptors} are allowed"
+    asked_for = settings.is_set("backlog") or settings.max_connections > machine.somaxconn
+    if asked_for and settings.backlog > machine.somaxconn:
+        yield f"a backlog of {settings.backlog} is cut to net.core.somaxconn = {machine.somaxconn}"
+    first, last = machine.ephemeral_ports
+    if settings.uds is None and first <= settings.port <= last and settings.port not in machine.reserved_ports:
+        yield f"port {settings.port} may go to an outgoing connection: net.ipv4.ip_local_port_range is {first} {last}"
+
+
+def _sysctl(name: str, default: str) -> str:
+    try:
+        return " ".join(Path("/proc/sys", name).read_text(encoding="ascii").split())
+    except OSError:
+        return default
+
+
+def _ports(text: str) -> frozenset[int]:
+    """Read a list such as `8000,9000-9010`."""
+    ports: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        ports.update(range(int(first), int(last or first) + 1))
+    return frozenset(ports)
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
