@@ -15,7 +15,6 @@ from hashlib import sha1
 from typing import Final, NamedTuple
 
 from fastws.core.deflate import negotiate
-
 from fastws.core.request import Request
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -130,7 +129,7 @@ def accept_value(key: bytes) -> bytes:
 
 
 def wants_upgrade(request: Request) -> bool:
-    """Whether `request` asks to become a WebSocket. `Upgrade` counts only where `Connection` names it (RFC 9110 7.8)."""
+    """Whether `request` asks for a WebSocket. `Upgrade` counts only where `Connection` names it (RFC 9110 7.8)."""
     return _has_token(request, b"upgrade", b"websocket") and _has_token(request, b"connection", b"upgrade")
 
 

@@ -76,7 +76,7 @@ def _go_on(
 ) -> asyncio.Task[T]:
     cancels = task.cancelling()
     rest: Coroutine[Any, Any, T] = coroutine if awaited is None else _Rest(coroutine, awaited)
-    cast(Any, task).__init__(rest, loop=loop, context=context)
+    cast("Any", task).__init__(rest, loop=loop, context=context)
     # A coroutine may have cancelled its own task before it waited; __init__ forgot that.
     for _ in range(cancels):
         task.cancel()
@@ -96,7 +96,7 @@ class _Rest(Coroutine[Any, Any, T]):
         awaited, self._awaited = self._awaited, None
         return awaited if awaited is not None else self._coroutine.send(value)
 
-    def throw(self, kind: Any, value: BaseException | object = None, traceback: TracebackType | None = None, /) -> Any:
+    def throw(self, kind: Any, value: BaseException | object = None, _traceback: TracebackType | None = None, /) -> Any:
         awaited, self._awaited = self._awaited, None
         cancelled = kind is asyncio.CancelledError or isinstance(kind, asyncio.CancelledError)
         # A task that waits is cancelled by cancelling what it waits for, and so has the task to be that only begins

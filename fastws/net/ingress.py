@@ -1,0 +1,371 @@
+"""The HTTP stage: what becomes of a request on the public port.
+
+The common upgrade is answered in compiled code; what arrives here is everything else. A request that is refused gets
+the first of these that applies: 400, 414, 431, 413 (syntax and limits), 503 and 429 (admission), 404, 405, 426, 400
+(key and headers), 403 (origin), then what the application's upgrade hooks say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import orjson
+from fastws_ext.handshake import FastIngress
+from fastws_ext.wire import Endpoint
+
+from fastws.core.proxies import Client, TrustedProxies, canonical_address
+from fastws.core.request import Request, RequestError, parse_request
+from fastws.core.upgrade import Accept, OriginRules, Refuse, UpgradeRules, judge_upgrade, wants_upgrade
+from fastws.errors import Reject
+from fastws.net.admission import Admission, Refusal
+from fastws.net.connection import HANDSHAKING, Connection, connection_id
+from fastws.net.http import HTML, JSON, MAX_BODY, HttpRequest, answer, error_answer, result_answer
+from fastws.net.session import Details, Session
+from fastws.net.stepping import step
+from fastws_ext.loop_data import LoopData
+
+_log: Final = logging.getLogger("fastws.http")
+_access: Final = logging.getLogger("fastws.access")
+
+T = TypeVar("T")
+
+READ_METHODS: Final = ("GET", "HEAD")
+
+
+class HttpHandler(Protocol):
+    """A route of `@app.http`."""
+
+    @property
+    def handler(self) -> Callable[[HttpRequest], Any]: ...
+
+    @property
+    def methods(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPath:
+    """A path on which WebSockets are opened."""
+
+    endpoint: Endpoint
+    rules: UpgradeRules
+    wants_request: bool = False
+    """The endpoint's `on_open` looks at the request, so there is always a session with it."""
+
+
+@dataclass(slots=True)
+class Site:
+    """What is served on the public port."""
+
+    sockets: Mapping[bytes, SocketPath]
+    http: Mapping[bytes, HttpHandler] = field(default_factory=dict)
+    upgrade_hooks: Sequence[Callable[[HttpRequest], Any]] = ()
+    keep_headers: Collection[bytes] = ()
+    demo_page: bytes | None = None
+    """What `/` shows where the application has nothing there."""
+    origins: OriginRules = field(default_factory=OriginRules)
+    proxies: TrustedProxies | None = None
+    """None: `X-Forwarded-*` is ignored."""
+    is_ready: Callable[[], tuple[bool, dict[str, Any]]] = lambda: (True, {})
+    """For `/readyz`: whether it is, and the checks by name."""
+    access_log: bool = False
+
+
+class Ingress(FastIngress):
+    """Decides on requests for all listeners of one worker.
+
+    Refusals are counted in `rejected` by the word for the reason, answers in `outcomes` by HTTP status.
+    """
+
+    def __init__(
+        self,
+        loop_data: LoopData,
+        loop: asyncio.AbstractEventLoop,
+        site: Site,
+        admission: Admission,
+        *,
+        timeout_s: float,
+    ) -> None:
+        """`timeout_s`: from accept to a complete request; 0 = no limit."""
+        super().__init__(loop_data, handshake_timeout=timeout_s)
+        self.site = site
+        self.admission = admission
+        self.rejected: Counter[str] = Counter()
+        self.outcomes: Counter[int] = Counter()
+        self.handler_errors = 0
+        self._loop = loop
+        self._tasks: dict[int, asyncio.Task[Any]] = {}
+        # By number of the connection: the address it was admitted under.
+        self._awaiting_body: dict[int, str] = {}
+        # The address each counted connection was counted under: the socket can no longer tell when it is given back.
+        self._counted: dict[int, str] = {}
+
+    @property
+    def pending(self) -> int:
+        """Requests whose handlers or hooks are under way."""
+        return len(self._tasks)
+
+    # What the wire calls.
+
+    def on_request(self, conn: Connection, data: bytes) -> None:
+        """A head is complete, or cannot become one; or the body that was waited for is there."""
+        try:
+            request = parse_request(data)
+        except RequestError as error:
+            self._refuse(conn, None, error.status, str(error), "protocol")
+            return
+        if request.content_length > MAX_BODY and not wants_upgrade(request):
+            self._refuse(conn, request, 413, f"a body has at most {MAX_BODY} bytes", "protocol")
+            return
+        if request.path == b"/healthz":
+            self._answer_check(conn, request, True, {"status": "ok"})
+            return
+        client = self._client(conn, request)
+        if self._awaiting_body.pop(conn.number, None) is None:
+            refusal = self.admission.admit(client.address, self.connections)
+            if refusal is not None:
+                self._refuse_admission(conn, request, refusal)
+                return
+        socket = self.site.sockets.get(request.path)
+        if socket is not None:
+            self._upgrade(conn, request, client, socket)
+        else:
+            self._plain_http(conn, request, client, data)
+
+    def on_handshake_timeout(self, conn: Connection) -> None:
+        """No complete request within the time for it."""
+        self._refuse(conn, None, 408, "no complete request within the time for it", "handshake-timeout")
+
+    def on_lost(self, conn: Connection) -> None:
+        """The client is gone before anything was opened."""
+        address = self._awaiting_body.pop(conn.number, None)
+        if address is not None:
+            self.admission.release(address)
+        task = self._tasks.pop(conn.number, None)
+        if task is not None:
+            task.cancel()
+
+    def on_released(self, conn: Connection) -> None:
+        """A socket is gone."""
+        if conn.endpoint is not None:
+            self.admission.release(self._counted.pop(conn.number, ""))
+        session = conn.session
+        if session is not None and session.is_busy:
+            # The wire lets go of the session after this; a handler that still runs keeps it.
+            self._loop.call_soon(setattr, conn, "session", session)
+
+    def close(self) -> None:
+        """Cancel handlers and hooks that are under way."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    # WebSockets.
+
+    def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
+        verdict = judge_upgrade(request, socket.rules)
+        if isinstance(verdict, Refuse):
+            self.admission.release(client.address)
+            self._refuse(conn, request, verdict.status, verdict.message, verdict.reason, headers=verdict.headers)
+            return
+        if not self.site.upgrade_hooks:
+            self._accept(conn, request, client, socket, verdict)
+            return
+
+        def decided(refusal: Reject | None) -> None:
+            if refusal is None and conn.phase == HANDSHAKING:
+                self._accept(conn, request, client, socket, verdict)
+                return
+            self.admission.release(client.address)
+            if refusal is not None:
+                self._refuse(conn, request, refusal.code if refusal.is_http else 403, refusal.reason, "protocol")
+
+        def failed() -> None:
+            self.admission.release(client.address)
+
+        self._start(conn, request, self._ask_hooks(HttpRequest(request, client)), decided, failed)
+
+    async def _ask_hooks(self, asked: HttpRequest) -> Reject | None:
+        """The refusal of the application's upgrade hooks, if there is one."""
+        try:
+            for hook in self.site.upgrade_hooks:
+                result = hook(asked)
+                if isawaitable(result):
+                    await result
+        except Reject as reject:
+            return reject
+        return None
+
+    def _accept(self, conn: Connection, request: Request, client: Client, socket: SocketPath, verdict: Accept) -> None:
+        details = Details()
+        details.request = request
+        details.query = request.query
+        details.subprotocol = verdict.subprotocol
+        if client.address != self._direct(conn).address:
+            details.client = (client.address, client.port)
+        if socket.wants_request or details.forget_request(self.site.keep_headers):
+            conn.session = Session(details)
+        if self.admission.counts(client.address):
+            self._counted[conn.number] = client.address
+        self.outcomes[101] += 1
+        self._note(conn, request, 101)
+        conn.accept(socket.endpoint, verdict.answer, request.head_size, verdict.window_bits)
+
+    # Plain HTTP.
+
+    def _plain_http(self, conn: Connection, request: Request, client: Client, data: bytes) -> None:
+        route = self.site.http.get(request.path)
+        if route is None:
+            self.admission.release(client.address)
+            self._built_in(conn, request)
+            return
+        if not _allows(route.methods, request.method):
+            self.admission.release(client.address)
+            self._refuse_method(conn, request, route.methods)
+            return
+        total = request.head_size + request.content_length
+        if len(data) < total:
+            self._awaiting_body[conn.number] = client.address
+            conn.await_body(total)
+            return
+        head_only = request.method == "HEAD"
+
+        def served(reply: tuple[int, bytes] | Reject) -> None:
+            self.admission.release(client.address)
+            if isinstance(reply, Reject):
+                self._refuse(conn, request, reply.code if reply.is_http else 500, reply.reason, "protocol")
+                return
+            self.outcomes[reply[0]] += 1
+            self._note(conn, request, reply[0])
+            conn.respond(reply[1])
+
+        def failed() -> None:
+            self.admission.release(client.address)
+
+        asked = HttpRequest(request, client, data[request.head_size : total])
+        self._start(conn, request, self._serve(asked, route, head_only), served, failed)
+
+    async def _serve(self, asked: HttpRequest, route: HttpHandler, head_only: bool) -> tuple[int, bytes] | Reject:
+        """(status, whole answer) of a handler, or its refusal."""
+        try:
+            result = route.handler(asked)
+            if isawaitable(result):
+                result = await result
+        except Reject as reject:
+            return reject
+        return 204 if result is None else 200, result_answer(result, head_only=head_only)
+
+    def _built_in(self, conn: Connection, request: Request) -> None:
+        if request.path == b"/readyz":
+            ready, checks = self.site.is_ready()
+            self._answer_check(conn, request, ready, {"status": "ready" if ready else "unavailable", "checks": checks})
+        elif request.path == b"/" and self.site.demo_page is not None:
+            self._answer_read(conn, request, 200, self.site.demo_page, HTML)
+        else:
+            self._refuse(conn, request, 404, "there is nothing at this path", "protocol")
+
+    def _answer_check(self, conn: Connection, request: Request, passed: bool, result: dict[str, Any]) -> None:
+        self._answer_read(conn, request, 200 if passed else 503, orjson.dumps(result), JSON)
+
+    def _answer_read(self, conn: Connection, request: Request, status: int, body: bytes, content_type: bytes) -> None:
+        if request.method not in READ_METHODS:
+            self._refuse_method(conn, request, READ_METHODS)
+            return
+        headers = ((b"Cache-Control", b"no-store"),)
+        self.outcomes[status] += 1
+        self._note(conn, request, status)
+        conn.respond(answer(status, body, content_type, headers=headers, head_only=request.method == "HEAD"))
+
+    # Both.
+
+    def _start(
+        self,
+        conn: Connection,
+        request: Request,
+        coroutine: Coroutine[Any, Any, T],
+        decided: Callable[[T], None],
+        failed: Callable[[], None],
+    ) -> None:
+        """Step what the application does about a request, then call one of the two; an exception is answered 500."""
+        try:
+            result, task = step(coroutine, self._loop)
+        except (Exception, asyncio.CancelledError) as error:
+            failed()
+            self._failed(conn, request, error)
+            return
+        if task is None:
+            decided(cast("T", result))
+            return
+
+        def ended(task: asyncio.Task[T]) -> None:
+            self._tasks.pop(conn.number, None)
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is None:
+                decided(task.result())
+                return
+            failed()
+            if conn.phase == HANDSHAKING:
+                self._failed(conn, request, error)
+
+        self._tasks[conn.number] = task
+        task.add_done_callback(ended)
+
+    def _failed(self, conn: Connection, request: Request, error: BaseException) -> None:
+        self.handler_errors += 1
+        extra = {"conn": connection_id(conn.number), "path": request.path.decode("ascii")}
+        _log.error("a handler failed (http)", exc_info=error, extra=extra)
+        self._refuse(conn, request, 500, "the application failed", "protocol")
+
+    def _client(self, conn: Connection, request: Request) -> Client:
+        proxies = self.site.proxies
+        if proxies is not None:
+            return proxies.client(conn.peer, request.get_all(b"x-forwarded-for"), request.get_all(b"x-forwarded-proto"))
+        return self._direct(conn)
+
+    def _direct(self, conn: Connection) -> Client:
+        """The other end of the TCP connection."""
+        peer = conn.peer
+        return Client(canonical_address(peer[0]), peer[1], False) if peer is not None else Client("", 0, False)
+
+    def _refuse_method(self, conn: Connection, request: Request, methods: Sequence[str]) -> None:
+        allowed = list(dict.fromkeys([*methods, *(["HEAD"] if "GET" in methods else [])]))
+        headers = ((b"Allow", ", ".join(allowed).encode("ascii")),)
+        self._refuse(conn, request, 405, f"allowed here: {', '.join(allowed)}", "protocol", headers=headers)
+
+    def _refuse_admission(self, conn: Connection, request: Request, refusal: Refusal) -> None:
+        headers = ((b"Retry-After", b"%d" % refusal.retry_after),)
+        message = f"no room now ({refusal.reason}), try again in {refusal.retry_after} s"
+        self._refuse(conn, request, refusal.status, message, refusal.reason, headers=headers)
+
+    def _refuse(
+        self,
+        conn: Connection,
+        request: Request | None,
+        status: int,
+        message: str,
+        reason: str,
+        *,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.rejected[reason] += 1
+        self.outcomes[status] += 1
+        self._note(conn, request, status)
+        head_only = request is not None and request.method == "HEAD"
+        conn.respond(error_answer(status, message, headers=headers, head_only=head_only))
+
+    def _note(self, conn: Connection, request: Request | None, status: int) -> None:
+        if not self.site.access_log:
+            return
+        method, path = (request.method, request.path.decode("ascii")) if request is not None else ("-", "-")
+        peer = conn.peer
+        extra = {"conn": connection_id(conn.number), "status": status, "remote": peer and peer[0]}
+        _access.info("%s %s %d", method, path, status, extra=extra)
+
+
+def _allows(methods: Sequence[str], method: str) -> bool:
+    """HEAD is answered wherever GET is (RFC 9110 9.3.2)."""
+    return method in methods or (method == "HEAD" and "GET" in methods)

@@ -1,0 +1,175 @@
+"""Sockets that are listened on, and the connections made from them.
+
+TCP under uvloop goes through the reactor. Unix sockets and other event loops use the loop's own transports, with the
+same protocol on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from fastws.errors import StartError
+from fastws.net.connection import CLOSED, HANDSHAKING, Connection
+from fastws_ext.loop_data import LoopData
+from fastws_ext.reactor import Reactor
+from fastws_ext.wire import Ingress
+
+KEEPALIVE_IDLE_S: Final = 60
+KEEPALIVE_INTERVAL_S: Final = 20
+KEEPALIVE_PROBES: Final = 3
+USER_TIMEOUT_MS: Final = 60_000
+"""How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): a peer that vanished is noticed by then."""
+
+_UNIX_MODE: Final = 0o666  # a proxy of another user connects; who may is decided by the directory
+
+
+def bind_tcp(host: str, port: int, *, keepalive: bool = True) -> list[socket.socket]:
+    """Bind every address that `host` stands for, all to one port; 0 takes a free one.
+
+    What is set here is inherited by the connections. Raises `StartError` if the name is not known or the port is taken.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: {error.strerror or error}") from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            own_port = sockets[0].getsockname()[1] if sockets else port
+            sockets.append(_bind(family, kind, protocol, (address[0], own_port, *address[2:]), keepalive))
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return sockets
+
+
+def _bind(
+    family: int, kind: int, protocol: int, address: tuple[str | int | bytes, ...], keepalive: bool
+) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        # Not SO_REUSEPORT: with it a second server on the same port would start, and take half of the connections.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Bind a Unix socket at `path`. A socket that a dead server left there is replaced.
+
+    Raises `StartError` if something else is there, or a server that answers.
+    """
+    place = Path(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(place.stat().st_mode):
+                raise StartError(f"cannot listen on unix:{path}: there is a file which is no socket")
+            if _answers(path):
+                raise StartError(f"cannot listen on unix:{path}: another server is listening there")
+            place.unlink()
+        sock.bind(path)
+        place.chmod(_UNIX_MODE)
+    except StartError:
+        sock.close()
+        raise
+    except OSError as error:
+        sock.close()
+        raise StartError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+class Listeners:
+    """The listening sockets of one worker and every connection made from them.
+
+    `through_reactor`: whether TCP is served by the reactor, which needs uvloop or another loop on epoll.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        loop_data: LoopData,
+        ingress: Ingress,
+        *,
+        backlog: int,
+        through_reactor: bool,
+    ) -> None:
+        self._loop = loop
+        self._ingress = ingress
+        self._backlog = backlog
+        self._reactor = Reactor(loop_data, Connection, ingress) if through_reactor else None
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
+        self._on_loop: set[Connection] = set()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve a bound socket, which is closed by `close`."""
+        self._sockets.append(sock)
+        if self._reactor is not None and sock.family != socket.AF_UNIX:
+            sock.listen(self._backlog)
+            self._reactor.listen(sock)
+        elif sock.family == socket.AF_UNIX:
+            self._servers.append(
+                await self._loop.create_unix_server(self._make_connection, sock=sock, backlog=self._backlog)
+            )
+        else:
+            self._servers.append(await self._loop.create_server(self._make_connection, sock=sock, backlog=self._backlog))
+
+    def _make_connection(self) -> Connection:
+        if len(self._on_loop) > 2 * self._ingress.connections + 64:
+            self._on_loop = {conn for conn in self._on_loop if conn.phase < CLOSED}
+        conn = Connection(self._ingress)
+        self._on_loop.add(conn)
+        return conn
+
+    def connections(self) -> list[Connection]:
+        """Those that were accepted and are not closed yet."""
+        on_reactor = self._reactor.connections() if self._reactor is not None else []
+        return [*on_reactor, *(conn for conn in self._on_loop if conn.phase < CLOSED)]
+
+    def websockets(self) -> list[Connection]:
+        """Those that became WebSockets and have not ended."""
+        return [conn for conn in self.connections() if conn.endpoint is not None and HANDSHAKING < conn.phase < CLOSED]
+
+    async def close(self) -> None:
+        """Stop listening and reset what is left."""
+        for server in self._servers:
+            server.close()
+        if self._reactor is not None:
+            self._reactor.close()
+        for conn in self._on_loop:
+            conn.abort()
+        for sock in self._sockets:
+            sock.close()
+        # The loop's transports report their end in the next turn.
+        await asyncio.sleep(0)

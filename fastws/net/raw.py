@@ -1,0 +1,299 @@
+"""Raw endpoints: the handlers of `@app.raw`, called, stepped or run as a stream, and what happens when they fail.
+
+A handler is `handler(conn, message)`, plain or coroutine, or a coroutine `handler(conn)` that receives by itself. A
+plain one is given to the wire as it is, with nothing of ours around it. Messages of one connection are handled in
+their order: while a coroutine waits, the coroutines of later messages wait for it, not yet started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from functools import partial
+from inspect import isawaitable
+from typing import Any, Final
+
+from fastws import closes
+from fastws.errors import Reject
+from fastws.net.connection import CLOSED, OPEN, Connection
+from fastws.net.inbox import CAPACITY, Inbox
+from fastws.net.session import Session
+from fastws.net.stepping import as_coroutine, step
+from fastws.types import CloseInfo, ConnectionInfo
+
+_log: Final = logging.getLogger("fastws.raw")
+
+ConnectHook = Callable[[Connection], Any]
+DisconnectHook = Callable[[ConnectionInfo, CloseInfo], Any]
+
+
+class RawSession(Session):
+    """Of a raw connection with a coroutine under way, or with hooks to tell about its end."""
+
+    __slots__ = ("connected", "inbox", "task", "waiting")
+
+    def __init__(self, session: Session | None) -> None:
+        super().__init__(session.details if session is not None else None)
+        self.task: asyncio.Task[Any] | None = None
+        """The coroutine that waits for something; later ones wait for it."""
+        self.waiting: deque[Coroutine[Any, Any, Any]] = deque()
+        self.inbox: Inbox | None = None
+        self.connected = False
+        """Its connect hooks have all succeeded, so the disconnect hooks will be called."""
+
+    @property
+    def is_busy(self) -> bool:
+        return self.task is not None
+
+    def discard_waiting(self) -> None:
+        """Give up the coroutines that were never started."""
+        while self.waiting:
+            self.waiting.popleft().close()
+
+
+class RawRunner(ABC):
+    """The callbacks of one raw endpoint. `connect_hooks` and `disconnect_hooks` are given for endpoints with auth
+    only.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Callable[..., Any],
+        *,
+        connect_hooks: Sequence[ConnectHook] = (),
+        disconnect_hooks: Sequence[DisconnectHook] = (),
+        keep_headers: Collection[bytes] = (),
+        node: str = "",
+    ) -> None:
+        self.errors = 0
+        """Exceptions of handlers and hooks so far."""
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Coroutines under way; cancel them when the worker stops."""
+        self._loop = loop
+        self._handler = handler
+        self._connect_hooks = connect_hooks
+        self._disconnect_hooks = disconnect_hooks
+        self._keep_headers = keep_headers
+        self._node = node
+
+    @property
+    def wants_session(self) -> bool:
+        """Whether connections need a session from the first moment."""
+        return bool(self._connect_hooks or self._disconnect_hooks)
+
+    @abstractmethod
+    def callbacks(self) -> dict[str, Callable[..., Any]]:
+        """What its `Endpoint` calls, by the names of its parameters."""
+
+    def on_error(self, conn: Connection, error: BaseException, where: str) -> None:
+        """A callback raised; the wire closes 1011 after this."""
+        self.errors += 1
+        extra = {"conn": conn.id, "path": conn.path}
+        _log.error("a handler failed (%s)", where, exc_info=error, extra=extra)
+        if isinstance(conn.session, RawSession):
+            conn.session.discard_waiting()
+
+    def on_drain(self, conn: Connection) -> None:
+        """The outbox has room again."""
+        details = getattr(conn.session, "details", None)
+        if details is not None:
+            details.wake_drain_waiters()
+
+    def on_close(self, conn: Connection, code: int, reason: str) -> Awaitable[None] | None:
+        """The connection has ended: wake who waits for it, tell the hooks."""
+        session = conn.session
+        if session is None:
+            return None
+        self.on_drain(conn)
+        if not isinstance(session, RawSession):
+            return None
+        if session.inbox is not None:
+            session.inbox.end()
+        if not (session.connected and self._disconnect_hooks):
+            return None
+        info = ConnectionInfo(conn.id, conn.user, conn.tenant, conn.device, self._node)
+        self._run(conn, session, self._tell_disconnected(info, CloseInfo(code, reason)))
+        return None
+
+    async def connect(self, conn: Connection, session: RawSession) -> bool:
+        """Run the connect hooks. False: one refused or failed, and the connection is closing."""
+        try:
+            for hook in self._connect_hooks:
+                result = hook(conn)
+                if isawaitable(result):
+                    await result
+        except Reject as reject:
+            if reject.is_http:
+                _log.error("on_connect raised an HTTP status, 1008 is sent", extra={"conn": conn.id})
+                conn.close(*closes.POLICY)
+            else:
+                conn.close(reject.code, reject.reason)
+            return False
+        session.connected = True
+        if conn.phase != OPEN:
+            # It ended while a hook was waiting: the hooks saw it come, so they see it go.
+            code = conn.close_code or closes.ABNORMAL
+            info = ConnectionInfo(conn.id, conn.user, conn.tenant, conn.device, self._node)
+            await self._tell_disconnected(info, CloseInfo(code, conn.close_reason))
+            return False
+        return True
+
+    def forget_request(self, session: RawSession) -> None:
+        """The connection is established: its headers are dropped, but for those to keep."""
+        if session.details is not None and not session.details.forget_request(self._keep_headers):
+            session.details = None
+
+    async def _tell_disconnected(self, info: ConnectionInfo, close: CloseInfo) -> None:
+        for hook in self._disconnect_hooks:
+            try:
+                result = hook(info, close)
+                if isawaitable(result):
+                    await result
+            except Exception as error:
+                self.errors += 1
+                _log.error("on_disconnect failed", exc_info=error, extra={"conn": info.id})
+
+    def _run(self, conn: Connection, session: RawSession | None, awaitable: Awaitable[Any]) -> asyncio.Task[Any] | None:
+        """Step a coroutine outside the order of messages; its errors are reported. Returns the task if it waits."""
+        try:
+            _, task = step(as_coroutine(awaitable), self._loop)
+        except (Exception, asyncio.CancelledError) as error:
+            self.failed(conn, error)
+            return None
+        if task is not None:
+            self.tasks.add(task)
+            task.add_done_callback(partial(self._ended, conn, session))
+        return task
+
+    def _ended(self, conn: Connection, session: RawSession | None, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if session is not None and session.task is task:
+            session.task = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.failed(conn, error)
+        elif task.cancelled():
+            conn.close(*closes.GOING_AWAY)
+        elif session is not None:
+            self.after(conn, session)
+        if session is not None and (error is not None or task.cancelled()):
+            session.discard_waiting()
+        if session is not None and conn.phase == CLOSED and not session.is_busy:
+            conn.session = None
+
+    def failed(self, conn: Connection, error: BaseException) -> None:
+        """A coroutine raised: report it, close 1011."""
+        self.on_error(conn, error, "coroutine")
+        conn.close(*closes.INTERNAL)
+
+    def after(self, conn: Connection, session: RawSession) -> None:
+        """A coroutine that had waited has ended well."""
+
+
+class MessageRunner(RawRunner):
+    """For `handler(conn, message)`."""
+
+    def callbacks(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "on_open": self.on_open if self.wants_session else _nothing,
+            "on_message": self._handler,
+            "on_result": self.on_result,
+            "on_close": self.on_close,
+            "on_error": self.on_error,
+            "on_drain": self.on_drain,
+        }
+
+    def on_open(self, conn: Connection) -> None:
+        """Run the connect hooks; no message is read before they are done."""
+        session = conn.session = RawSession(conn.session)
+        conn.pause_reading()
+        session.task = self._run(conn, session, self._connect(conn, session))
+
+    async def _connect(self, conn: Connection, session: RawSession) -> None:
+        if await self.connect(conn, session):
+            self.forget_request(session)
+            conn.resume_reading()
+
+    def on_result(self, conn: Connection, result: object) -> None:
+        """What the handler returned; coroutines run here."""
+        if not isawaitable(result):
+            return
+        session = conn.session
+        if isinstance(session, RawSession) and session.task is not None:
+            session.waiting.append(as_coroutine(result))
+            if len(session.waiting) == CAPACITY:
+                conn.pause_reading()
+            return
+        self._next(conn, session, result)
+
+    def _next(self, conn: Connection, session: Session | None, result: Awaitable[Any]) -> None:
+        try:
+            _, task = step(as_coroutine(result), self._loop)
+        except (Exception, asyncio.CancelledError) as error:
+            self.failed(conn, error)
+            return
+        if task is None:
+            return
+        busy = session if isinstance(session, RawSession) else RawSession(session)
+        conn.session = busy
+        busy.task = task
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._ended, conn, busy))
+
+    def after(self, conn: Connection, session: RawSession) -> None:
+        """Handle the messages that came meanwhile, until one has to wait again."""
+        while session.waiting and session.task is None:
+            if len(session.waiting) == CAPACITY // 2:
+                conn.resume_reading()
+            self._next(conn, session, session.waiting.popleft())
+
+
+class StreamRunner(RawRunner):
+    """For `async handler(conn)`, which receives by itself and whose return closes the connection."""
+
+    @property
+    def wants_session(self) -> bool:
+        """A handler of this kind may ask for headers and the query when it begins."""
+        return True
+
+    def callbacks(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "on_open": self.on_open,
+            "on_message": self.on_message,
+            "on_close": self.on_close,
+            "on_error": self.on_error,
+            "on_drain": self.on_drain,
+        }
+
+    def on_open(self, conn: Connection) -> None:
+        """Start the handler."""
+        session = conn.session = RawSession(conn.session)
+        session.inbox = Inbox(conn)
+        session.task = self._run(conn, session, self._serve(conn, session))
+
+    def on_message(self, conn: Connection, message: str | bytes) -> None:
+        """Hand a message to whoever receives."""
+        session = conn.session
+        if isinstance(session, RawSession) and session.inbox is not None:
+            session.inbox.put(message)
+
+    async def _serve(self, conn: Connection, session: RawSession) -> None:
+        if self.wants_hooks and not await self.connect(conn, session):
+            return
+        # The handler's first step still sees the headers.
+        self._loop.call_soon(self.forget_request, session)
+        await self._handler(conn)
+        conn.close(*closes.NORMAL)
+
+    @property
+    def wants_hooks(self) -> bool:
+        """Whether anyone is to be told that it is here."""
+        return bool(self._connect_hooks or self._disconnect_hooks)
+
+
+def _nothing(conn: Connection) -> None:
+    """Nobody is interested."""
