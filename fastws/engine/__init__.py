@@ -1,0 +1,1 @@
+"""Between processes: the contract of an engine, and the engines that keep it."""

@@ -1,0 +1,1 @@
+"""Commands of clients become actions: dispatch, permissions, limits."""

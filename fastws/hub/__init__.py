@@ -1,0 +1,1 @@
+"""Who is here, in this process: connections, topics, fan-out."""

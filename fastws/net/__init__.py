@@ -1,0 +1,1 @@
+"""Sockets: the HTTP stage of a connection, admission, connections as applications see them."""

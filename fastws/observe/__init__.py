@@ -1,0 +1,1 @@
+"""What people and machines may see: logs and metrics. It is called, it calls nobody."""

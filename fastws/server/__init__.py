@@ -1,0 +1,1 @@
+"""The process: command line, composition of the parts, signals, drain."""
