@@ -1,0 +1,71 @@
+"""What many connections share: the endpoint of a path, the ingress of a listener."""
+
+
+def ignore(*arguments):
+    """The callback of an endpoint that was given none."""
+
+
+cdef class Endpoint:
+    def __init__(self, LoopData loop_data, str path, *, max_message_size=65536, max_fragments=1024, max_outbox=1048576,
+                 ping_interval=25.0, ping_timeout=10.0, message_timeout=60.0, close_timeout=5.0,
+                 on_open=ignore, on_message=ignore, on_close=ignore, on_result=ignore, on_error=ignore,
+                 on_deadline=ignore, on_drain=ignore, law_factory=None, compress=None):
+        self.loop_data = loop_data
+        self.path = path
+        self.max_message_size = min(max_message_size, 0x7FFFFFFF)
+        self.max_fragments = min(max_fragments, 0x7FFFFFFF)
+        self.max_outbox = max_outbox
+        self.ping_ticks = loop_data.ticks(ping_interval) if ping_interval > 0 else 0
+        self.pong_ticks = loop_data.ticks(ping_timeout)
+        self.message_ticks = loop_data.ticks(message_timeout) if message_timeout > 0 else 0
+        self.close_ticks = loop_data.ticks(close_timeout)
+        self.on_open = on_open
+        self.on_message = on_message
+        self.on_close = on_close
+        self.on_result = on_result
+        self.on_error = on_error
+        self.on_deadline = on_deadline
+        self.on_drain = on_drain
+        self.law_factory = law_factory
+        self.compress = compress
+        self.closed = {}
+
+    @property
+    def rtt(self):
+        """Ping round trips: ([count under 1 ms, under 2 ms, under 4 ms, ...], sum of seconds)."""
+        return [self.rtt_counts[i] for i in range(RTT_BUCKETS)], self.rtt_sum_s
+
+    cdef void count_rtt(self, int64_t ns) noexcept:
+        cdef int64_t ms = ns // 1000000
+        cdef int bucket = 0
+        while ms and bucket < RTT_BUCKETS - 1:
+            ms >>= 1
+            bucket += 1
+        self.rtt_counts[bucket] += 1
+        self.rtt_sum_s += ns / 1e9
+
+
+cdef class Ingress:
+    def __init__(self, LoopData loop_data, *, double handshake_timeout=3.0):
+        self.loop_data = loop_data
+        self.handshake_ticks = loop_data.ticks(handshake_timeout) if handshake_timeout > 0 else 0
+
+    cdef Py_ssize_t receive_head(self, Scheduled wire, const uint8_t* p, Py_ssize_t n) except -1:
+        raise NotImplementedError
+
+    def on_request(self, conn, data):
+        raise NotImplementedError
+
+    def on_handshake_timeout(self, conn):
+        """Nothing is answered unless the layer above does; TCP is closed after this."""
+
+    def on_lost(self, conn):
+        """Nothing to do unless the layer above keeps something for connections that are not open yet."""
+
+    def on_released(self, conn):
+        """Nothing to do unless the layer above counts sockets."""
+
+
+cdef class Gathering:
+    cdef int vacate(self, uint32_t index) except -1:
+        raise NotImplementedError

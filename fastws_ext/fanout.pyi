@@ -1,0 +1,46 @@
+from typing import Any
+
+from .endpoint import Gathering
+from .loop_data import LoopData, Scheduled
+from .wire import Wire
+
+class Delivery(Scheduled):
+    """The work list's hold on an audience with a publication in progress. Not made from Python."""
+
+class Audience(Gathering):
+    """The wires of this process that hear one topic."""
+
+    def __init__(self, loop_data: LoopData, policy: int = 0) -> None:
+        """:param policy: what happens to a slow member: DISCONNECT 0, DROP_OLDEST 1, CONFLATE 2; else ValueError."""
+    @property
+    def loop_data(self) -> LoopData: ...
+    policy: int
+    @property
+    def sent(self) -> int:
+        """Deliveries handed to the end of a pass."""
+    @property
+    def queued(self) -> int:
+        """Deliveries that wait for a full socket."""
+    @property
+    def dropped(self) -> int:
+        """Deliveries that did not happen: member closed, 4003, or no frame in its codec."""
+    def __len__(self) -> int: ...
+    def __contains__(self, wire: Wire) -> bool: ...
+    def add(self, wire: Wire) -> bool:
+        """Let `wire` hear what is published from now on; False if it did already or is not open."""
+    def discard(self, wire: Wire) -> bool:
+        """Take `wire` out; False if it was not in. A closing wire leaves by itself."""
+    def wires(self) -> list[Any]:
+        """The members."""
+    def count(self, codec: int) -> int:
+        """How many members speak `codec`."""
+    def publish(
+        self, frames: tuple[bytes | None, ...], exclude: Wire | None = None, key: bytes | None = None
+    ) -> int:
+        """Deliver one publication: `frames[wire.codec]` to every member but `exclude`.
+
+        Publications of one audience arrive in the order of these calls; a big audience is served in slices.
+
+        :param key: what CONFLATE keeps the newest of; None: the topic itself.
+        :returns: how many members there were. :raises TypeError: a frame is neither bytes nor None.
+        """

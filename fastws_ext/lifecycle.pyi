@@ -1,0 +1,59 @@
+from .endpoint import Endpoint
+from .sender import Sender
+
+class Lifecycle(Sender):
+    """A connection from accept to the end of its socket: HTTP stage, heartbeat, close handshake."""
+
+    def connection_made(self, transport: object) -> None:
+        """asyncio's side of the Protocol: the connection runs on a transport of the event loop."""
+    def eof_received(self) -> bool:
+        """asyncio's side of the Protocol; True keeps our half open until everything is sent."""
+    def connection_lost(self, error: Exception | None) -> None:
+        """asyncio's side of the Protocol."""
+    def pause_writing(self) -> None:
+        """asyncio's side of the Protocol."""
+    def resume_writing(self) -> None:
+        """asyncio's side of the Protocol."""
+    def respond(self, answer: bytes) -> None:
+        """HTTP stage: answer, then FIN; what the peer is still writing is discarded for up to 2 s or 256 KiB."""
+    def accept(self, endpoint: Endpoint, answer: bytes, head_size: int, window_bits: int = 0) -> None:
+        """HTTP stage: answer the upgrade and become OPEN; `endpoint.on_open` has been called after this.
+
+        :param head_size: bytes of what was received that belong to the request; the rest are frames.
+        :param window_bits: 0, or the deflate window of what the server sends (RFC 7692).
+        """
+    def await_body(self, total: int) -> None:
+        """HTTP stage: have `Ingress.on_request` called again when `total` bytes, head included, are there."""
+    def pause_reading(self) -> None:
+        """Stop reading and parsing. Pings are not answered meanwhile; the heartbeat's deadline stays."""
+    def resume_reading(self) -> None:
+        """Go on after pause_reading."""
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Start the close handshake: nothing is sent after its frame, the peer's is awaited for `close_timeout`.
+
+        Does nothing unless OPEN. Code 1005 sends a close frame without a code. ValueError outside 1000..4999.
+        """
+    def abort(self) -> None:
+        """End the connection with RST, without a close frame."""
+    def set_deadline(self, seconds: float) -> None:
+        """Have `endpoint.on_deadline` called once in `seconds` (to 0.1 s); 0 calls it off."""
+    def set_ping_interval(self, seconds: float) -> None:
+        """Ping after `seconds` without inbound traffic from now on; 0 switches the heartbeat off."""
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait in the outbox."""
+    @property
+    def congested(self) -> bool:
+        """True from 64 KiB in the outbox until it is below 16 KiB again; `endpoint.on_drain` tells when."""
+    @property
+    def paused(self) -> bool:
+        """True between pause_reading and resume_reading."""
+    @property
+    def close_code(self) -> int:
+        """The code that `on_close` reports: received, or sent when we closed, or 1006; 0 while open."""
+    @property
+    def close_reason(self) -> str:
+        """The reason that belongs to `close_code`."""
+    @property
+    def remote(self) -> tuple[str, int] | None:
+        """(host, port) of the TCP peer; None for a Unix socket, or when the socket is gone."""

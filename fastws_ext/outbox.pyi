@@ -1,0 +1,1 @@
+"""No Python interface: used by the other compiled modules only."""

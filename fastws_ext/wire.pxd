@@ -1,0 +1,17 @@
+"""The asyncio Protocol of one connection: the receiving half."""
+from libc.stdint cimport uint8_t
+from .lifecycle cimport Lifecycle
+
+cdef class Wire(Lifecycle):
+    cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t one_frame(self, const uint8_t* p, Py_ssize_t n, int* budget) except -1
+    cdef Py_ssize_t ask_law(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t continue_frame(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t skip_to_close(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef int act(self, int opcode, object payload) except -1
+    cdef int deliver(self, object message, Py_ssize_t size) except -1
+    cdef int on_ping(self, const char* p, Py_ssize_t n) except -1
+    cdef int on_pong(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef int discard(self, Py_ssize_t n) except -1

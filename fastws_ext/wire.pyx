@@ -1,0 +1,311 @@
+"""The asyncio Protocol of one connection: HTTP stage, decoder, outbox, heartbeat, close handshake.
+
+The decoder handles the frames that need no judgement: complete, final, uncompressed data frames, pings and pongs.
+Every other frame goes to a state machine (the *law*) that `endpoint.law_factory` makes when such a frame arrives and
+that is dropped when the connection is back between messages.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from .endpoint cimport Endpoint
+from .flow cimport Flow
+from .frames cimport (BROKEN, FOR_LAW, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG, OP_TEXT, PLAIN, UTF8_REJECT,
+                      Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
+from .loop_data cimport IN_RUN, LoopData, monotonic_ns
+from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
+                      FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN)
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
+    void* PyUnicode_DATA(object text)
+
+
+cdef object text_from(const uint8_t* p, Py_ssize_t n, const uint8_t* key):
+    """The str of a masked payload, or None if it is no UTF-8. ASCII, the usual case, is unmasked in place."""
+    cdef object text
+    if n == 0:
+        return ""
+    text = PyUnicode_New(n, 127)
+    if fastws_unmask_ascii(<uint8_t*>PyUnicode_DATA(text), p, n, key):
+        return text
+    try:
+        return PyUnicode_DecodeUTF8(<char*>PyUnicode_DATA(text), n, "strict")
+    except UnicodeDecodeError:
+        return None
+
+
+cdef class Wire(Lifecycle):
+    def data_received(self, data):
+        """asyncio's side of the Protocol."""
+        cdef bytes chunk = bytes(data)
+        cdef LoopData loop = self.loop_data
+        cdef bint outer = not loop.in_pass
+        if outer:
+            loop.begin_pass()
+        try:
+            self.receive(<const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
+        finally:
+            if outer:
+                loop.end_pass()
+
+    cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1:
+        """`n` bytes have arrived; `p` is valid only inside this call."""
+        self.last_seen = self.loop_data.now_tick
+        self.flags &= ~F_PING_OUT
+        if self.state >= LINGERING:
+            return self.discard(n)
+        return self.take(p, n)
+
+    cdef int on_run(self) except -1:
+        """Go on with bytes that an earlier pass left."""
+        if self.state < LINGERING and not self.flags & (F_PAUSED | F_DECIDING):
+            self.take(NULL, 0)
+        return 0
+
+    cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef LoopData loop = self.loop_data
+        cdef Flow flow = self.flow
+        cdef Py_ssize_t used
+        self.flags = (self.flags | F_READING) & ~F_MORE
+        if self.outbox is None and not self.flags & F_BLOCKED:
+            loop.current = <PyObject*>self
+        if flow is not None and flow.raw_end > flow.raw_start:
+            if n:
+                flow.append(p, n)
+            used = self.consume(flow.raw + flow.raw_start, flow.raw_end - flow.raw_start)
+            flow.raw_start += used
+            if flow.raw_start == flow.raw_end:
+                flow.raw_start = flow.raw_end = 0
+        elif n:
+            used = self.consume(p, n)
+            if used < n and self.state < LINGERING:
+                self.need_flow().append(p + used, n - used)
+        self.flags &= ~F_READING
+        if loop.current == <PyObject*>self:
+            loop.current = NULL
+            if loop.scratch_used:
+                self.spill()
+        if self.flags & F_MORE:
+            loop.mark(self, IN_RUN)
+        if self.flow is not None and self.flow.idle():
+            self.flow = None
+        if self.state == LINGERING:
+            self.linger()
+        elif self.flags & F_EOF and not self.flags & (F_MORE | F_PAUSED | F_DECIDING):
+            self.peer_eof()     # it came while bytes were still to be parsed
+        return 0
+
+    cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1:
+        """Parse what can be parsed now; returns the bytes used. F_MORE is set if only time was lacking."""
+        cdef Py_ssize_t i = 0, used
+        cdef int budget = FRAMES_PER_TURN
+        while i < n:
+            if self.state == OPEN:
+                if self.flags & F_PAUSED:
+                    break
+                if budget <= 0:
+                    self.flags |= F_MORE
+                    break
+                used = self.one_frame(p + i, n - i, &budget)
+                if not budget & 15 and self.loop_data.out_of_time():
+                    budget = 0
+            elif self.state == HANDSHAKING:
+                if self.flags & F_DECIDING:
+                    break
+                used = self.ingress.receive_head(self, p + i, n - i)
+            elif self.state == CLOSING:
+                used = self.skip_to_close(p + i, n - i)
+            else:
+                return n
+            if not used:
+                break
+            i += used
+        return i
+
+    cdef Py_ssize_t one_frame(self, const uint8_t* p, Py_ssize_t n, int* budget) except -1:
+        cdef Header header
+        cdef Flow flow = self.flow
+        cdef object message
+        cdef const uint8_t* payload
+        cdef Py_ssize_t size
+        cdef int said
+        if flow is not None:
+            if flow.opcode:
+                budget[0] -= 1
+                return self.continue_frame(p, n)
+            if flow.law is not None or flow.law_left:
+                budget[0] = (budget[0] & ~15) - LAW_COST
+                return self.ask_law(p, n)
+        said = parse_header(p, n, &header)
+        if said != PLAIN or (header.length > self.max_message_size and not header.opcode & 8):
+            if said == INCOMPLETE and (not header.size or header.opcode & 8 or header.length <= self.max_message_size):
+                return 0
+            budget[0] = (budget[0] & ~15) - LAW_COST
+            return self.ask_law(p, n)
+        budget[0] -= 1
+        payload = p + header.size
+        if header.length > <uint64_t>(n - header.size):
+            if header.opcode & 8:
+                return 0
+            flow = self.need_flow()
+            flow.start(header.opcode, header.key, header.length)
+            if self.endpoint.message_ticks and not flow.message_due:
+                flow.message_due = self.loop_data.now_tick + self.endpoint.message_ticks
+                self.reschedule()
+            return header.size + (self.continue_frame(payload, n - header.size) if n > header.size else 0)
+        size = <Py_ssize_t>header.length
+        if header.opcode == OP_BINARY:
+            message = PyBytes_FromStringAndSize(NULL, size)
+            fastws_unmask(<uint8_t*>PyBytes_AS_STRING(message), payload, size, header.key, 0)
+            self.deliver(message, size)
+        elif header.opcode == OP_TEXT:
+            message = text_from(payload, size, header.key)
+            if message is None:
+                self.fail(1007, "bad UTF-8")
+            else:
+                self.deliver(message, size)
+        else:
+            message = PyBytes_FromStringAndSize(NULL, size)
+            fastws_unmask(<uint8_t*>PyBytes_AS_STRING(message), payload, size, header.key, 0)
+            self.act(header.opcode, message)
+        return header.size + size
+
+    cdef Py_ssize_t continue_frame(self, const uint8_t* p, Py_ssize_t n) except -1:
+        """More payload of a plain frame that did not arrive at once."""
+        cdef Flow flow = self.flow
+        cdef Py_ssize_t used = flow.feed(p, n), size
+        cdef object message
+        if flow.utf8 == UTF8_REJECT:
+            self.fail(1007, "bad UTF-8")
+        elif not flow.message_left:
+            size = flow.message_used
+            message = flow.finish()
+            flow.message_due = 0
+            if message is None:
+                self.fail(1007, "bad UTF-8")
+            else:
+                self.deliver(message, size)
+        return used
+
+    cdef Py_ssize_t ask_law(self, const uint8_t* p, Py_ssize_t n) except -1:
+        """Hand over bytes of one frame, and never a byte past it."""
+        cdef Flow flow = self.need_flow()
+        cdef Header header
+        cdef int said
+        cdef Py_ssize_t take = n
+        if not flow.law_left:
+            said = parse_header(p, n, &header)
+            if said == BROKEN:
+                take = 2
+            elif not header.size:
+                if said == INCOMPLETE:
+                    return 0
+            elif not header.length >> 62:
+                flow.law_left = header.size + header.length
+        if flow.law_left:
+            if flow.law_left < <uint64_t>n:
+                take = <Py_ssize_t>flow.law_left
+            flow.law_left -= take
+        if flow.law is None:
+            flow.law = self.endpoint.law_factory(self.max_message_size, self.endpoint.max_fragments, self.window_bits)
+        events = ()
+        violation = None
+        try:
+            events = flow.law.receive_data(PyBytes_FromStringAndSize(<const char*>p, take))
+        except Exception as error:
+            violation = error
+            events = getattr(error, "events", ())
+        for opcode, payload in events:
+            self.act(opcode, payload)
+        if violation is not None:
+            code = getattr(violation, "code", 0)
+            if code:
+                self.fail(code, violation.reason)
+            else:
+                self.failed(violation, "law")
+        elif flow.law is not None and not flow.law_left and flow.law.idle:
+            flow.law = None
+            flow.message_due = 0
+        elif self.endpoint.message_ticks and not flow.message_due:
+            flow.message_due = self.loop_data.now_tick + self.endpoint.message_ticks
+            self.reschedule()
+        return take
+
+    cdef int act(self, int opcode, object payload) except -1:
+        """One event: opcode and its payload, as the law and the decoder both report them."""
+        cdef bytes data
+        if self.state != OPEN:
+            return 0
+        if opcode == OP_TEXT:
+            return self.deliver(payload, len(payload.encode()))
+        if opcode == OP_BINARY:
+            return self.deliver(payload, PyBytes_GET_SIZE(payload))
+        if opcode == OP_CLOSE:
+            code, reason = payload
+            self.end_with(code, reason)
+            self.state = LINGERING
+            return self.put_close(code, "")
+        data = payload
+        if opcode == OP_PING:
+            return self.on_ping(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return self.on_pong(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    cdef int deliver(self, object message, Py_ssize_t size) except -1:
+        cdef Endpoint endpoint = self.endpoint
+        cdef object value
+        endpoint.messages_in += 1
+        endpoint.bytes_in += size
+        try:
+            value = endpoint.on_message(self, message)
+            if value is not None:
+                endpoint.on_result(self, value)
+        except BaseException as error:
+            self.failed(error, "message")
+        return 0
+
+    cdef int on_ping(self, const char* p, Py_ssize_t n) except -1:
+        """RFC 6455 5.5.2. While the socket is full only the latest ping is answered."""
+        if self.flags & F_BLOCKED and self.outbox is not None:
+            if self.outbox.replace_last_pong(frame_from(128 | OP_PONG, p, n)):
+                return 0
+        self.put(128 | OP_PONG, p, n)
+        return 0
+
+    cdef int on_pong(self, const uint8_t* p, Py_ssize_t n) except -1:
+        cdef int64_t sent = 0, now
+        self.endpoint.pongs_received += 1
+        if self.flags & F_RTT and n == 8:
+            memcpy(&sent, p, 8)
+            now = monotonic_ns()
+            if 0 < sent <= now:
+                self.flags &= ~F_RTT
+                self.endpoint.count_rtt(now - sent)
+        return 0
+
+    cdef Py_ssize_t skip_to_close(self, const uint8_t* p, Py_ssize_t n) except -1:
+        """After our close frame only the peer's matters; what is not a proper frame ends the wait at once."""
+        cdef Flow flow = self.need_flow()
+        cdef Header header
+        cdef int said
+        cdef Py_ssize_t used
+        if flow.skip:
+            used = n if <uint64_t>n < flow.skip else <Py_ssize_t>flow.skip
+            flow.skip -= used
+            return used
+        said = parse_header(p, n, &header)
+        if said == INCOMPLETE or (said == FOR_LAW and n < header.size):
+            return 0
+        if said == BROKEN or header.opcode == OP_CLOSE:
+            self.state = LINGERING
+            return n
+        flow.skip = header.length
+        return header.size
+
+    cdef int discard(self, Py_ssize_t n) except -1:
+        cdef Flow flow = self.need_flow()
+        flow.discarded += n
+        if flow.discarded > LINGER_BYTES:
+            self.lost()
+        return 0
