@@ -2,44 +2,12 @@
 
 import struct
 import tracemalloc
-from collections.abc import Iterable, Iterator
 
 import pytest
 
 from fastws.core.law import Event, Law
 from fastws.errors import ProtocolViolation
-
-MASK = b"\x01\x9a\x70\xff"
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, declared: int | None = None) -> bytes:
-    """A client's frame; `declared` is written as the length instead of the true one, in the shortest form."""
-    size = len(payload) if declared is None else declared
-    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
-    if size < 126:
-        head += bytes([0x80 | size])
-    elif size < 65536:
-        head += b"\xfe" + struct.pack("!H", size)
-    else:
-        head += b"\xff" + struct.pack("!Q", size)
-    return head + MASK + bytes(byte ^ MASK[i & 3] for i, byte in enumerate(payload))
-
-
-def judge(law: Law, pieces: Iterable[bytes]) -> tuple[list[Event], int, int]:
-    """Feed pieces; the events, the code of the violation (0 for none) and the bytes taken when it came."""
-    events: list[Event] = []
-    taken = 0
-    for piece in pieces:
-        taken += len(piece)
-        try:
-            events += law.receive_data(piece)
-        except ProtocolViolation as violation:
-            return events + law.events_before, violation.code, taken
-    return events, 0, taken
-
-
-def bytewise(data: bytes) -> Iterator[bytes]:
-    return (data[i : i + 1] for i in range(len(data)))
+from tests.differential.frames import MASK, bytewise, frame, judge, masked
 
 
 @pytest.fixture
@@ -184,14 +152,14 @@ def test_a_declared_length_allocates_nothing(opcode: int) -> None:
 def test_a_message_in_tiny_pieces_costs_about_its_size(opcode: int) -> None:
     law = Law(40_000, 0, 0)
     head, payload = frame(opcode, declared=40_000), b"ab" * 20_000
-    masked = bytes(byte ^ MASK[i & 3] for i, byte in enumerate(payload))
+    body = masked(payload)
     law.receive_data(head)
     tracemalloc.start()
     try:
         for i in range(0, 39_998, 2):
-            law.receive_data(masked[i : i + 2])
+            law.receive_data(body[i : i + 2])
         # A list of the pieces would take 1.2 MB.
         assert tracemalloc.get_traced_memory()[0] < 300_000
     finally:
         tracemalloc.stop()
-    assert law.receive_data(masked[39_998:]) == [(opcode, payload.decode() if opcode == 1 else payload)]
+    assert law.receive_data(body[39_998:]) == [(opcode, payload.decode() if opcode == 1 else payload)]
