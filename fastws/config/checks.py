@@ -71,7 +71,7 @@ def web_url_problem(text: str) -> str | None:
 def app_problem(text: str) -> str | None:
     module, colon, attribute = text.partition(":")
     if not colon or not module or not attribute:
-        return f"must be MODULE:APP, such as chat:app, and {text!r} is not"
+        return f"is a module and an attribute, such as chat:app; {text!r} is not that"
     return None
 
 

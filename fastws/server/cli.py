@@ -7,6 +7,7 @@ imported, 1 anything else.
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -126,10 +127,10 @@ def run_command(**given: object) -> None:
     sys.exit(code)
 
 
-def fail(error: StartupError) -> None:
+def fail(error: StartupError) -> NoReturn:
     """Write an error to standard error and exit with its code."""
     for line in str(error).splitlines():
-        click.echo(f"error: {line}" if not line.startswith(" ") else line, err=True)
+        click.echo(f"Error: {line}" if not line.startswith(" ") else line, err=True)
     sys.exit(error.exit_code)
 
 

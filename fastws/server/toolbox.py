@@ -1,0 +1,175 @@
+"""The command `fastws`: the toolbox beside the server. Exit codes are those of `fastws-server`."""
+
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import click
+
+from fastws import __version__
+from fastws.config import GROUPS, OPTIONS, Settings, load
+from fastws.config.docs import render
+from fastws.config.values import to_toml
+from fastws.errors import ConfigError, StartError, StartupError
+from fastws.server import console, startup_checks
+from fastws.server.cli import fail
+from fastws.server.console.link import ConnectError
+
+_NOT_BUILT = {
+    "token": "Make a JWT from the configured secret.",
+    "doctor": "Say what this machine allows and what caps it.",
+    "top": "Live view of the nodes.",
+    "publish": "Publish a message to a topic.",
+    "dead-letters": "List or requeue messages that could not be delivered.",
+}
+_LIBRARIES = ("uvloop", "wsproto", "hiredis", "orjson", "msgspec", "click")
+
+
+class Toolbox(click.Group):
+    """A group whose commands raise `StartupError` for what the user did wrong; it becomes message and exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            fail(error)
+
+
+@click.group(
+    cls=Toolbox,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="The server itself is the command fastws-server.",
+)
+@click.version_option(__version__, prog_name="fastws", message="%(prog)s %(version)s")
+def toolbox() -> None:
+    """Tools around fastws-server: look at its configuration, talk to it, operate it."""
+
+
+@toolbox.command()
+@click.argument("file", required=False)
+def check(file: str | None) -> None:
+    """Validate a configuration.
+
+    FILE is by default the one that fastws-server would read here. The environment is validated with it. Exits 0 if
+    the server would take it, else 2 with one line for each thing that is wrong.
+    """
+    settings = load({"config": file})
+    try:
+        startup_checks.protect(settings)
+    except StartError as error:
+        click.echo(f"warning: the server would not start: {error}", err=True)
+    click.echo(f"{settings.config or 'no file: environment and defaults'}: ok")
+
+
+@toolbox.command()
+@click.option("--config", "file", metavar="FILE", help="Read this file instead of FASTWS_CONFIG or ./fastws.toml.")
+@click.option("--docs", is_flag=True, hidden=True, help="Print the documentation of every setting instead.")
+def config(file: str | None, docs: bool) -> None:
+    """Print the effective configuration as TOML, secrets masked, with where each value came from."""
+    if docs:
+        click.echo(render(), nl=False)
+        return
+    for line in effective(load({"config": file}, allow_not_built=True)):
+        click.echo(line)
+
+
+@toolbox.command("version")
+def show_version() -> None:
+    """Print the versions of fastws, of Python and of the libraries below it."""
+    try:
+        codec = startup_checks.codec_name()
+    except StartError:
+        codec = "missing"
+    click.echo(f"fastws {__version__}")
+    click.echo(f"codec {codec}")
+    click.echo(f"{platform.python_implementation()} {platform.python_version()}")
+    click.echo(f"{platform.system()} {platform.release()} {platform.machine()}")
+    for library in _LIBRARIES:
+        click.echo(f"{library} {version(library)}")
+
+
+@toolbox.command()
+@click.argument("url")
+@click.option("--subprotocol", "subprotocols", multiple=True, metavar="NAME", help="Offer a subprotocol; repeatable.")
+@click.option("--token", metavar="JWT", help="Token to present as Authorization: Bearer.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send a header; repeatable.")
+@click.option("--uds", metavar="PATH", help="Connect to a Unix socket instead of the URL's host and port.")
+@click.option("--insecure", is_flag=True, help="Accept any certificate of a wss:// server.")
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="How long to listen after the end of an input that is no terminal. By default until the server has answered "
+    "a ping and nothing more came for half a second.",
+)
+def connect(
+    *,
+    url: str,
+    subprotocols: tuple[str, ...],
+    token: str | None,
+    headers: tuple[str, ...],
+    uds: str | None,
+    insecure: bool,
+    wait: float | None,
+) -> None:
+    r"""Talk to a WebSocket server: every line is sent as a text message, every frame is printed.
+
+    \b
+    On a terminal lines are edited, with history; /help shows the commands.
+    Otherwise the lines of standard input are sent:
+      echo '{"id":1,"cmd":"ping"}' | fastws connect ws://127.0.0.1:8000/ws
+
+    Exits 0 if the connection ended as asked for, else 1.
+    """
+    read_headers = tuple(console.read_header(text) for text in headers)
+    target = console.Target(url, subprotocols, read_headers, token, uds, insecure)
+    try:
+        code = console.run(target, wait)
+    except ConnectError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = 1
+    sys.exit(code)
+
+
+def effective(settings: Settings) -> list[str]:
+    """Return the lines of a TOML file that says what the settings say, each with its source as a comment."""
+    lines: list[str] = []
+    for group in GROUPS:
+        lines.append(f"[{group.name}]")
+        for name, option in OPTIONS.items():
+            if option.group == group.name:
+                shown = settings.shown(name)
+                # TOML has no null, and the path of the file cannot stand in the file
+                written = f"{name} = {shown}" if shown and option.in_file else f"# {name} = {shown}".rstrip()
+                lines.append(f"{written:<44}  # {settings.sources[name]}")
+        lines.append("")
+    for namespace, table in settings.namespaces.items():
+        lines.append(f"[namespaces.{to_toml(namespace)}]")
+        lines += [f"{key} = {to_toml(value)}" for key, value in table.items()]
+        lines.append("")
+    return lines[:-1]
+
+
+def _add_not_built(name: str, about: str) -> None:
+    """Add a command that takes whatever it is given and says that it does not exist yet."""
+
+    def refuse() -> None:
+        raise ConfigError(f"fastws {name} is not built in this version")
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["-h", "--help"]}
+    toolbox.add_command(click.Command(name, callback=refuse, help=f"{about} Not built yet.", context_settings=settings))
+
+
+for _name, _about in _NOT_BUILT.items():
+    _add_not_built(_name, _about)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `fastws`; always ends with `SystemExit`."""
+    toolbox.main(arguments, prog_name="fastws")
+
+
+if __name__ == "__main__":
+    main()
