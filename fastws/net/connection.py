@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import orjson
-from fastws_ext.wire import Wire
 
 from fastws.errors import UsageError
 from fastws.net.http import Headers, parse_query
@@ -16,6 +15,7 @@ from fastws.net.inbox import Inbox
 from fastws.net.session import Details, Session
 from fastws.types import SendStatus
 from fastws_ext.frames import encode_frame
+from fastws_ext.wire import Wire
 
 HANDSHAKING: Final = 0
 OPEN: Final = 1

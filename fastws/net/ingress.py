@@ -16,8 +16,6 @@ from inspect import isawaitable
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import orjson
-from fastws_ext.handshake import FastIngress
-from fastws_ext.wire import Endpoint
 
 from fastws.core.proxies import Client, TrustedProxies, canonical_address
 from fastws.core.request import Request, RequestError, parse_request
@@ -28,6 +26,8 @@ from fastws.net.connection import HANDSHAKING, Connection, connection_id
 from fastws.net.http import HTML, JSON, MAX_BODY, HttpRequest, answer, error_answer, result_answer
 from fastws.net.session import Details, Session
 from fastws.net.stepping import step
+from fastws_ext.endpoint import Endpoint
+from fastws_ext.handshake import FastIngress
 from fastws_ext.loop_data import LoopData
 
 _log: Final = logging.getLogger("fastws.http")
@@ -104,6 +104,12 @@ class Ingress(FastIngress):
         self._awaiting_body: dict[int, str] = {}
         # The address each counted connection was counted under: the socket can no longer tell when it is given back.
         self._counted: dict[int, str] = {}
+        self.admit = self._admit_common
+        self.same_host_origins = site.origins == OriginRules()
+        self.trust_forwarded = site.proxies is not None
+        self.decline_extensions = not any(socket.rules.deflate for socket in site.sockets.values())
+        if not (site.upgrade_hooks or site.keep_headers or site.access_log):
+            self.routes = {path: socket.endpoint for path, socket in site.sockets.items() if not socket.wants_request}
 
     @property
     def pending(self) -> int:
@@ -166,6 +172,20 @@ class Ingress(FastIngress):
 
     # WebSockets.
 
+    def _admit_common(self, conn: Connection) -> int:
+        """Asked by the compiled code for a common upgrade: 0 lets it in, and it will be opened."""
+        address = self._direct(conn).address
+        refusal = self.admission.admit(address, self.connections)
+        if refusal is not None:
+            return refusal.status
+        self._count(conn, address)
+        return 0
+
+    def _count(self, conn: Connection, address: str) -> None:
+        self.outcomes[101] += 1
+        if self.admission.counts(address):
+            self._counted[conn.number] = address
+
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
         verdict = judge_upgrade(request, socket.rules)
         if isinstance(verdict, Refuse):
@@ -209,9 +229,7 @@ class Ingress(FastIngress):
             details.client = (client.address, client.port)
         if socket.wants_request or details.forget_request(self.site.keep_headers):
             conn.session = Session(details)
-        if self.admission.counts(client.address):
-            self._counted[conn.number] = client.address
-        self.outcomes[101] += 1
+        self._count(conn, client.address)
         self._note(conn, request, 101)
         conn.accept(socket.endpoint, verdict.answer, request.head_size, verdict.window_bits)
 

@@ -15,9 +15,9 @@ from typing import Final
 
 from fastws.errors import StartError
 from fastws.net.connection import CLOSED, HANDSHAKING, Connection
+from fastws_ext.endpoint import Ingress
 from fastws_ext.loop_data import LoopData
 from fastws_ext.reactor import Reactor
-from fastws_ext.wire import Ingress
 
 KEEPALIVE_IDLE_S: Final = 60
 KEEPALIVE_INTERVAL_S: Final = 20
@@ -132,18 +132,29 @@ class Listeners:
         self._sockets: list[socket.socket] = []
         self._on_loop: set[Connection] = set()
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Serve a bound socket, which is closed by `close`."""
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is anything to listen on."""
+        return bool(self._sockets)
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Take a bound socket, to be listened on by `listen` and closed by `close`."""
         self._sockets.append(sock)
-        if self._reactor is not None and sock.family != socket.AF_UNIX:
-            sock.listen(self._backlog)
-            self._reactor.listen(sock)
-        elif sock.family == socket.AF_UNIX:
-            self._servers.append(
-                await self._loop.create_unix_server(self._make_connection, sock=sock, backlog=self._backlog)
-            )
-        else:
-            self._servers.append(await self._loop.create_server(self._make_connection, sock=sock, backlog=self._backlog))
+
+    async def listen(self) -> None:
+        """Serve every socket that was adopted."""
+        for sock in self._sockets:
+            if sock.family == socket.AF_UNIX:
+                self._servers.append(
+                    await self._loop.create_unix_server(self._make_connection, sock=sock, backlog=self._backlog)
+                )
+            elif self._reactor is None:
+                self._servers.append(
+                    await self._loop.create_server(self._make_connection, sock=sock, backlog=self._backlog)
+                )
+            else:
+                sock.listen(self._backlog)
+                self._reactor.listen(sock)
 
     def _make_connection(self) -> Connection:
         if len(self._on_loop) > 2 * self._ingress.connections + 64:

@@ -1,0 +1,99 @@
+"""From settings and an application to what is served: endpoints with their handlers, limits and rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastws.app import FastWS, RawRoute
+from fastws.config import Settings
+from fastws.core.deflate import compress
+from fastws.core.law import Law
+from fastws.core.proxies import TrustedProxies
+from fastws.core.upgrade import OriginRules, UpgradeRules, origin_rules
+from fastws.errors import ConfigError
+from fastws.net.ingress import Site, SocketPath
+from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
+from fastws_ext.endpoint import Endpoint
+from fastws_ext.loop_data import LoopData
+
+_UNLIMITED: Final = 0x7FFFFFFF
+
+
+class Assembly:
+    """The parts of one worker that depend on the application. `site` is what its ingress serves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: FastWS,
+        loop: asyncio.AbstractEventLoop,
+        loop_data: LoopData,
+        is_ready: Callable[[], tuple[bool, dict[str, Any]]],
+        demo_page: bytes | None,
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._loop = loop
+        self._loop_data = loop_data
+        self._keep_headers = frozenset(name.lower().encode("latin-1") for name in app.keep_headers)
+        self._origins = origin_rules(settings.origins) if settings.origins else OriginRules()
+        self.runners: dict[str, RawRunner] = {}
+        sockets = {path.encode("ascii"): self._raw_path(route) for path, route in app.raw_routes.items()}
+        proxies = TrustedProxies(settings.forwarded_allow_ips) if settings.proxy_headers else None
+        self.site = Site(
+            sockets=sockets,
+            http={path.encode("ascii"): route for path, route in app.http_routes.items()},
+            upgrade_hooks=app.upgrade_hooks,
+            keep_headers=self._keep_headers,
+            demo_page=demo_page,
+            origins=self._origins,
+            proxies=proxies,
+            is_ready=is_ready,
+            access_log=settings.access_log,
+        )
+
+    async def start(self) -> None:
+        """Open what the parts need."""
+
+    async def stop(self) -> None:
+        """Cancel coroutines of handlers that still run and close what was opened."""
+        tasks = [task for runner in self.runners.values() for task in runner.tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def engine_works(self) -> bool:
+        """Whether what carries messages does."""
+        return True
+
+    def _raw_path(self, route: RawRoute) -> SocketPath:
+        if route.path == self._settings.path:
+            raise ConfigError(f"{route.path} is a raw endpoint of the application and --path too: change one of them")
+        kind = StreamRunner if route.shape == "stream" else MessageRunner
+        runner = self.runners[route.path] = kind(
+            self._loop,
+            route.handler,
+            connect_hooks=self._app.connect_hooks if route.auth else (),
+            disconnect_hooks=self._app.disconnect_hooks if route.auth else (),
+            keep_headers=self._keep_headers,
+            node=self._settings.node_name,
+        )
+        rules = UpgradeRules(self._origins, (), self._settings.deflate)
+        return SocketPath(self._endpoint(route.path, runner.callbacks()), rules, runner.wants_session)
+
+    def _endpoint(self, path: str, callbacks: dict[str, Callable[..., Any]]) -> Endpoint:
+        settings = self._settings
+        return Endpoint(
+            self._loop_data,
+            path,
+            max_message_size=settings.max_message_size or _UNLIMITED,
+            max_fragments=settings.max_fragments or _UNLIMITED,
+            max_outbox=settings.max_outbox or _UNLIMITED,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            law_factory=Law,
+            compress=compress,
+            **callbacks,
+        )

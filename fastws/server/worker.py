@@ -1,0 +1,243 @@
+"""The worker: one process with one event loop, put together here and nowhere else.
+
+`run` builds everything from the settings and the application, serves until a signal, drains and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any, Final
+
+from fastws.app import FastWS
+from fastws.config import Settings, as_url
+from fastws.errors import FastWSError, StartError
+from fastws.net.admission import Admission
+from fastws.net.ingress import Ingress
+from fastws.net.listener import Listeners, bind_tcp, bind_unix
+from fastws.observe import logs
+from fastws.server.assembly import Assembly
+from fastws.server.drain import Drain, close_now
+from fastws.server.lag import LoopLag
+from fastws.server.notify import Notifier
+from fastws_ext.loop_data import LoopData
+
+_log: Final = logging.getLogger("fastws.server")
+
+# Objects of the third generation are few and old: a collection of everything should be rare, not every 700 newcomers.
+_GC_THRESHOLDS: Final = (50_000, 20, 100)
+
+
+def run(settings: Settings, app: FastWS | None) -> int:
+    """Serve until a signal; the exit code: 0 drained and stopped, 1 stopped at once by a second signal.
+
+    `app`: None serves the built-in gateway alone. Raises `StartupError` if it cannot serve.
+    """
+    worker = Worker(settings, app if app is not None else FastWS())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(worker.serve())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop  # noqa: PLC0415
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class Worker:
+    """Everything of one process. The methods stand in the order in which they run."""
+
+    def __init__(self, settings: Settings, app: FastWS) -> None:
+        self.settings = settings
+        self.app = app
+        self.stop_signals = 0
+        self._stop = asyncio.Event()
+        self._drain: Drain | None = None
+        self._notifier = Notifier()
+        self._pidfile: Path | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def serve(self) -> int:
+        """Start, serve until a signal, drain, stop."""
+        self.loop = asyncio.get_running_loop()
+        self._build()
+        try:
+            await self.startup()
+            await self._stop.wait()
+            code = await self.drain()
+        finally:
+            await self.shutdown()
+        return code
+
+    def _build(self) -> None:
+        """Put the parts together; nothing is opened yet."""
+        settings = self.settings
+        self.loop_data = LoopData(self.loop)
+        self.admission = Admission(
+            max_connections=settings.max_connections,
+            max_per_address=settings.max_connections_per_ip,
+            loopback_exempt=not settings.is_set("max_connections_per_ip"),
+            connects_per_second=settings.connect_rate,
+        )
+        self.parts = Assembly(settings, self.app, self.loop, self.loop_data, self._is_ready, _demo_page(settings))
+        self.ingress = Ingress(
+            self.loop_data, self.loop, self.parts.site, self.admission, timeout_s=settings.handshake_timeout
+        )
+        self.listeners = Listeners(
+            self.loop,
+            self.loop_data,
+            self.ingress,
+            backlog=settings.backlog,
+            through_reactor=type(self.loop).__module__.startswith("uvloop"),
+        )
+        self.lag = LoopLag(self.loop)
+
+    async def startup(self) -> None:
+        """Bind, let the application start, listen, and say so. Raises `StartError`."""
+        settings = self.settings
+        if settings.uds is not None:
+            sockets, address = [bind_unix(settings.uds)], f"unix:{settings.uds}"
+        else:
+            sockets = bind_tcp(settings.host, settings.port, keepalive=settings.tcp_keepalive)
+            address = as_url(settings.host, sockets[0].getsockname()[1])
+        for sock in sockets:
+            self.listeners.adopt(sock)
+        self.loop_data.start()
+        await self.parts.start()
+        await self._run_startup_hooks()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.on_stop_signal, number)
+        self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
+        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+            self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
+        self._write_pidfile()
+        await self.listeners.listen()
+        self.lag.start()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        sys.stdout.write(f"listening on {address}\n")
+        sys.stdout.flush()
+        self._notifier.ready()
+        self._keep_watchdog()
+
+    async def _run_startup_hooks(self) -> None:
+        for hook in self.app.startup_hooks:
+            try:
+                result = hook()
+                if isawaitable(result):
+                    await result
+            except Exception as error:
+                name = getattr(hook, "__qualname__", repr(hook))
+                _log.error("on_startup failed: %s", name, exc_info=error)
+                raise StartError(f"on_startup failed in {name}: {type(error).__name__}: {error}") from error
+
+    def on_stop_signal(self, number: int) -> None:
+        """TERM and INT: drain, and stop at once when a second one comes."""
+        self.stop_signals += 1
+        name = signal.Signals(number).name
+        if self.stop_signals == 1:
+            _log.info("%s: closing %d connections", name, len(self.listeners.websockets()))
+            self._stop.set()
+        else:
+            _log.warning("%s again: stopping at once", name)
+            if self._drain is not None:
+                self._drain.stop()
+
+    def on_reopen_signal(self) -> None:
+        """USR1: open log files again, after they were moved away."""
+        logs.reopen()
+
+    def on_unsupported_signal(self, number: int) -> None:
+        """Signals that only a supervisor of several workers can obey."""
+        _log.warning("%s is ignored: there is one worker and no supervisor", signal.Signals(number).name)
+
+    async def drain(self) -> int:
+        """Refuse newcomers, close everyone in turn, within the deadline. Returns the exit code."""
+        self._notifier.stopping()
+        self.admission.draining = True
+        settings = self.settings
+        self._drain = Drain(
+            self.listeners.websockets,
+            lambda: self.ingress.pending,
+            rate=settings.drain_rate,
+            timeout_s=settings.drain_timeout,
+        )
+        if self.stop_signals < 2:
+            await self._drain.run()
+        if self.stop_signals >= 2:
+            await close_now(self.listeners.websockets())
+            return 1
+        if self._drain.reset:
+            _log.warning("%d connections did not close in time and were reset", self._drain.reset)
+        return 0
+
+    async def shutdown(self) -> None:
+        """Give everything back; also after a start that failed half way."""
+        self.lag.stop()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        await self.listeners.close()
+        self.ingress.close()
+        await self.parts.stop()
+        for hook in self.app.shutdown_hooks:
+            try:
+                result = hook()
+                if isawaitable(result):
+                    await result
+            except Exception as error:
+                _log.error("on_shutdown failed", exc_info=error)
+        self.loop_data.stop()
+        if self.settings.uds is not None and self.listeners.is_bound:
+            _remove(Path(self.settings.uds))
+        if self._pidfile is not None:
+            _remove(self._pidfile)
+
+    def _is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """For `/readyz`: whether newcomers are let in, and what carries messages works."""
+        checks: dict[str, Any] = {
+            "accepting": not self.admission.draining and not self.admission.is_full,
+            "engine": self.parts.engine_works(),
+        }
+        return all(checks.values()), checks
+
+    def _write_pidfile(self) -> None:
+        if self.settings.pidfile is None:
+            return
+        path = Path(self.settings.pidfile)
+        try:
+            path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        except OSError as error:
+            raise StartError(f"cannot write --pidfile {path}: {error.strerror or error}") from error
+        self._pidfile = path
+
+    def _keep_watchdog(self) -> None:
+        if self._notifier.watchdog_s:
+            self._notifier.alive()
+            self._watchdog = self.loop.call_later(self._notifier.watchdog_s, self._keep_watchdog)
+
+
+def _demo_page(settings: Settings) -> bytes | None:
+    """The page that `--dev` shows at `/`."""
+    if not settings.dev:
+        return None
+    try:
+        return files("fastws").joinpath("static", "demo.html").read_bytes()
+    except OSError as error:
+        raise FastWSError("the demo page is not installed") from error
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
