@@ -27,3 +27,4 @@ cdef class Ingress:
 
 cdef class Gathering:           # base of Audience: what a closing wire takes itself out of
     cdef int vacate(self, uint32_t index) except -1
+    cdef void forget(self, uint32_t index, uint8_t codec) noexcept  # the same for a wire that is being freed

@@ -6,7 +6,7 @@ from .loop_data import LoopData, Scheduled
 class Endpoint:
     """What all connections of one path share: limits, callbacks, counters.
 
-    Times are seconds and 0 switches them off. Callbacks get the connection first; what `on_open`, `on_message` and
+    Times are seconds and 0 switches them off; limits of 0 are none. Callbacks get the connection first; what `on_open`, `on_message` and
     `on_close` return is handed to `on_result` unless it is None; what they raise goes to `on_error` and closes 1011.
     """
 
@@ -79,8 +79,11 @@ class Ingress:
 
     def on_request(self, conn: Any, data: bytes) -> None:
         """The head is complete, too long or malformed: call conn.respond, accept, await_body, or one of them later."""
-    def on_handshake_timeout(self, conn: Any) -> None:
-        """`handshake_timeout` seconds passed without an upgrade; TCP is closed after this unless it responds."""
+    def on_handshake_timeout(self, conn: Any) -> bool | None:
+        """`handshake_timeout` seconds passed without an upgrade; TCP is closed after this unless it responds.
+
+        True grants the same time once more, for a request that the layer above is still working on.
+        """
     def on_lost(self, conn: Any) -> None:
         """The socket of a connection that was never opened is gone."""
     def on_released(self, conn: Any) -> None:

@@ -12,9 +12,9 @@ cdef class Endpoint:
                  on_deadline=ignore, on_drain=ignore, law_factory=None, compress=None):
         self.loop_data = loop_data
         self.path = path
-        self.max_message_size = min(max_message_size, 0x7FFFFFFF)
+        self.max_message_size = min(max_message_size or 0x7FFFFFFF, 0x7FFFFFFF)
         self.max_fragments = min(max_fragments, 0x7FFFFFFF)
-        self.max_outbox = max_outbox
+        self.max_outbox = max_outbox or 0x7FFFFFFFFFFFFFFF
         self.ping_ticks = loop_data.ticks(ping_interval) if ping_interval > 0 else 0
         self.pong_ticks = loop_data.ticks(ping_timeout)
         self.message_ticks = loop_data.ticks(message_timeout) if message_timeout > 0 else 0
@@ -57,7 +57,7 @@ cdef class Ingress:
         raise NotImplementedError
 
     def on_handshake_timeout(self, conn):
-        """Nothing is answered unless the layer above does; TCP is closed after this."""
+        """Nothing is answered unless the layer above does; TCP is closed after this. True grants the time once more."""
 
     def on_lost(self, conn):
         """Nothing to do unless the layer above keeps something for connections that are not open yet."""
@@ -69,3 +69,6 @@ cdef class Ingress:
 cdef class Gathering:
     cdef int vacate(self, uint32_t index) except -1:
         raise NotImplementedError
+
+    cdef void forget(self, uint32_t index, uint8_t codec) noexcept:
+        pass

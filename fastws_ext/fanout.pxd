@@ -31,5 +31,5 @@ cdef class Audience(Gathering):
     cdef readonly uint64_t sent, queued, dropped
     cdef bint serve(self, tuple frames, PyObject* exclude, bytes key, uint32_t number) except -1
     cdef int wait(self, tuple publication, bint first) except -1
-    cdef int move(self, uint32_t source, uint32_t target) except -1
+    cdef void move(self, uint32_t source, uint32_t target) noexcept
     cdef bint go_on(self) except -1

@@ -6,7 +6,7 @@ served in slices from the last place down to the first, so that members may come
 """
 from collections import deque
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from .loop_data cimport monotonic_ns
 from .sender cimport DROPPED, OPEN, QUEUED, SENT
@@ -78,25 +78,27 @@ cdef class Audience(Gathering):
         self.vacate(wire.seats[seat].index)
         return True
 
-    cdef int move(self, uint32_t source, uint32_t target) except -1:
+    cdef void move(self, uint32_t source, uint32_t target) noexcept:
         cdef Wire wire
         if source != target:
             self.places[target] = self.places[source]
             wire = <Wire>self.places[target].wire
             wire.seats[wire.seat_of(self)].index = target
-        return 0
 
     cdef int vacate(self, uint32_t index) except -1:
         cdef Wire wire = <Wire>self.places[index].wire
-        self.codec_counts[wire.codec & (CODECS - 1)] -= 1
         wire.unseat(wire.seat_of(self))
+        self.forget(index, wire.codec)
+        return 0
+
+    cdef void forget(self, uint32_t index, uint8_t codec) noexcept:
+        self.codec_counts[codec & (CODECS - 1)] -= 1
         if index < self.cursor:
             self.cursor -= 1
             self.move(self.cursor, index)
             index = self.cursor
         self.used -= 1
         self.move(self.used, index)
-        return 0
 
     def publish(self, tuple frames not None, Wire exclude=None, bytes key=None):
         """Deliver one publication; `frames[wire.codec]` goes to each member but `exclude`. See the stub."""

@@ -235,6 +235,8 @@ cdef class Lifecycle(Sender):
         if self.flags & F_RESET:
             link.reset()
         link.close()
+        if self.outbox is not None and self.endpoint is not None:
+            self.endpoint.dropped += self.outbox.count
         self.outbox = None
         self.ingress.connections -= 1
         try:
@@ -270,11 +272,9 @@ cdef class Lifecycle(Sender):
             if self.state == OPEN:
                 self.reschedule()
         elif self.state == HANDSHAKING:
-            if self.flags & F_DECIDING:
-                self.loop_data.set_due(self, now + self.ingress.handshake_ticks)    # the handler above is the slow one
-                return 0
-            self.ingress.on_handshake_timeout(self)
-            if self.state == HANDSHAKING:
+            if self.ingress.on_handshake_timeout(self):
+                self.loop_data.set_due(self, now + self.ingress.handshake_ticks)
+            elif self.state == HANDSHAKING:
                 self.lost()
         else:
             self.lost()

@@ -61,7 +61,23 @@ cdef void clear(WorkList* work) noexcept:
     work.items = NULL
 
 
+cdef void unlink(Scheduled item) noexcept:
+    """Out of the wheel. Works on the links alone, so an object that is being taken apart may call it."""
+    if item.wheel_link != NULL:
+        item.wheel_link[0] = item.wheel_next
+        if item.wheel_next != NULL:
+            (<Scheduled>item.wheel_next).wheel_link = item.wheel_link
+        item.wheel_link = NULL
+        item.wheel_next = NULL
+
+
 cdef class Scheduled:
+    def __dealloc__(self):
+        if self.wheel_link != NULL:
+            self.wheel_link[0] = self.wheel_next
+            if self.wheel_next != NULL:
+                (<Scheduled>self.wheel_next).wheel_link = self.wheel_link
+
     cdef int on_dirty(self) except -1:
         return 0
 
@@ -92,6 +108,9 @@ cdef class LoopData:
         clear(&self.dirty)
         clear(&self.run)
         clear(&self.finish)
+        for i in range(WHEEL_SLOTS):
+            while self.wheel[i] != NULL:
+                unlink(<Scheduled>self.wheel[i])
         free(self.receive_buffer)
         free(self.scratch)
         free(self.gather)
@@ -232,12 +251,7 @@ cdef class LoopData:
         slot[0] = <PyObject*>item
 
     cdef void clear_due(self, Scheduled item) noexcept:
-        if item.wheel_link != NULL:
-            item.wheel_link[0] = item.wheel_next
-            if item.wheel_next != NULL:
-                (<Scheduled>item.wheel_next).wheel_link = item.wheel_link
-            item.wheel_link = NULL
-            item.wheel_next = NULL
+        unlink(item)
 
     def _tick(self):
         cdef int64_t now = monotonic_ns()

@@ -149,6 +149,7 @@ cdef class Reactor:
         for slot in range(self.table_size):
             if self.table[slot] != NULL:
                 (<SlimTransport>self.table[slot]).reactor = NULL
+                c_close((<SlimTransport>self.table[slot]).fd)
                 Py_DECREF(<object>self.table[slot])
         if self.epoll >= 0:
             c_close(self.epoll)
@@ -214,9 +215,11 @@ cdef class Reactor:
     cdef int pass_once(self) except -1:
         cdef int i, count, listener
         cdef bint knock[LISTENER_SLOTS]
+        cdef uint64_t received
         memset(knock, 0, sizeof(knock))
         while True:
             self.waits += 1
+            received = self.receives
             count = epoll_wait(self.epoll, self.events, EVENTS, 0)
             for i in range(count):
                 listener = <int>(self.events[i].data.u64 & 0xFFFFFFFF)
@@ -224,8 +227,9 @@ cdef class Reactor:
                     knock[listener] = True
                 else:
                     self.serve(&self.events[i])
-            # Another look is cheaper than another turn of the loop while many sockets are busy.
-            if count < 16 or self.loop_data.out_of_time():
+            # Another look is cheaper than another turn of the loop while many sockets are busy; those that wait for
+            # the next pass with bytes unparsed are no reason for one.
+            if self.receives - received < 16 or self.loop_data.out_of_time():
                 break
         # Those who are here are served before those who come.
         for i in range(LISTENER_SLOTS):

@@ -22,8 +22,8 @@ cdef class Sender(Scheduled):
         self.number = self.loop_data.numbers
 
     def __dealloc__(self):
-        if self.wheel_link != NULL:
-            self.loop_data.clear_due(self)
+        for i in range(self.seat_count):
+            (<Gathering>self.seats[i].gathering).forget(self.seats[i].index, self.codec)
         free(self.seats)
 
     def send(self, message):

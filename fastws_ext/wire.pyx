@@ -47,6 +47,8 @@ cdef class Wire(Lifecycle):
         try:
             self.receive(<const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
         finally:
+            loop.current = NULL
+            loop.scratch_used = 0
             if outer:
                 loop.end_pass()
 
