@@ -1,0 +1,302 @@
+/* The director of the load engine: options, phases and the report. See load.h for the whole. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "load.h"
+
+#define EXIT_GRACE_S 8.0
+#define PROGRESS_EVERY_S 0.5
+
+static const char usage[] =
+    "usage: load MODE --port PORT [options]\n"
+    "  echo      every connection keeps --inflight messages on their way\n"
+    "  rate      --rate messages a second on a fixed schedule; latency counts from when a message was due\n"
+    "  idle      holds the connections, answers pings\n"
+    "  connect   upgrades only\n"
+    "options (default):\n"
+    "  --connections N (100)   --processes N (1)       --concurrency N dialling at once, each process (256)\n"
+    "  --path PATH (/echo)     --header 'Name: value'  --server-pid PID to read CPU time of; both may be repeated\n"
+    "  --size BYTES (64)       --text                  --inflight N (1)       --rate PER_SECOND (1000)\n"
+    "  --warmup S (0.5)        --seconds S (3)         --connect-seconds S (60)\n"
+    "  --until-stdin           idle: until a line or the end of standard input, at most --seconds\n"
+    "  --abrupt                end with resets, not close frames\n"
+    "  --progress              JSON lines on standard error\n";
+
+typedef struct {
+    uint64_t at, messages, bytes;
+    double client_cpu, server_cpu;
+} reading;
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+static double cpu_seconds(pid_t pid) {
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t)) return 0;
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static reading take_reading(const options *o, const shared_state *shared) {
+    reading r = {.at = now_ns(), .client_cpu = cpu_seconds(getpid())};
+    for (int i = 0; i < o->server_pid_count; i++) r.server_cpu += cpu_seconds(o->server_pids[i]);
+    for (int i = 0; i < o->processes; i++) {
+        r.messages += shared->workers[i].messages;
+        r.bytes += shared->workers[i].bytes;
+        r.client_cpu += cpu_seconds(shared->workers[i].pid);
+    }
+    return r;
+}
+
+static void say(const options *o, const shared_state *shared, const char *phase) {
+    if (!o->progress) return;
+    uint64_t connected = 0, settled = 0, messages = 0;
+    for (int i = 0; i < o->processes; i++) {
+        connected += shared->workers[i].connected;
+        settled += shared->workers[i].settled;
+        messages += shared->workers[i].messages;
+    }
+    fprintf(stderr, "{\"phase\":\"%s\",\"connected\":%lu,\"settled\":%lu,\"messages\":%lu}\n", phase, connected,
+            settled, messages);
+}
+
+static void wait_a_moment(double seconds) {
+    struct timespec t = {.tv_sec = (time_t)seconds};
+    t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
+    nanosleep(&t, NULL);
+}
+
+static void wait_connected(const options *o, const shared_state *shared) {
+    uint64_t start = now_ns(), said = start;
+    while (!interrupted && (double)(now_ns() - start) / 1e9 < o->connect_seconds) {
+        uint64_t settled = 0;
+        for (int i = 0; i < o->processes; i++) settled += shared->workers[i].settled;
+        if (settled >= (uint64_t)o->connections) break;
+        if ((double)(now_ns() - said) / 1e9 > PROGRESS_EVERY_S) {
+            say(o, shared, "connecting");
+            said = now_ns();
+        }
+        wait_a_moment(0.001);
+    }
+    say(o, shared, "connected");
+}
+
+/* Sleeps, with progress; ends early when interrupted or, if asked, when standard input says something. */
+static void spend(const options *o, const shared_state *shared, double seconds, const char *phase, int mind_stdin) {
+    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
+    while (!interrupted) {
+        uint64_t now = now_ns();
+        if (now >= end) return;
+        double left = (double)(end - now) / 1e9;
+        if (left > PROGRESS_EVERY_S) left = PROGRESS_EVERY_S;
+        if (mind_stdin) {
+            struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+            if (poll(&input, 1, (int)(left * 1000)) > 0) return;
+        } else {
+            wait_a_moment(left);
+        }
+        say(o, shared, phase);
+    }
+}
+
+static void print_histogram(const char *name, const histogram *h) {
+    double us = 1e-3;
+    double mean = h->count ? us * (double)h->sum / (double)h->count : 0;
+    printf("\"%s\":{\"count\":%lu,\"mean\":%.1f,\"p50\":%.1f,\"p90\":%.1f,", name, h->count, mean,
+           us * (double)histogram_quantile(h, .5), us * (double)histogram_quantile(h, .9));
+    printf("\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}", us * (double)histogram_quantile(h, .99),
+           us * (double)histogram_quantile(h, .999), us * (double)h->largest);
+}
+
+static void print_span(const char *name, const reading *from, const reading *to) {
+    printf("\"%s\":{\"seconds\":%.6f,\"messages\":%lu,\"bytes\":%lu,\"server_cpu_s\":%.6f,\"client_cpu_s\":%.6f,", name,
+           (double)(to->at - from->at) / 1e9, to->messages - from->messages, to->bytes - from->bytes,
+           to->server_cpu - from->server_cpu, to->client_cpu - from->client_cpu);
+}
+
+static void print_failures(const options *o, const shared_state *shared) {
+    static const char *const names[FAILURES] = {"cannot_connect", "not_upgraded", "bad_frame",
+                                                "bad_payload",    "closed_early", "unanswered"};
+    const char *first = "";
+    uint64_t all = 0;
+    printf("\"failures\":{");
+    for (int f = 0; f < FAILURES; f++) {
+        uint64_t count = 0;
+        for (int i = 0; i < o->processes; i++) count += shared->workers[i].failures[f];
+        all += count;
+        printf("\"%s\":%lu,", names[f], count);
+    }
+    for (int i = 0; i < o->processes && !*first; i++) first = shared->workers[i].first_failure;
+    printf("\"all\":%lu},\"first_failure\":\"", all);
+    for (; *first; first++) putchar(*first < ' ' || *first > '~' || *first == '"' || *first == '\\' ? '?' : *first);
+    printf("\"");
+}
+
+static void report(const options *o, const shared_state *shared, const reading readings[4]) {
+    static const char *const modes[] = {"echo", "rate", "idle", "connect"};
+    histogram *all = calloc(2, sizeof *all);
+    uint64_t connected = 0, pings = 0;
+    for (int i = 0; i < o->processes; i++) {
+        const figures *f = &shared->workers[i];
+        histogram_merge(&all[0], &f->handshakes);
+        histogram_merge(&all[1], &f->latencies);
+        connected += f->connected;
+        pings += f->pings;
+    }
+    printf("{\"mode\":\"%s\",\"connections\":%d,\"connected\":%lu,\"processes\":%d,\"pings\":%lu,", modes[o->mode],
+           o->connections, connected, o->processes, pings);
+    print_span("connect", &readings[0], &readings[1]);
+    print_histogram("handshake_us", &all[0]);
+    printf("},");
+    print_span("run", &readings[2], &readings[3]);
+    print_histogram("latency_us", &all[1]);
+    printf("},");
+    print_failures(o, shared);
+    printf("}\n");
+    free(all);
+}
+
+static void collect_workers(const options *o, shared_state *shared) {
+    uint64_t end = now_ns() + (uint64_t)(EXIT_GRACE_S * 1e9);
+    int left = o->processes;
+    while (left > 0) {
+        pid_t pid = waitpid(-1, NULL, WNOHANG);
+        if (pid > 0) {
+            left--;
+        } else if (pid < 0) {
+            return;
+        } else if (now_ns() > end) {
+            for (int i = 0; i < o->processes; i++) kill(shared->workers[i].pid, SIGKILL);
+            end = UINT64_MAX;
+        } else {
+            wait_a_moment(0.005);
+        }
+    }
+}
+
+static void refuse(const char *why) {
+    fprintf(stderr, "load: %s\n%s", why, usage);
+    exit(2);
+}
+
+static enum mode mode_named(const char *name) {
+    static const char *const names[] = {"echo", "rate", "idle", "connect"};
+    for (int i = 0; i < 4; i++) {
+        if (!strcmp(name, names[i])) return (enum mode)i;
+    }
+    refuse("unknown mode");
+    return ECHO;
+}
+
+static void check(options *o) {
+    struct rlimit files;
+    if (o->port < 1 || o->port > 65535) refuse("--port is 1 to 65535");
+    if (o->connections < 1 || o->connections > MOST_CONNECTIONS) refuse("--connections is 1 to 2,000,000");
+    if (o->processes < 1 || o->processes > MOST_PROCESSES) refuse("--processes is 1 to 64");
+    if (o->connections < o->processes) o->processes = o->connections;
+    if (o->concurrency < 1) refuse("--concurrency is at least 1");
+    if (o->inflight < 1 || o->inflight > 4096) refuse("--inflight is 1 to 4096");
+    if (o->size > 16u << 20 || o->size * (size_t)o->inflight > 256u << 20) {
+        refuse("--size is at most 16 MiB, and 256 MiB in flight on a connection");
+    }
+    if (!(o->rate > 0) || o->rate > 1e8) refuse("--rate is more than 0");
+    if (!(o->seconds >= 0 && o->seconds <= MOST_SECONDS)) refuse("--seconds is 0 to 7200");
+    if (!(o->warmup >= 0 && o->warmup <= MOST_SECONDS)) refuse("--warmup is 0 to 7200");
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if ((rlim_t)(o->connections / o->processes) + 32 > files.rlim_max) {
+        refuse("more connections than descriptors (ulimit -n): use more --processes");
+    }
+}
+
+static void add_header(options *o, const char *line) {
+    size_t used = strlen(o->headers);
+    if (used + strlen(line) + 3 > sizeof o->headers) refuse("--header: too much");
+    if (strpbrk(line, "\r\n")) refuse("--header: without line ends");
+    strcat(strcat(o->headers, line), "\r\n");
+}
+
+static void parse(options *o, int argc, char **argv) {
+    static const struct option known[] = {
+        {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"processes", 1, 0, 'P'}, {"concurrency", 1, 0, 'd'},
+        {"path", 1, 0, 'a'}, {"header", 1, 0, 'h'}, {"server-pid", 1, 0, 'i'}, {"size", 1, 0, 's'}, {"text", 0, 0, 't'},
+        {"inflight", 1, 0, 'k'}, {"rate", 1, 0, 'r'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 'S'},
+        {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'}, {0}};
+    if (argc < 2) refuse("which mode?");
+    o->mode = mode_named(argv[1]);
+    for (int option; (option = getopt_long(argc - 1, argv + 1, "", known, NULL)) != -1;) {
+        switch (option) {
+            case 'p': o->port = atoi(optarg); break;
+            case 'c': o->connections = atoi(optarg); break;
+            case 'P': o->processes = atoi(optarg); break;
+            case 'd': o->concurrency = atoi(optarg); break;
+            case 'a': o->path = optarg; break;
+            case 'h': add_header(o, optarg); break;
+            case 'i':
+                if (o->server_pid_count < MOST_SERVER_PIDS) o->server_pids[o->server_pid_count++] = atoi(optarg);
+                break;
+            case 's': o->size = strtoul(optarg, NULL, 10); break;
+            case 't': o->text = 1; break;
+            case 'k': o->inflight = atoi(optarg); break;
+            case 'r': o->rate = atof(optarg); break;
+            case 'w': o->warmup = atof(optarg); break;
+            case 'S': o->seconds = atof(optarg); break;
+            case 'C': o->connect_seconds = atof(optarg); break;
+            case 'u': o->until_stdin = 1; break;
+            case 'x': o->abrupt = 1; break;
+            case 'g': o->progress = 1; break;
+            default: refuse("unknown option");
+        }
+    }
+    check(o);
+}
+
+int main(int argc, char **argv) {
+    options o = {.connections = 100, .processes = 1, .concurrency = 256, .inflight = 1, .size = 64, .warmup = 0.5,
+                 .seconds = 3, .connect_seconds = 60, .rate = 1000, .path = "/echo"};
+    parse(&o, argc, argv);
+    shared_state *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) refuse("no memory");
+    struct sigaction action = {.sa_handler = interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    reading readings[4] = {take_reading(&o, shared)};
+    for (int i = 0; i < o.processes; i++) {
+        pid_t pid = fork();
+        if (pid == 0) run_worker(&o, shared, i);
+        if (pid < 0) refuse("cannot start another process"); /* those already there end with this one */
+        shared->workers[i].pid = pid;
+    }
+    wait_connected(&o, shared);
+    readings[1] = readings[2] = readings[3] = take_reading(&o, shared);
+    if (o.mode != CONNECT && !interrupted) {
+        shared->phase = WARMING;
+        if (o.mode != IDLE) spend(&o, shared, o.warmup, "warming", 0);
+        readings[2] = take_reading(&o, shared);
+        shared->measured_from = readings[2].at;
+        shared->phase = MEASURING;
+        spend(&o, shared, o.seconds, o.mode == IDLE ? "holding" : "measuring", o.until_stdin);
+        readings[3] = take_reading(&o, shared);
+        shared->measured_to = readings[3].at;
+    }
+    shared->phase = STOPPING;
+    collect_workers(&o, shared);
+    report(&o, shared, readings);
+    return 0;
+}

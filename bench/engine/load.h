@@ -1,0 +1,112 @@
+/*
+ * The load engine: WebSocket clients by the thousand, to measure servers with.
+ *
+ * load.c        options, phases, what the whole run did: one JSON object at the end
+ * worker.c      one process: its epoll loop, connecting, the schedules of the modes
+ * client.c      one connection: upgrade, frames out, frames in and whether they are right
+ *
+ * The first process sleeps and directs; the workers it forks own the sockets. They share one mapping: a phase that only
+ * the first writes, and figures that only their worker writes.
+ */
+#ifndef BENCH_LOAD_H
+#define BENCH_LOAD_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "histogram.h"
+
+#define MOST_PROCESSES 64
+#define MOST_CONNECTIONS 2000000
+#define MOST_SECONDS 7200
+#define MOST_SERVER_PIDS 64
+#define VARIANTS 8          /* payloads that follow each other on a connection, so that a lost reply shows */
+#define RECEIVE_SIZE (1 << 18)
+
+enum mode { ECHO, RATE, IDLE, CONNECT };
+enum phase { CONNECTING, WARMING, MEASURING, STOPPING };
+enum failure { CANNOT_CONNECT, NOT_UPGRADED, BAD_FRAME, BAD_PAYLOAD, CLOSED_EARLY, UNANSWERED, FAILURES };
+
+typedef struct {
+    enum mode mode;
+    int port, connections, processes, concurrency, inflight, text, progress, until_stdin, abrupt;
+    size_t size; /* payload bytes */
+    double warmup, seconds, connect_seconds, rate; /* rate: messages per second over all connections */
+    const char *path;
+    char headers[2048]; /* more lines for the upgrade request, each with its CRLF */
+    int server_pids[MOST_SERVER_PIDS], server_pid_count;
+} options;
+
+/* Written by one worker, read by the director. */
+typedef struct {
+    _Alignas(128) pid_t pid;
+    _Atomic uint64_t connected, settled, messages, bytes, pings, finished;
+    _Atomic uint64_t failures[FAILURES];
+    char first_failure[160];
+    histogram handshakes, latencies;
+} figures;
+
+typedef struct {
+    _Atomic int phase;
+    _Atomic uint64_t measured_from, measured_to; /* monotonic ns; 0 = not yet */
+    figures workers[MOST_PROCESSES];
+} shared_state;
+
+enum client_state { UNUSED, DIALLING, UPGRADING, OPEN, LEAVING, GONE };
+
+/* One connection, and a ring of send times where latency is taken from the sending. */
+typedef struct {
+    char *unsent;           /* heap copy of what the socket did not take */
+    unsigned char *held;    /* a response head or control frame that came in parts: allocated while needed */
+    uint64_t started;       /* ns: connect() was called */
+    uint64_t payload_left;  /* of the frame that is being received */
+    uint32_t payload_at;
+    uint32_t unsent_length, unsent_at;
+    uint32_t sent, received; /* messages */
+    uint32_t held_length;
+    int fd;
+    uint8_t state, head_length;
+    unsigned char head[10]; /* of the frame that is being received, as far as it has come */
+} client;
+
+_Static_assert(sizeof(client) <= 96, "a connection of the engine is small, so that a million fit beside the server");
+
+typedef struct {
+    const options *options;
+    shared_state *shared;
+    figures *figures;
+    client *clients;
+    int count, first_number; /* connections of this worker; number of its first one among all */
+    int epoll_fd, dialling, next_to_dial, phase;
+    uint64_t seed;
+    unsigned char *out;     /* VARIANTS + batch masked frames, one after the other */
+    size_t out_frame;       /* bytes of each */
+    uint32_t batch;         /* most frames in one send */
+    unsigned char *expected; /* VARIANTS replies, as the server must send them */
+    size_t expected_frame, expected_head;
+    uint64_t *send_times;   /* count rings of ring_size */
+    uint32_t ring_size;
+    double interval;        /* rate: ns between two messages of this worker */
+    uint64_t schedule_start, scheduled; /* rate: ns; messages that are due */
+    unsigned char *receive_buffer;
+} worker;
+
+static inline int index_of(const worker *w, const client *c) {
+    return (int)(c - w->clients);
+}
+
+uint64_t now_ns(void);
+void run_worker(const options *o, shared_state *shared, int number) __attribute__((noreturn));
+void client_failed(worker *w, client *c, enum failure what, const char *detail);
+void client_dial(worker *w, client *c);
+void client_ready(worker *w, client *c, uint32_t events);
+void client_send_messages(worker *w, client *c, uint32_t count, uint64_t now);
+void client_leave(worker *w, client *c);
+void client_close(worker *w, client *c);
+void client_replied(worker *w, client *c, uint32_t replies);
+void frames_prepare(worker *w);
+
+#endif
