@@ -91,5 +91,6 @@ def _parse(text: str) -> IPv4Address | IPv6Address:
 def _without_port(text: str) -> str:
     """`1.2.3.4:80` and `[::1]:80` without their ports."""
     if text.startswith("["):
-        return text[1:].partition("]")[0]
+        address, bracket, _ = text[1:].partition("]")
+        return address if bracket else ""
     return text.partition(":")[0] if text.count(":") == 1 else text
