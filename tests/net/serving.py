@@ -1,4 +1,6 @@
-"""A server on real sockets inside the test's own loop, over each kind of transport, and a client that knows no better."""
+"""A server on real sockets inside the test's own loop, over each kind of transport, and a client that knows no
+better.
+"""
 
 from __future__ import annotations
 
