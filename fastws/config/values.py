@@ -19,6 +19,7 @@ LONGEST_S = 365 * 24 * 3600.0
 
 _DURATION = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?", re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
+_CONTROL = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
@@ -176,14 +177,15 @@ def read_duration(raw: object) -> float:
 
 
 def to_toml(value: object) -> str:
-    """Write a value as TOML. JSON's escapes of a text are TOML's too."""
+    """Write a value as one line of TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(to_toml(item) for item in value)}]"
-    return json.dumps(value)
+    # JSON's escapes of a text are TOML's too, except for pairs of surrogates; DEL and C1 are forbidden or unsafe
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
