@@ -9,7 +9,8 @@ import pytest
 
 from fastws.core.deflate import compress, negotiate
 from fastws.core.law import Law
-from tests.differential.frames import bytewise, frame, judge
+from tests.differential.judging import bytewise, judge
+from tests.support.frames import build_frame as frame
 
 ANSWER = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
@@ -257,8 +258,8 @@ def test_a_bomb_takes_no_more_memory_than_the_limit() -> None:
 
 def test_blocks_that_inflate_to_nothing_do_not_go_on_for_ever() -> None:
     # A compressed size that no honest encoder needs is refused from the header.
-    assert judge(Law(1000, 0, 15), [frame(2, declared=81_537, rsv=4)])[1] == 1009
-    assert judge(Law(1000, 0, 15), [frame(2, declared=81_536, rsv=4)])[1] == 0
+    assert judge(Law(1000, 0, 15), [frame(2, declared_length=81_537, rsv=4)])[1] == 1009
+    assert judge(Law(1000, 0, 15), [frame(2, declared_length=81_536, rsv=4)])[1] == 0
     empty_blocks = b"\x00\x00\x00\xff\xff" * 100
     stream = frame(2, empty_blocks, fin=False, rsv=4) + frame(0, empty_blocks, fin=False) * 200
     assert judge(Law(1000, 0, 15), [stream])[1] == 1009

@@ -7,7 +7,9 @@ import pytest
 
 from fastws.core.law import Event, Law
 from fastws.errors import ProtocolViolation
-from tests.differential.frames import MASK, bytewise, frame, judge, masked
+from tests.differential.judging import bytewise, judge
+from tests.support.frames import MASK, xor
+from tests.support.frames import build_frame as frame
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ VIOLATIONS: list[tuple[str, bytes, int, int]] = [
     ("empty continuation of nothing", frame(0), 1002, 2),
     ("new message inside a message", frame(1, b"x", fin=False) + frame(1, b"y"), 1002, 9),
     ("one byte over the limit", frame(2, b"x" * 1001), 1009, 4),
-    ("a length nobody has", frame(2, declared=2**63 - 1), 1009, 10),
+    ("a length nobody has", frame(2, declared_length=2**63 - 1), 1009, 10),
     ("over the limit in the second fragment", frame(2, b"x" * 990, fin=False) + frame(0, b"y" * 11), 1009, 1000),
     ("a fragment too many", frame(2, fin=False) + frame(0, fin=False) * 3 + frame(0), 1009, 26),
     ("bad lead byte", frame(1, b"ab\xffcd"), 1007, 9),
@@ -142,7 +144,7 @@ def test_a_declared_length_allocates_nothing(opcode: int) -> None:
     law = Law(0, 0, 0)
     tracemalloc.start()
     try:
-        assert law.receive_data(frame(opcode, b"abcd", declared=2**62)) == []
+        assert law.receive_data(frame(opcode, b"abcd", declared_length=2**62)) == []
         assert tracemalloc.get_traced_memory()[1] < 50_000
     finally:
         tracemalloc.stop()
@@ -151,8 +153,8 @@ def test_a_declared_length_allocates_nothing(opcode: int) -> None:
 @pytest.mark.parametrize("opcode", [1, 2])
 def test_a_message_in_tiny_pieces_costs_about_its_size(opcode: int) -> None:
     law = Law(40_000, 0, 0)
-    head, payload = frame(opcode, declared=40_000), b"ab" * 20_000
-    body = masked(payload)
+    head, payload = frame(opcode, declared_length=40_000), b"ab" * 20_000
+    body = xor(payload, MASK)
     law.receive_data(head)
     tracemalloc.start()
     try:

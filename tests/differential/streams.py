@@ -8,7 +8,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from tests.differential.frames import frame
+from tests.support.frames import build_frame as frame
 
 
 class Limits(NamedTuple):
@@ -213,7 +213,7 @@ class _Maker:
         limit = self.limits.max_message_size
         if self.rng.random() < 0.3:
             declared = self.rng.choice((limit + 1, 65_536, 2**31, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1))
-            return frame(self.rng.choice((1, 2)), b"xy", declared=declared, mask=self.mask())
+            return frame(self.rng.choice((1, 2)), b"xy", declared_length=declared, mask=self.mask())
         payload = b"x" * (limit + self.rng.choice((0, 1, 1, 2, 50)))
         return self.frames(self.rng.choice((1, 2)), self.pieces(payload, self.rng.choice((1, None))))
 

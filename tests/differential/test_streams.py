@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from fastws.core.law import Law
-from tests.differential.frames import bytewise, judge
+from tests.differential.judging import bytewise, judge
 from tests.differential.streams import make_stream
 from tests.differential.subjects import Timeline
 
