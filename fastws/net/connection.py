@@ -11,7 +11,7 @@ import orjson
 
 from fastws.errors import UsageError
 from fastws.net.http import Headers, parse_query
-from fastws.net.inbox import Inbox
+from fastws.net.inbox import ConnectionEnded, Inbox
 from fastws.net.session import Details, Session
 from fastws.types import SendStatus
 from fastws_ext.frames import encode_frame
@@ -153,13 +153,11 @@ class Connection(Wire):
         """Send `value` as a text frame of JSON. Raises `TypeError` for what JSON cannot hold."""
         return SendStatus(self.send_frame(encode_frame(_TEXT, orjson.dumps(value))))
 
-    async def drain(self, status: int = SendStatus.QUEUED) -> None:
-        """Wait until the outbox has room again, or the connection is closing.
+    async def drain(self, status: int = SendStatus.SENT) -> int:
+        """Wait until the outbox has room again, or the connection is closing; return `status`.
 
-        With `status`, what `send` returned, it waits only if that was `QUEUED`: `await conn.drain(conn.send(data))`.
+        Takes what `send` returned, so that one line is enough: `await conn.drain(conn.send(data))`.
         """
-        if status != SendStatus.QUEUED:
-            return
         while self.phase == OPEN and self.congested:
             waiters = self.need_session().need_details().drain_waiters
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -169,12 +167,13 @@ class Connection(Wire):
             finally:
                 if future in waiters:
                     waiters.remove(future)
+        return status
 
     async def receive(self) -> str | bytes:
         """The next message, on endpoints whose handler takes the connection alone.
 
-        Raises `EOFError` when the connection has ended and every message before that was received, `UsageError` on
-        other endpoints.
+        Raises `ConnectionEnded`, an `EOFError`, when the connection has ended and every message before that was
+        received; a handler may let it pass. Raises `UsageError` on other endpoints.
         """
         return await self._inbox.get()
 
@@ -184,7 +183,7 @@ class Connection(Wire):
         while True:
             try:
                 message = await inbox.get()
-            except EOFError:
+            except ConnectionEnded:
                 return
             yield message
 

@@ -20,6 +20,10 @@ class Pausable(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class ConnectionEnded(EOFError):
+    """The connection has ended, and every message before that was received."""
+
+
 class Inbox:
     """The queue between a connection that is read and the one coroutine that receives from it."""
 
@@ -46,10 +50,12 @@ class Inbox:
         self._wake()
 
     async def get(self) -> str | bytes:
-        """The next message. Raises `EOFError` at the end, `UsageError` if another coroutine is waiting already."""
+        """The next message. Raises `ConnectionEnded` at the end, `UsageError` if another coroutine is waiting
+        already.
+        """
         while not self._messages:
             if self._ended:
-                raise EOFError("the connection has ended")
+                raise ConnectionEnded("the connection has ended")
             if self._waiter is not None:
                 raise UsageError("two coroutines receive from one connection", "receive in one and hand on from there")
             self._waiter = asyncio.get_running_loop().create_future()

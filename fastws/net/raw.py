@@ -12,6 +12,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
@@ -19,7 +20,7 @@ from typing import Any, Final
 from fastws import closes
 from fastws.errors import Reject
 from fastws.net.connection import CLOSED, OPEN, Connection
-from fastws.net.inbox import CAPACITY, Inbox
+from fastws.net.inbox import CAPACITY, ConnectionEnded, Inbox
 from fastws.net.session import Session
 from fastws.net.stepping import as_coroutine, step
 from fastws.types import CloseInfo, ConnectionInfo
@@ -286,7 +287,8 @@ class StreamRunner(RawRunner):
             return
         # The handler's first step still sees the headers.
         self._loop.call_soon(self.forget_request, session)
-        await self._handler(conn)
+        with suppress(ConnectionEnded):
+            await self._handler(conn)
         conn.close(*closes.NORMAL)
 
     @property

@@ -54,7 +54,8 @@ class Details:
             kept = [part for pair in self.request.headers if pair[0] in keep_headers for part in pair]
             self.kept_headers = _SEPARATOR.join(kept)
             self.request = None
-        return bool(self.kept_headers or self.query or self.subprotocol or self.client or self.state is not None)
+        worth = (self.kept_headers, self.query, self.subprotocol, self.client, self.drain_waiters)
+        return any(worth) or self.state is not None
 
 
 class Session:
