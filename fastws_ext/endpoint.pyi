@@ -24,6 +24,7 @@ class Endpoint:
         close_timeout: float = 5.0,
         on_open: Callable[[Any], Any] = ...,
         on_message: Callable[[Any, str | bytes], Any] = ...,
+        on_send: Callable[[Any, Any], int] | None = None,
         on_close: Callable[[Any, int, str], Any] = ...,
         on_result: Callable[[Any, Any], Any] = ...,
         on_error: Callable[[Any, BaseException, str], Any] = ...,
@@ -44,6 +45,8 @@ class Endpoint:
     def max_outbox(self) -> int: ...
     on_open: Callable[[Any], Any]
     on_message: Callable[[Any, str | bytes], Any]
+    on_send: Callable[[Any, Any], int] | None
+    """Takes the place of `conn.send` where messages have a form of their own; it sends with `conn.send_frame`."""
     on_close: Callable[[Any, int, str], Any]
     on_result: Callable[[Any, Any], Any]
     on_error: Callable[[Any, BaseException, str], Any]

@@ -8,8 +8,8 @@ def ignore(*arguments):
 cdef class Endpoint:
     def __init__(self, LoopData loop_data, str path, *, max_message_size=65536, max_fragments=1024, max_outbox=1048576,
                  ping_interval=25.0, ping_timeout=10.0, message_timeout=60.0, close_timeout=5.0,
-                 on_open=ignore, on_message=ignore, on_close=ignore, on_result=ignore, on_error=ignore,
-                 on_deadline=ignore, on_drain=ignore, law_factory=None, compress=None):
+                 on_open=ignore, on_message=ignore, on_send=None, on_close=ignore, on_result=ignore,
+                 on_error=ignore, on_deadline=ignore, on_drain=ignore, law_factory=None, compress=None):
         self.loop_data = loop_data
         self.path = path
         self.max_message_size = min(max_message_size or 0x7FFFFFFF, 0x7FFFFFFF)
@@ -21,6 +21,7 @@ cdef class Endpoint:
         self.close_ticks = loop_data.ticks(close_timeout)
         self.on_open = on_open
         self.on_message = on_message
+        self.on_send = on_send
         self.on_close = on_close
         self.on_result = on_result
         self.on_error = on_error

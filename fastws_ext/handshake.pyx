@@ -31,7 +31,7 @@ cdef int mark(uint8_t* table, bytes characters) except -1:
 
 
 mark(TOKEN, b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-mark(HOST, b".:-[]_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+mark(HOST, b".-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 mark(BASE64, b"+/0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -96,6 +96,23 @@ cdef bint good_key(const uint8_t* p, Py_ssize_t n) noexcept nogil:
         if not BASE64[p[i]]:
             return False
     return p[21] == c"A" or p[21] == c"Q" or p[21] == c"g" or p[21] == c"w"
+
+
+cdef bint plain_host(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    """A name or an IPv4 address, with at most five digits of a port; other forms are judged elsewhere."""
+    cdef Py_ssize_t i = 0, colon
+    while i < n and p[i] != c":":
+        if not HOST[p[i]]:
+            return False
+        i += 1
+    if not i:
+        return False
+    colon = i
+    while i + 1 < n:
+        i += 1
+        if not c"0" <= p[i] <= c"9" or i - colon > 4:
+            return False
+    return colon == n or i > colon
 
 
 cdef bint origin_is_host(Head* head) noexcept nogil:
@@ -221,15 +238,11 @@ cdef class FastIngress(Ingress):
                           int* seen) noexcept:
         """One header line; `seen` has a bit for each of the five that must be there once."""
         cdef int bit = 0
-        cdef Py_ssize_t i
         if named(name, size, b"host", 4):
             bit = 1
             head.host = value
             head.host_size = length
-            for i in range(length):
-                if not HOST[value[i]]:
-                    return False
-            if not length:
+            if not plain_host(value, length):
                 return False
         elif named(name, size, b"upgrade", 7):
             bit = 2

@@ -7,7 +7,7 @@ from .frames cimport OP_PING
 from .link cimport LoopLink
 from .loop_data cimport IN_FINISH, IN_RUN, monotonic_ns
 from .outbox cimport DISCONNECT
-from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_HIGH, F_OPENED, F_PAUSED, F_PING_OUT, F_READING,
+from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_FINISHED, F_HIGH, F_OPENED, F_PAUSED, F_PING_OUT, F_READING,
                       F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN, Seat)
 
 
@@ -40,9 +40,9 @@ cdef class Lifecycle(Sender):
     cdef int attach(self, Link link) except -1:
         self.link = link
         self.ingress.connections += 1
-        self.last_seen = self.loop_data.now_tick
+        self.last_seen = self.ingress.loop_data.now_tick
         if self.ingress.handshake_ticks:
-            self.loop_data.set_due(self, self.last_seen + self.ingress.handshake_ticks)
+            self.ingress.loop_data.set_due(self, self.last_seen + self.ingress.handshake_ticks)
         return 0
 
     def respond(self, bytes answer not None):
@@ -71,7 +71,7 @@ cdef class Lifecycle(Sender):
         self.open(endpoint, answer, window_bits)
         if not reading:
             self.update_reading()
-            self.loop_data.mark(self, IN_RUN)
+            self.ingress.loop_data.mark(self, IN_RUN)
 
     cdef int open(self, Endpoint endpoint, bytes answer, int window_bits) except -1:
         """Become OPEN under `endpoint`; for the HTTP stage."""
@@ -85,7 +85,7 @@ cdef class Lifecycle(Sender):
         endpoint.opened += 1
         if self.ping_ticks:
             # The first ping comes at a random moment of the interval, so that a storm of connects is no storm of pings.
-            self.last_seen = self.loop_data.now_tick - <uint32_t>((self.number * 2654435761ULL >> 7) % self.ping_ticks)
+            self.last_seen = self.ingress.loop_data.now_tick - <uint32_t>((self.number * 2654435761ULL >> 7) % self.ping_ticks)
         self.reschedule()
         self.queue(answer, None, None, DISCONNECT)
         try:
@@ -114,7 +114,7 @@ cdef class Lifecycle(Sender):
             self.flags &= ~F_PAUSED
             self.update_reading()
             if self.flow is not None and self.flow.raw_end > self.flow.raw_start:
-                self.loop_data.mark(self, IN_RUN)
+                self.ingress.loop_data.mark(self, IN_RUN)
 
     cdef int update_reading(self) except -1:
         if self.link is not None and not self.flags & F_EOF:
@@ -127,10 +127,10 @@ cdef class Lifecycle(Sender):
             try:
                 self.endpoint.on_error(self, error, where)
             except BaseException as second:
-                self.loop_data.report(second, self)
+                self.ingress.loop_data.report(second, self)
             self.close(1011, "internal")
         else:
-            self.loop_data.report(error, self)
+            self.ingress.loop_data.report(error, self)
             self.abort()
         return 0
 
@@ -147,7 +147,7 @@ cdef class Lifecycle(Sender):
         self.state = CLOSING
         self.put_close(code, reason)
         if self.state == CLOSING:
-            self.loop_data.set_due(self, self.loop_data.now_tick + self.endpoint.close_ticks)
+            self.ingress.loop_data.set_due(self, self.ingress.loop_data.now_tick + self.endpoint.close_ticks)
             self.flags &= ~F_PAUSED
             self.update_reading()
         return 0
@@ -185,12 +185,12 @@ cdef class Lifecycle(Sender):
             return 0
         self.notify()
         if self.outbox is not None:
-            self.loop_data.set_due(self, self.loop_data.now_tick + self.loop_data.ticks(5))
+            self.ingress.loop_data.set_due(self, self.ingress.loop_data.now_tick + self.ingress.loop_data.ticks(5))
             return 0
         self.flags |= F_SHUT
         if self.flags & F_EOF:
             return self.lost()
-        self.loop_data.set_due(self, self.loop_data.now_tick + LINGER_TICKS)
+        self.ingress.loop_data.set_due(self, self.ingress.loop_data.now_tick + LINGER_TICKS)
         self.update_reading()
         self.link.shut_write()
         return 0
@@ -222,16 +222,16 @@ cdef class Lifecycle(Sender):
             if self.state == OPEN:
                 self.end_with(1006, "")
             self.state = CLOSED
-            self.loop_data.mark(self, IN_FINISH)
+            self.ingress.loop_data.mark(self, IN_FINISH)
         return 0
 
     cdef int on_finish(self) except -1:
         """Give back the socket first, then tell the layers above, then let go of everything that was theirs."""
         cdef Link link = self.link
-        self.loop_data.clear_due(self)
-        self.link = None
-        if link is None:
+        self.ingress.loop_data.clear_due(self)
+        if link is None or self.flags & F_FINISHED:
             return 0
+        self.flags |= F_FINISHED
         if self.flags & F_RESET:
             link.reset()
         link.close()
@@ -246,6 +246,7 @@ cdef class Lifecycle(Sender):
             self.ingress.on_released(self)
         finally:
             self.leave_all()
+            self.link = None        # only now: the layers above may ask for the address
             self.flow = None
             self.session = None
         return 0
@@ -273,7 +274,7 @@ cdef class Lifecycle(Sender):
                 self.reschedule()
         elif self.state == HANDSHAKING:
             if self.ingress.on_handshake_timeout(self):
-                self.loop_data.set_due(self, now + self.ingress.handshake_ticks)
+                self.ingress.loop_data.set_due(self, now + self.ingress.handshake_ticks)
             elif self.state == HANDSHAKING:
                 self.lost()
         else:
@@ -306,7 +307,7 @@ cdef class Lifecycle(Sender):
 
     cdef int reschedule(self) except -1:
         """Put the connection into the wheel at the next moment that anything of it is due."""
-        cdef uint32_t now = self.loop_data.now_tick, wait = 0x7FFFFFFF
+        cdef uint32_t now = self.ingress.loop_data.now_tick, wait = 0x7FFFFFFF
         if self.user_due:
             wait = min(wait, self.until(self.user_due, now))
         if self.flow is not None and self.flow.message_due:
@@ -317,9 +318,9 @@ cdef class Lifecycle(Sender):
             else:
                 wait = min(wait, self.until(self.last_seen + self.ping_ticks, now))
         if wait != 0x7FFFFFFF:
-            self.loop_data.set_due(self, now + wait)
+            self.ingress.loop_data.set_due(self, now + wait)
         else:
-            self.loop_data.clear_due(self)
+            self.ingress.loop_data.clear_due(self)
         return 0
 
     cdef uint32_t until(self, uint32_t tick, uint32_t now) noexcept:
@@ -329,13 +330,13 @@ cdef class Lifecycle(Sender):
         """Have `endpoint.on_deadline` called once in `seconds`; 0 calls it off."""
         self.user_due = 0
         if seconds > 0:
-            self.user_due = max(self.loop_data.now_tick + self.loop_data.ticks(seconds), 1)
+            self.user_due = max(self.ingress.loop_data.now_tick + self.ingress.loop_data.ticks(seconds), 1)
         if self.state == OPEN:
             self.reschedule()
 
     def set_ping_interval(self, double seconds):
         """Ping after `seconds` without inbound traffic from now on; 0 switches the heartbeat off."""
-        self.ping_ticks = self.loop_data.ticks(seconds) if seconds > 0 else 0
+        self.ping_ticks = self.ingress.loop_data.ticks(seconds) if seconds > 0 else 0
         if self.state == OPEN:
             self.reschedule()
 

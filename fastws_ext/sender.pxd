@@ -32,6 +32,7 @@ cdef enum Flag:
     F_SHUT = 256        # our FIN is sent
     F_RESET = 512       # close with RST
     F_READING = 1024    # inside receive
+    F_FINISHED = 4096   # taken apart
     F_MORE = 2048       # parsing stopped for want of time, not of bytes
 
 cdef enum:
@@ -49,10 +50,9 @@ cdef struct Seat:               # one subscription: where this wire stands in an
     uint32_t index
 
 cdef class Sender(Scheduled):
-    # 176 bytes with the object header and the links of Scheduled; the subclasses add no field.
-    cdef readonly LoopData loop_data
+    # 160 bytes with the object header and the links of Scheduled; the subclasses add no field.
     cdef Link link
-    cdef Ingress ingress
+    cdef Ingress ingress        # and through it what the loop has once
     cdef readonly Endpoint endpoint
     cdef public object session
     cdef Outbox outbox

@@ -3,6 +3,9 @@ from typing import Any
 from .endpoint import Endpoint, Ingress
 from .loop_data import LoopData, Scheduled
 
+def use_statuses(statuses: tuple[int, int, int, int]) -> None:
+    """Let `send` return these for SENT, QUEUED, DROPPED and CLOSED: the enum of the layer above."""
+
 class Sender(Scheduled):
     """The sending half of a connection and the state that all of it shares."""
 

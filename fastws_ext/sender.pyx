@@ -14,12 +14,27 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 
+cdef tuple STATUSES = (0, 1, 2, 3)
+
+
+def use_statuses(tuple statuses not None):
+    """Let `send` return these for SENT, QUEUED, DROPPED and CLOSED: the enum of the layer above."""
+    global STATUSES
+    if len(statuses) != 4:
+        raise ValueError("there are four statuses")
+    STATUSES = statuses
+
+
 cdef class Sender(Scheduled):
     def __cinit__(self, Ingress ingress not None):
         self.ingress = ingress
-        self.loop_data = ingress.loop_data
-        self.loop_data.numbers += 1
-        self.number = self.loop_data.numbers
+        ingress.loop_data.numbers += 1
+        self.number = ingress.loop_data.numbers
+
+    @property
+    def loop_data(self):
+        """What the event loop of this connection has once."""
+        return self.ingress.loop_data
 
     def __dealloc__(self):
         for i in range(self.seat_count):
@@ -32,7 +47,9 @@ cdef class Sender(Scheduled):
         cdef Py_ssize_t n
         cdef uint8_t first
         if self.state != OPEN:
-            return GONE
+            return STATUSES[GONE]
+        if self.endpoint.on_send is not None:
+            return self.endpoint.on_send(self, message)
         if type(message) is bytes:
             p = PyBytes_AS_STRING(message)
             n = PyBytes_GET_SIZE(message)
@@ -54,15 +71,15 @@ cdef class Sender(Scheduled):
             p = PyBytes_AS_STRING(message)
             n = PyBytes_GET_SIZE(message)
             first |= 64
-        return self.put(first, p, n)
+        return STATUSES[self.put(first, p, n)]
 
     def send_frame(self, bytes frame not None):
         """Send frames that are encoded already. Returns a SendStatus."""
         if self.state != OPEN:
-            return GONE
+            return STATUSES[GONE]
         self.endpoint.messages_out += 1
         self.endpoint.bytes_out += PyBytes_GET_SIZE(frame)
-        return self.queue(frame, None, None, DISCONNECT)
+        return STATUSES[self.queue(frame, None, None, DISCONNECT)]
 
     def ping(self, bytes payload not None=b""):
         """Send a ping of at most 125 bytes."""
@@ -73,7 +90,7 @@ cdef class Sender(Scheduled):
 
     cdef int put(self, uint8_t first, const char* p, Py_ssize_t n) except -1:
         """Send one frame: into scratch while this connection is being read, else through the outbox."""
-        cdef LoopData loop = self.loop_data
+        cdef LoopData loop = self.ingress.loop_data
         cdef uint8_t* out
         if loop.current == <PyObject*>self and self.outbox is None and n <= SCRATCH_SIZE - 10:
             if n > SCRATCH_SIZE - 10 - loop.scratch_used:
@@ -94,7 +111,7 @@ cdef class Sender(Scheduled):
 
     cdef int spill(self) except -1:
         """Send what is in scratch; what the socket does not take becomes the outbox."""
-        cdef LoopData loop = self.loop_data
+        cdef LoopData loop = self.ingress.loop_data
         cdef Py_ssize_t used = loop.scratch_used, n
         loop.scratch_used = 0
         if self.link is None or self.state == CLOSED:
@@ -113,7 +130,7 @@ cdef class Sender(Scheduled):
         A frame that does not fit is answered by the policy of its topic, which may drop queued publications of that
         topic only; everything else that does not fit ends the connection with 4003. Any frame fits an empty outbox.
         """
-        cdef LoopData loop = self.loop_data
+        cdef LoopData loop = self.ingress.loop_data
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), excess, dropped
         if self.link is None or self.state == CLOSED:
             return GONE
@@ -169,7 +186,7 @@ cdef class Sender(Scheduled):
 
     cdef int flush(self) except -1:
         """Send what is queued until the socket is full; others have their turn after FLUSH_BYTES."""
-        cdef LoopData loop = self.loop_data
+        cdef LoopData loop = self.ingress.loop_data
         cdef Outbox outbox
         cdef Py_ssize_t asked, n, total = 0
         cdef bytes frame

@@ -40,7 +40,7 @@ cdef class Wire(Lifecycle):
     def data_received(self, data):
         """asyncio's side of the Protocol."""
         cdef bytes chunk = bytes(data)
-        cdef LoopData loop = self.loop_data
+        cdef LoopData loop = self.ingress.loop_data
         cdef bint outer = not loop.in_pass
         if outer:
             loop.begin_pass()
@@ -54,7 +54,7 @@ cdef class Wire(Lifecycle):
 
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1:
         """`n` bytes have arrived; `p` is valid only inside this call."""
-        self.last_seen = self.loop_data.now_tick
+        self.last_seen = self.ingress.loop_data.now_tick
         self.flags &= ~F_PING_OUT
         if self.state >= LINGERING:
             return self.discard(n)
@@ -67,7 +67,7 @@ cdef class Wire(Lifecycle):
         return 0
 
     cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1:
-        cdef LoopData loop = self.loop_data
+        cdef LoopData loop = self.ingress.loop_data
         cdef Flow flow = self.flow
         cdef Py_ssize_t used
         self.flags = (self.flags | F_READING) & ~F_MORE
@@ -111,7 +111,7 @@ cdef class Wire(Lifecycle):
                     self.flags |= F_MORE
                     break
                 used = self.one_frame(p + i, n - i, &budget)
-                if not budget & 15 and self.loop_data.out_of_time():
+                if not budget & 15 and self.ingress.loop_data.out_of_time():
                     budget = 0
             elif self.state == HANDSHAKING:
                 if self.flags & F_DECIDING:
@@ -154,7 +154,7 @@ cdef class Wire(Lifecycle):
             flow = self.need_flow()
             flow.start(header.opcode, header.key, header.length)
             if self.endpoint.message_ticks and not flow.message_due:
-                flow.message_due = self.loop_data.now_tick + self.endpoint.message_ticks
+                flow.message_due = self.ingress.loop_data.now_tick + self.endpoint.message_ticks
                 self.reschedule()
             return header.size + (self.continue_frame(payload, n - header.size) if n > header.size else 0)
         size = <Py_ssize_t>header.length
@@ -218,9 +218,10 @@ cdef class Wire(Lifecycle):
             events = flow.law.receive_data(PyBytes_FromStringAndSize(<const char*>p, take))
         except Exception as error:
             violation = error
-            events = getattr(error, "events", ())
         for opcode, payload in events:
             self.act(opcode, payload)
+        if self.state >= LINGERING:
+            flow.law = None
         if violation is not None:
             code = getattr(violation, "code", 0)
             if code:
@@ -231,7 +232,7 @@ cdef class Wire(Lifecycle):
             flow.law = None
             flow.message_due = 0
         elif self.endpoint.message_ticks and not flow.message_due:
-            flow.message_due = self.loop_data.now_tick + self.endpoint.message_ticks
+            flow.message_due = self.ingress.loop_data.now_tick + self.endpoint.message_ticks
             self.reschedule()
         return take
 
