@@ -99,20 +99,21 @@ cdef bint good_key(const uint8_t* p, Py_ssize_t n) noexcept nogil:
 
 
 cdef bint plain_host(const uint8_t* p, Py_ssize_t n) noexcept nogil:
-    """A name or an IPv4 address, with at most five digits of a port; other forms are judged elsewhere."""
+    """A name or an IPv4 address, with a port of at most 65535; other forms are judged elsewhere."""
     cdef Py_ssize_t i = 0, colon
+    cdef unsigned int port = 0
     while i < n and p[i] != c":":
         if not HOST[p[i]]:
             return False
         i += 1
-    if not i:
-        return False
+    if not i or i == n:
+        return i > 0
     colon = i
-    while i + 1 < n:
-        i += 1
-        if not c"0" <= p[i] <= c"9" or i - colon > 4:
+    for i in range(colon + 1, n):
+        if not c"0" <= p[i] <= c"9" or i - colon > 5:
             return False
-    return colon == n or i > colon
+        port = port * 10 + p[i] - c"0"
+    return n > colon + 1 and port <= 65535
 
 
 cdef bint origin_is_host(Head* head) noexcept nogil:
