@@ -48,6 +48,7 @@ static void interrupt(int number) {
 static double cpu_seconds(pid_t pid) {
     clockid_t clock;
     struct timespec t;
+    if (pid == 0) return 0; /* not started yet */
     if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t)) return 0;
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
@@ -237,7 +238,8 @@ static void parse(options *o, int argc, char **argv) {
         {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"processes", 1, 0, 'P'}, {"concurrency", 1, 0, 'd'},
         {"path", 1, 0, 'a'}, {"header", 1, 0, 'h'}, {"server-pid", 1, 0, 'i'}, {"size", 1, 0, 's'}, {"text", 0, 0, 't'},
         {"inflight", 1, 0, 'k'}, {"rate", 1, 0, 'r'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 'S'},
-        {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'}, {0}};
+        {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'},
+        {0}};
     if (argc < 2) refuse("which mode?");
     o->mode = mode_named(argv[1]);
     for (int option; (option = getopt_long(argc - 1, argv + 1, "", known, NULL)) != -1;) {

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench --help`. See docs/performance.md for the method."""

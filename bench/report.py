@@ -1,0 +1,149 @@
+"""What a bench shows: a progress bar, a table, and a JSON file in `bench/results/`."""
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from bench.build import BENCH
+
+RESULTS = BENCH / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over several rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """The spread of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of texts; the first column is a name, the others are figures."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+class PlainProgress:
+    """One line on standard error for each thing that happens."""
+
+    def __init__(self) -> None:
+        self._steps = self._done = 0
+        self._last = ""
+
+    def start(self, steps: int) -> None:
+        """`steps` are to come."""
+        self._steps, self._done = steps, 0
+
+    def say(self, text: str) -> None:
+        """What is going on now."""
+        if text != self._last:
+            print(f"[{self._done}/{self._steps}] {text}", file=sys.stderr, flush=True)
+        self._last = text
+
+    def step(self) -> None:
+        """One step is done."""
+        self._done += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class RichProgress:
+    """A bar on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - rich belongs to the bench extra, and may not be there
+        from rich.progress import Progress  # noqa: PLC0415
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("starting", total=None)
+
+    def start(self, steps: int) -> None:
+        """`steps` are to come."""
+        self._bar.update(self._task, total=steps, completed=0)
+
+    def say(self, text: str) -> None:
+        """What is going on now."""
+        self._bar.update(self._task, description=text)
+
+    def step(self) -> None:
+        """One step is done."""
+        self._bar.advance(self._task)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+ProgressBar = PlainProgress | RichProgress
+
+
+def progress_bar() -> ProgressBar:
+    """The bar where standard error is a terminal and rich is installed, else plain lines."""
+    if sys.stderr.isatty():
+        try:
+            return RichProgress()
+        except ImportError:
+            pass
+    return PlainProgress()
+
+
+def table_text(table: Table) -> str:
+    """The table in plain columns, as it also goes into documents."""
+    rows = [list(table.columns), *(list(row) for row in table.rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
+    lines = [table.title]
+    for row in rows:
+        figures = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join([row[0].ljust(widths[0]), *figures]).rstrip())
+    lines.insert(2, "  ".join("-" * width for width in widths))
+    return "\n".join([*lines, *table.notes])
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """The machine in one line."""
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return (
+        f"{facts['cpu']}, {len(facts['cpus'])} CPUs, Linux {facts['kernel']}, Python {facts['python']}, {packages}, "
+        f"commit {facts['commit']}, load average before: {facts['load_average']}"
+    )
+
+
+def save(scenario: str, options: dict[str, Any], facts: dict[str, Any], results: object) -> Path:
+    """Write `bench/results/<date>-<scenario>.json` and return its path."""
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    path = RESULTS / f"{now:%Y-%m-%dT%H%M%S}-{scenario}.json"
+    content = {
+        "scenario": scenario,
+        "date": now.isoformat(timespec="seconds"),
+        "options": options,
+        "machine": facts,
+        "results": results,
+    }
+    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    return path
