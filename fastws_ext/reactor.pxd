@@ -36,6 +36,8 @@ cdef class Reactor:
     cdef uint32_t* free_slots
     cdef uint32_t table_size, free_count
     cdef epoll_event* events
+    cdef int event_next, event_count    # what is left of the last batch
+    cdef uint32_t knocking      # a bit per listener that has somebody waiting
     cdef bint accepting, muted, closed
     cdef object rearm_handle
     cdef readonly uint64_t accepted, refused_descriptors, waits, receives, sends

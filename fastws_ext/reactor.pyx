@@ -205,7 +205,6 @@ cdef class Reactor:
         try:
             if not self.closed:
                 self.loop_data.begin_pass()
-                self.loop_data.serve_run()
                 self.pass_once()
         except BaseException as error:
             self.loop_data.report(error, self)
@@ -213,28 +212,39 @@ cdef class Reactor:
             self.loop_data.end_pass()
 
     cdef int pass_once(self) except -1:
-        cdef int i, count, listener
-        cdef bint knock[LISTENER_SLOTS]
-        cdef uint64_t received
-        memset(knock, 0, sizeof(knock))
+        """Serve sockets until the pass is over; events that are left are served first in the next one.
+
+        They are kept, for asking epoll again would name the same sockets first and starve those at the end. All of
+        them are level-triggered: whoever was served or closed meanwhile is seen by `serve`.
+        """
+        cdef epoll_event* event
+        cdef uint32_t slot
+        cdef uint64_t calls
         while True:
-            self.waits += 1
-            received = self.receives
-            count = epoll_wait(self.epoll, self.events, EVENTS, 0)
-            for i in range(count):
-                listener = <int>(self.events[i].data.u64 & 0xFFFFFFFF)
-                if listener < LISTENER_SLOTS:
-                    knock[listener] = True
-                else:
-                    self.serve(&self.events[i])
-            # Another look is cheaper than another turn of the loop while many sockets are busy; those that wait for
-            # the next pass with bytes unparsed are no reason for one.
-            if self.receives - received < 16 or self.loop_data.out_of_time():
+            if self.event_next == self.event_count:
+                self.waits += 1
+                self.event_next = 0
+                self.event_count = max(epoll_wait(self.epoll, self.events, EVENTS, 0), 0)
+            while self.event_next < self.event_count:
+                event = &self.events[self.event_next]
+                self.event_next += 1
+                slot = <uint32_t>(event.data.u64 & 0xFFFFFFFF)
+                if slot < LISTENER_SLOTS:
+                    self.knocking |= 1 << slot
+                    continue
+                calls = self.receives + self.sends
+                self.serve(event)
+                if (self.receives + self.sends != calls and self.event_next < self.event_count
+                        and self.loop_data.out_of_time()):
+                    return 0
+            # Another look is cheaper than another turn of the loop while many sockets are busy.
+            if self.event_count < 16 or self.loop_data.out_of_time():
                 break
         # Those who are here are served before those who come.
-        for i in range(LISTENER_SLOTS):
-            if knock[i]:
-                self.accept_some(i)
+        for slot in range(LISTENER_SLOTS):
+            if self.knocking >> slot & 1:
+                self.accept_some(slot)
+        self.knocking = 0
         return 0
 
     cdef int serve(self, epoll_event* event) except -1:
