@@ -19,7 +19,7 @@ def load_app(target: str, directory: str | None = None) -> FastWS:
     """
     problem = app_problem(target)
     if problem is not None:
-        raise ConfigError(f"the argument {problem}")
+        raise ConfigError(f"MODULE:APP {problem}")
     module_name, _, attributes = target.partition(":")
     found: object = _import_module(module_name, str(Path(directory or ".").resolve()))
     module = found

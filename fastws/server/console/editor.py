@@ -79,7 +79,7 @@ class LineEditor:
             case "\x0b":
                 self._delete(self.cursor, len(self.text))
             case "\x17":
-                self._delete(len(self.text[: self.cursor].rstrip().rpartition(" ")[0]), self.cursor)
+                self._delete(self.text[: self.cursor].rstrip().rfind(" ") + 1, self.cursor)
             case "\x01" | "\x1b[H" | "\x1bOH" | "\x1b[1~":
                 self.cursor = 0
             case "\x05" | "\x1b[F" | "\x1bOF" | "\x1b[4~":

@@ -1,6 +1,7 @@
 """A WebSocket client connection over asyncio streams, with wsproto as its protocol."""
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -111,7 +112,9 @@ class Link:
             else:
                 streams = await asyncio.open_connection(host, port, ssl=context, limit=_MAX_HEAD_BYTES)
         except (OSError, UnicodeError) as error:
-            raise ConnectError(f"cannot connect to {target.uds or f'{host}:{port}'}: {error}") from error
+            # asyncio's own text of a refused connection repeats the address as a tuple
+            why = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else error
+            raise ConnectError(f"cannot connect to {target.uds or f'{host}:{port}'}: {why}") from error
         link = cls(*streams, WSConnection(ConnectionType.CLIENT))
         try:
             await link._upgrade(target)

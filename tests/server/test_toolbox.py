@@ -1,0 +1,130 @@
+"""The command `fastws` as a process."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fastws import __version__
+from fastws.config import OPTIONS
+from fastws.config.docs import render
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FASTWS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "fastws.server.toolbox", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env=clean | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environ,
+    )
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for name in ("check", "config", "token", "doctor", "connect", "top", "publish", "dead-letters", "version"):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    done = run("version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"fastws {__version__}\ncodec compiled\n")
+    assert "uvloop " in done.stdout
+    assert run("--version", cwd=tmp_path).stdout == f"fastws {__version__}\n"
+
+
+def test_check_takes_what_the_server_takes(tmp_path: Path) -> None:
+    good = tmp_path / "good.toml"
+    good.write_text("[server]\nport = 1\n[namespaces.chat]\nhistory_size = 5\nrecover = true\n", encoding="utf-8")
+    done = run("check", "good.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "good.toml: ok\n", "")
+    assert run("check", cwd=tmp_path).stdout == "no file: environment and defaults: ok\n"
+    good.rename(tmp_path / "fastws.toml")
+    assert run("check", cwd=tmp_path).stdout == "fastws.toml: ok\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[server]\nprot = 1\n", "fastws.toml: [server] has no key 'prot'; the nearest known is 'port'"),
+        ("[namespaces.chat]\nrecover = true\n", "fastws.toml: [namespaces.chat] recover = true needs history_size"),
+        ("[server]\nworkers = 2\n", "--workers cannot be set yet"),
+        ("[", "fastws.toml: is not valid TOML"),
+    ],
+)
+def test_check_says_what_is_wrong(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "fastws.toml").write_text(text, encoding="utf-8")
+    done = run("check", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {problem}")
+    assert run("check", "nowhere.toml", cwd=tmp_path).returncode == 2
+
+
+def test_check_warns_of_protected_mode(tmp_path: Path) -> None:
+    (tmp_path / "fastws.toml").write_text('[server]\nhost = "0.0.0.0"\n', encoding="utf-8")
+    done = run("check", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: the server would not start: protected mode")
+
+
+def test_config_is_toml_with_sources_and_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "fastws.toml").write_text(
+        '[heartbeat]\nping_interval = "10m"\n[namespaces."a b"]\nhistory_ttl = "1h"\n', encoding="utf-8"
+    )
+    done = run(
+        "config",
+        cwd=tmp_path,
+        FASTWS_PORT="1234",
+        FASTWS_ADMIN_KEY="hunter2",
+        FASTWS_REDIS="redis://:hunter2@h/0",
+        FASTWS_ORIGINS="https://a.example,*",
+    )
+    assert done.returncode == 0
+    assert "hunter2" not in done.stdout + done.stderr
+    tables = tomllib.loads(done.stdout)
+    assert tables["server"]["port"] == 1234
+    assert tables["heartbeat"]["ping_interval"] == 600
+    assert tables["admin"]["admin_key"] == "***"
+    assert tables["engine"]["redis"] == "redis://:***@h/0"
+    assert tables["websocket"]["origins"] == ["https://a.example", "*"]
+    assert tables["namespaces"] == {"a b": {"history_ttl": 3600}}
+    lines = {line.split(" ")[0]: line for line in done.stdout.splitlines() if not line.startswith(("#", "["))}
+    assert lines["port"].endswith("# environment FASTWS_PORT")
+    assert lines["ping_interval"].endswith("# file fastws.toml")
+    assert lines["host"].endswith("# default")
+    for name in OPTIONS:
+        assert f"{name} = " in done.stdout
+
+
+def test_what_config_prints_can_be_used_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "copy.toml").write_text(run("config", cwd=tmp_path).stdout, encoding="utf-8")
+    assert run("check", "copy.toml", cwd=tmp_path).returncode == 0
+
+
+def test_config_prints_the_documentation(tmp_path: Path) -> None:
+    assert run("config", "--docs", cwd=tmp_path).stdout == render()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["token", "--user", "42"], ["doctor", "--connections", "9"], ["top"], ["publish", "t", "{}"], ["dead-letters"]],
+)
+def test_commands_of_later_parts_say_so(arguments: list[str], tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"Error: fastws {arguments[0]} is not built in this version\n")
+
+
+def test_wrong_usage_exits_2(tmp_path: Path) -> None:
+    assert run("conect", cwd=tmp_path).returncode == 2
+    assert run("connect", cwd=tmp_path).returncode == 2
+    assert run("config", "--config", "nowhere.toml", cwd=tmp_path).returncode == 2
