@@ -15,6 +15,7 @@ from fastws.net.inbox import ConnectionEnded, Inbox
 from fastws.net.session import Details, Session
 from fastws.types import SendStatus
 from fastws_ext.frames import encode_frame
+from fastws_ext.sender import use_statuses
 from fastws_ext.wire import Wire
 
 HANDSHAKING: Final = 0
@@ -24,6 +25,8 @@ LINGERING: Final = 3
 CLOSED: Final = 4
 
 _TEXT: Final = 1
+
+use_statuses(tuple(SendStatus))
 
 
 class _Names:
@@ -151,7 +154,7 @@ class Connection(Wire):
 
     def send_json(self, value: object) -> SendStatus:
         """Send `value` as a text frame of JSON. Raises `TypeError` for what JSON cannot hold."""
-        return SendStatus(self.send_frame(encode_frame(_TEXT, orjson.dumps(value))))
+        return self.send_frame(encode_frame(_TEXT, orjson.dumps(value)))
 
     async def drain(self, status: int = SendStatus.SENT) -> int:
         """Wait until the outbox has room again, or the connection is closing; return `status`.

@@ -102,7 +102,7 @@ class Ingress(FastIngress):
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         # By number of the connection: the address it was admitted under.
         self._awaiting_body: dict[int, str] = {}
-        # The address each counted connection was counted under: the socket can no longer tell when it is given back.
+        # By number of the connection: the address it was counted under, where that is not its peer's.
         self._counted: dict[int, str] = {}
         self.admit = self._admit_common
         self.same_host_origins = site.origins == OriginRules()
@@ -159,7 +159,8 @@ class Ingress(FastIngress):
     def on_released(self, conn: Connection) -> None:
         """A socket is gone."""
         if conn.endpoint is not None:
-            self.admission.release(self._counted.pop(conn.number, ""))
+            address = self._counted.pop(conn.number, None)
+            self.admission.release(self._direct(conn).address if address is None else address)
         session = conn.session
         if session is not None and session.is_busy:
             # The wire lets go of the session after this; a handler that still runs keeps it.
@@ -178,13 +179,8 @@ class Ingress(FastIngress):
         refusal = self.admission.admit(address, self.connections)
         if refusal is not None:
             return refusal.status
-        self._count(conn, address)
-        return 0
-
-    def _count(self, conn: Connection, address: str) -> None:
         self.outcomes[101] += 1
-        if self.admission.counts(address):
-            self._counted[conn.number] = address
+        return 0
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
         verdict = judge_upgrade(request, socket.rules)
@@ -227,9 +223,10 @@ class Ingress(FastIngress):
         details.subprotocol = verdict.subprotocol
         if client.address != self._direct(conn).address:
             details.client = (client.address, client.port)
+            self._counted[conn.number] = client.address
         if socket.wants_request or details.forget_request(self.site.keep_headers):
             conn.session = Session(details)
-        self._count(conn, client.address)
+        self.outcomes[101] += 1
         self._note(conn, request, 101)
         conn.accept(socket.endpoint, verdict.answer, request.head_size, verdict.window_bits)
 
