@@ -30,7 +30,9 @@ def load_app(target: str, directory: str | None = None) -> FastWS:
             raise AppImportError(f"{target}: there is no {attributes!r} in {module_name}{_others(module)}") from None
     if isinstance(found, FastWS):
         return found
-    kind = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    name = type(found).__name__
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    kind = f"the class {found.__name__}" if isinstance(found, type) else f"{article} {name}"
     raise AppImportError(f"{target} is {kind}, not a FastWS{_others(module)}")
 
 

@@ -65,7 +65,7 @@ def test_a_missing_attribute_names_what_is_there() -> None:
 
 def test_something_else_than_a_fastws() -> None:
     write("from fastws import FastWS\napp = 3\ndef make(): return FastWS()")
-    assert error_of("loaded:app") == "loaded:app is a int, not a FastWS"
+    assert error_of("loaded:app") == "loaded:app is an int, not a FastWS"
     assert error_of("loaded:make") == "loaded:make is a function, not a FastWS"
     assert error_of("loaded:FastWS") == "loaded:FastWS is the class FastWS, not a FastWS"
 
