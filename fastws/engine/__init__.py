@@ -1,1 +1,1 @@
-"""Between processes: the contract of an engine, and the engines that keep it."""
+"""What carries messages between processes: the contract, and one module or package per implementation."""

@@ -1,1 +1,1 @@
-"""Commands of clients become actions: dispatch, permissions, limits."""
+"""The client protocol: from messages of connections to commands, from commands to hub and engine, and back."""

@@ -1,1 +1,1 @@
-"""Who is here, in this process: connections, topics, fan-out."""
+"""Who is here, in this process: connections by number, topics by name, the way from a publication to its hearers."""

@@ -119,8 +119,7 @@ class Connection(Wire):
     @property
     def subprotocol(self) -> str:
         """The subprotocol that was agreed on, empty if none was."""
-        details = self._details
-        return details.subprotocol if details is not None else ""
+        return getattr(self.session, "subprotocol", "")
 
     @property
     def remote(self) -> tuple[str, int] | None:

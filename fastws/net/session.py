@@ -76,6 +76,11 @@ class Session:
     def __init__(self, details: Details | None = None) -> None:
         self.details = details
 
+    @property
+    def subprotocol(self) -> str:
+        """The one that was agreed on, empty if none was."""
+        return self.details.subprotocol if self.details is not None else ""
+
     def need_details(self) -> Details:
         """The details, made if there are none."""
         if self.details is None:

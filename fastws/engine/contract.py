@@ -1,0 +1,142 @@
+"""What the server asks of an engine, and what an engine promises.
+
+Topics are named as `fastws.core.topics.scoped` makes them: the tenant is part of the name.
+
+Promises
+1. Publications of one topic reach `on_publication` in one order, the same in every process, and with history in the
+   order of their offsets. The publisher's own process hears its publications the same way as all others.
+2. Within an epoch the offsets of a topic count up by one. When that cannot be promised any longer, the epoch changes.
+3. A publication is in the history before it is delivered and before `publish` answers.
+4. A topic without history is delivered at most once.
+5. Events come only for topics that were joined, only between `start` and `stop`, and on the loop's thread.
+6. Nothing hangs: what cannot be done raises `EngineError` within the engine's own deadline.
+
+Methods that answer give either the answer or an awaitable of it, so that an engine in this process costs no coroutine.
+The order of calls of one caller is kept even where their answers come later.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+
+from fastws.core.publication import Position, Publication
+from fastws.types import Published
+
+T = TypeVar("T")
+
+Answer: TypeAlias = T | Awaitable[T]
+
+IDEMPOTENCY_S = 300.0
+"""Seconds for which a key of a publication is remembered, with or without history."""
+
+
+class Retention(NamedTuple):
+    """What is kept of a topic's publications."""
+
+    size: int
+    """Publications, at least 1."""
+    ttl_s: float
+    """Seconds; 0 = no limit of age."""
+
+
+class Outgoing(NamedTuple):
+    """A publication on its way to the engine."""
+
+    topic: str
+    data: bytes
+    """JSON."""
+    retention: Retention | None = None
+    """None: without history, and so without offset."""
+    user: str | None = None
+    """Who publishes, empty if anonymous; None if a server does."""
+    conn: str = ""
+    """The connection that publishes; empty if a server does."""
+    key: str | None = None
+    """Idempotency: within `IDEMPOTENCY_S`, a topic takes one publication with this key."""
+    exclude: str = ""
+    """The connection that shall not hear it."""
+
+
+class Recovery(NamedTuple):
+    """What a subscriber that comes back is told."""
+
+    position: Position
+    recovered: bool
+    publications: Sequence[Publication]
+    """Everything after the position it came with, ascending; empty unless `recovered`."""
+
+
+class Page(NamedTuple):
+    """A part of a topic's history."""
+
+    position: Position
+    """Where the topic is now."""
+    publications: Sequence[Publication]
+
+
+class EpochError(Exception):
+    """The position asked for belongs to another epoch than the topic's."""
+
+
+class EngineEvents(Protocol):
+    """What an engine calls. Events must not raise, and must not wait."""
+
+    def on_publication(self, topic: str, publication: Publication, exclude: str) -> None:
+        """Something was published to a joined topic; `exclude` is the connection that shall not hear it, or empty."""
+
+    def on_announcement(self, data: bytes, ts_ms: int) -> None:
+        """Something is told to every connection: JSON, and when in Unix milliseconds."""
+
+
+class Engine(ABC):
+    """One per process."""
+
+    name: str
+    """How logs call it."""
+
+    @abstractmethod
+    async def start(self, events: EngineEvents) -> None:
+        """Begin; `EngineError` if it cannot."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End. What was published before is delivered or stored as promised; nothing is called after this."""
+
+    @abstractmethod
+    def join(self, topic: str) -> None:
+        """Want a topic's publications in this process from now on; does not wait.
+
+        What `recover` answers after this leaves no gap before the first event.
+        """
+
+    @abstractmethod
+    def leave(self, topic: str) -> None:
+        """Want them no longer; does not wait."""
+
+    @abstractmethod
+    def publish(self, outgoing: Outgoing) -> Answer[Published]:
+        """Publish; answers the position if the topic has history. A known key answers the first one's result."""
+
+    @abstractmethod
+    def announce(self, data: bytes) -> Answer[None]:
+        """Tell every connection of every process; at most once."""
+
+    @abstractmethod
+    def recover(self, topic: str, retention: Retention, since: Position | None) -> Answer[Recovery]:
+        """Where a topic with history is, and if all that was published after `since` is still there, that.
+
+        Not recovered: without `since`, with one of another epoch or ahead of the topic, or if anything after it was
+        trimmed.
+        """
+
+    @abstractmethod
+    def history(
+        self, topic: str, retention: Retention, since: Position | None, limit: int, *, reverse: bool = False
+    ) -> Answer[Page]:
+        """At most `limit` publications: the oldest, or those after `since`, ascending.
+
+        With `reverse` the newest, or those before `since`, descending. Raises `EpochError` for a `since` of another
+        epoch.
+        """

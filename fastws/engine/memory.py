@@ -1,0 +1,188 @@
+"""The engine of a single process: everything is in this process's memory and answers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from hashlib import blake2b
+from itertools import count, islice
+from time import monotonic, time
+from typing import Final
+
+from fastws.core.publication import Position, Publication
+from fastws.engine.contract import (
+    IDEMPOTENCY_S,
+    Engine,
+    EngineEvents,
+    EpochError,
+    Outgoing,
+    Page,
+    Recovery,
+    Retention,
+)
+from fastws.errors import InternalError
+from fastws.types import Published
+
+IDLE_S: Final = 3600.0
+"""Seconds that the position of a topic outlives its publications and its subscribers here; then its epoch ends."""
+
+_SWEEP_S: Final = 1.0
+_SWEPT_AT_ONCE: Final = 2000  # logs looked at per sweep, about 1 ms
+_LONG_KEY: Final = 64  # characters; longer ones are remembered by their digest
+
+
+class _Log:
+    """The history of one topic."""
+
+    __slots__ = ("entries", "epoch", "offset", "retention", "used_s")
+
+    def __init__(self, epoch: str, retention: Retention) -> None:
+        self.epoch = epoch
+        self.offset = 0
+        self.retention = retention
+        self.used_s = 0.0
+        self.entries: deque[tuple[float, Publication]] = deque()
+        """(when it was stored, publication), ascending."""
+
+    def trim(self, now_s: float) -> None:
+        """Drop what is too much or too old."""
+        entries = self.entries
+        while len(entries) > self.retention.size:
+            entries.popleft()
+        if self.retention.ttl_s:
+            oldest = now_s - self.retention.ttl_s
+            while entries and entries[0][0] <= oldest:
+                entries.popleft()
+
+    def after(self, offset: int) -> list[Publication]:
+        """Every publication after `offset` that is still there, ascending."""
+        skipped = max(0, offset - (self.offset - len(self.entries)))
+        return [publication for _, publication in islice(self.entries, skipped, None)]
+
+
+class MemoryEngine(Engine):
+    """See the contract. `clock` is seconds that never step back, `wall_clock` seconds of Unix time."""
+
+    name = "memory"
+
+    def __init__(self, clock: Callable[[], float] = monotonic, wall_clock: Callable[[], float] = time) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._events: EngineEvents | None = None
+        self._joined: set[str] = set()
+        self._logs: dict[str, _Log] = {}
+        # Insertion order is order of age, so the front is what expires next.
+        self._keys: dict[tuple[str, str], tuple[float, Published]] = {}
+        self._epoch_prefix = os.urandom(4).hex()
+        self._epoch_numbers = count(1)
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def start(self, events: EngineEvents) -> None:
+        self._events = events
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_on)
+
+    async def stop(self) -> None:
+        self._events = None
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+    def join(self, topic: str) -> None:
+        self._joined.add(topic)
+
+    def leave(self, topic: str) -> None:
+        self._joined.discard(topic)
+
+    def publish(self, outgoing: Outgoing) -> Published:
+        now_s = self._clock()
+        key = None
+        if outgoing.key is not None:
+            self._forget_keys(now_s)
+            key = (outgoing.topic, _short(outgoing.key))
+            known = self._keys.get(key)
+            if known is not None:
+                return known[1]._replace(duplicate=True)
+        publication = Publication(outgoing.data, int(self._wall_clock() * 1000), user=outgoing.user, conn=outgoing.conn)
+        published = Published(None, None, duplicate=False)
+        if outgoing.retention is not None:
+            log = self._log(outgoing.topic, outgoing.retention, now_s)
+            log.offset = publication.offset = log.offset + 1
+            log.entries.append((now_s, publication))
+            log.trim(now_s)
+            published = Published(log.offset, log.epoch, duplicate=False)
+        if key is not None:
+            self._keys[key] = (now_s + IDEMPOTENCY_S, published)
+        if outgoing.topic in self._joined:
+            self._listener.on_publication(outgoing.topic, publication, outgoing.exclude)
+        return published
+
+    def announce(self, data: bytes) -> None:
+        self._listener.on_announcement(data, int(self._wall_clock() * 1000))
+
+    def recover(self, topic: str, retention: Retention, since: Position | None) -> Recovery:
+        log = self._log(topic, retention, self._clock())
+        position = Position(log.epoch, log.offset)
+        trimmed = log.offset - len(log.entries)
+        if since is None or since.epoch != log.epoch or not trimmed <= since.offset <= log.offset:
+            return Recovery(position, recovered=False, publications=())
+        return Recovery(position, recovered=True, publications=log.after(since.offset))
+
+    def history(
+        self, topic: str, retention: Retention, since: Position | None, limit: int, *, reverse: bool = False
+    ) -> Page:
+        log = self._log(topic, retention, self._clock())
+        if since is not None and since.epoch != log.epoch:
+            raise EpochError
+        position = Position(log.epoch, log.offset)
+        if not reverse:
+            return Page(position, log.after(since.offset if since is not None else 0)[:limit])
+        entries = (publication for _, publication in reversed(log.entries))
+        before = (entry for entry in entries if since is None or entry.offset < since.offset)
+        return Page(position, list(islice(before, limit)))
+
+    @property
+    def _listener(self) -> EngineEvents:
+        if self._events is None:
+            raise InternalError("the engine is not running")
+        return self._events
+
+    def _log(self, topic: str, retention: Retention, now_s: float) -> _Log:
+        """The log of a topic, made if there is none, trimmed to what holds now."""
+        log = self._logs.get(topic)
+        if log is None:
+            log = self._logs[topic] = _Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
+        log.retention = retention
+        log.used_s = now_s
+        log.trim(now_s)
+        return log
+
+    def _forget_keys(self, now_s: float) -> None:
+        expired = []
+        for key, (expires_s, _) in self._keys.items():
+            if expires_s > now_s:
+                break
+            expired.append(key)
+        for key in expired:
+            del self._keys[key]
+
+    def _sweep_on(self) -> None:
+        self.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_on)
+
+    def sweep(self) -> None:
+        """Give back the memory of what is too old, a bounded part at a time; called every second."""
+        now_s = self._clock()
+        self._forget_keys(now_s)
+        for topic in list(islice(self._logs, _SWEPT_AT_ONCE)):
+            log = self._logs.pop(topic)
+            log.trim(now_s)
+            if log.entries or topic in self._joined or now_s - log.used_s < IDLE_S:
+                self._logs[topic] = log
+
+
+def _short(key: str) -> str:
+    if len(key) <= _LONG_KEY:
+        return key
+    return "\0" + blake2b(key.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()

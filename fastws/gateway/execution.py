@@ -1,0 +1,231 @@
+"""The commands of one connection, in order: decoding, execution, replies, what waits meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from time import time
+from typing import Any, Final
+
+from fastws import closes
+from fastws.core.codecs import CODECS, json_text
+from fastws.core.codecs.commands import (
+    NAMES,
+    Auth,
+    Broken,
+    Fault,
+    HandHeartbeat,
+    HandPing,
+    Lines,
+    Ping,
+    Said,
+)
+from fastws.errors import EngineError, TopicError
+from fastws.gateway.commands import FatalError, Handler, Result
+from fastws.gateway.session import CONNECTING, ENDED, MAX_WAITING, READY, Session
+from fastws.net.connection import OPEN, Connection
+from fastws.net.stepping import step
+from fastws_ext.frames import encode_frame
+
+_log: Final = logging.getLogger("fastws.gateway")
+
+_TEXT: Final = 1
+_PONG: Final = encode_frame(_TEXT, "PONG")
+# What is answered before authentication, and what is answered while commands wait.
+_FOR_STRANGERS: Final = frozenset({Auth, Ping, HandPing, HandHeartbeat, Broken, Lines})
+_AT_ONCE: Final = frozenset({HandPing, HandHeartbeat})
+
+
+class Execution:
+    """Executes what connections say. `tasks` is where coroutines under way are kept."""
+
+    def __init__(
+        self, handlers: Mapping[type, Handler], loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]
+    ) -> None:
+        self.counts: Counter[tuple[str, int]] = Counter()
+        """Commands so far by (name, error code)."""
+        self._handlers = handlers
+        self._loop = loop
+        self._tasks = tasks
+        self._forms: dict[type, Any] = {
+            Fault: self._answer_fault,
+            Lines: self._run_lines,
+            HandPing: self._answer_ping,
+            HandHeartbeat: self._answer_heartbeat,
+            Broken: self._close_broken,
+        }
+
+    def on_message(self, conn: Connection, message: str | bytes) -> None:
+        """A message has arrived."""
+        codec = CODECS[conn.codec]
+        if type(message) is not codec.message_type:
+            conn.close(*closes.UNSUPPORTED)
+            return
+        session: Session = conn.session
+        said = codec.decode(message)
+        if session.work is None:
+            self._run(conn, session, said)
+        else:
+            self._receive(conn, session, said, message)
+
+    def _receive(self, conn: Connection, session: Session, said: Said, message: str | bytes) -> None:
+        """Run what was said, or keep it for later, or refuse it because there is too much of it."""
+        work = session.need_work()
+        if work.meter is not None and type(said) is not Lines:
+            size = len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+            now_s = self._loop.time()
+            if not work.meter.take(size, now_s):
+                self._refuse(conn, said)
+                if work.meter.refuse(now_s):
+                    conn.close(*closes.TOO_MANY_REQUESTS)
+                return
+        if work.task is None or (type(said) in _AT_ONCE and session.phase != CONNECTING):
+            self._run(conn, session, said)
+            return
+        work.waiting.append(said)
+        if len(work.waiting) >= MAX_WAITING:
+            conn.pause_reading()
+
+    def _refuse(self, conn: Connection, said: Any) -> None:
+        if type(said) is Broken:
+            conn.close(*closes.BAD_REQUEST)
+            return
+        name = said.cmd if type(said) is Fault else NAMES.get(type(said), "")
+        error = TopicError(closes.RATE_EXCEEDED.code, "more than this connection may send per second")
+        self._fail(conn, name, getattr(said, "id", None), error)
+
+    def _run(self, conn: Connection, session: Session, said: Any) -> None:
+        """Execute what was said, now."""
+        kind = type(said)
+        if session.phase != READY and kind not in _FOR_STRANGERS:
+            self._refuse_stranger(conn, session, said)
+            return
+        handler = self._handlers.get(kind)
+        if handler is None:
+            self._forms[kind](conn, session, said)
+            return
+        try:
+            result = handler(conn, session, said)
+        except Exception as error:
+            self._fail_with(conn, said, error)
+            return
+        if isinstance(result, dict):
+            self._succeed(conn, said, result)
+        else:
+            self._wait(conn, session, said, result)
+
+    def _refuse_stranger(self, conn: Connection, session: Session, said: Any) -> None:
+        if session.phase == ENDED:
+            return
+        name = said.cmd if type(said) is Fault else NAMES[type(said)]
+        self._fail(conn, name, said.id, TopicError(closes.UNAUTHORIZED.code, "authenticate first"))
+
+    def _wait(self, conn: Connection, session: Session, said: Any, result: Awaitable[Result]) -> None:
+        try:
+            _, task = step(self._finish(conn, said, result), self._loop)
+        except asyncio.CancelledError:
+            return
+        if task is None:
+            return
+        session.need_work().task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._finished, conn, session))
+
+    async def _finish(self, conn: Connection, said: Any, result: Awaitable[Result]) -> None:
+        try:
+            self._succeed(conn, said, await result)
+        except Exception as error:
+            self._fail_with(conn, said, error)
+
+    def _finished(self, conn: Connection, session: Session, _task: asyncio.Task[None]) -> None:
+        self.go_on(conn, session)
+
+    def go_on(self, conn: Connection, session: Session) -> None:
+        """What was under way is done: execute what waits behind it."""
+        work = session.need_work()
+        work.task = None
+        while work.waiting and not session.is_busy and conn.phase == OPEN:
+            self._run(conn, session, work.waiting.popleft())
+            if conn.paused and len(work.waiting) <= MAX_WAITING // 2:
+                conn.resume_reading()
+        if conn.phase != OPEN:
+            work.waiting.clear()
+        if work.meter is None and not session.is_busy:
+            session.work = None
+
+    # Answers.
+
+    def _succeed(self, conn: Connection, command: Any, result: Result) -> None:
+        self.counts[NAMES[type(command)], 0] += 1
+        if command.id is not None:
+            codec = CODECS[conn.codec]
+            conn.send_frame(encode_frame(codec.opcode, codec.reply(command.id, result)))
+
+    def _fail_with(self, conn: Connection, command: Any, error: Exception) -> None:
+        """Answer what a handler raised; what it should not have raised is logged and answers 100."""
+        name = NAMES[type(command)]
+        if isinstance(error, TopicError):
+            self._fail(conn, name, command.id, error)
+            if isinstance(error, FatalError):
+                conn.close(*error.close)
+        elif isinstance(error, EngineError):
+            away = TopicError(closes.ENGINE_UNAVAILABLE.code, "what carries messages is not available")
+            self._fail(conn, name, command.id, away)
+        else:
+            _log.error("the command %s failed", name, exc_info=error, extra={"conn": conn.id})
+            self._fail(conn, name, command.id, TopicError(closes.INTERNAL_ERROR.code, "the server failed"))
+
+    def _fail(self, conn: Connection, name: str, reply_id: str | int | None, error: TopicError) -> None:
+        """Send an error: as the reply if there is an id, else as a push."""
+        self.counts[name if name in _COUNTED else "", error.code] += 1
+        described = {"code": error.code, "reason": error.reason, "temporary": error.temporary}
+        if error.message:
+            described["message"] = error.message
+        content: dict[str, Any]
+        if reply_id is not None:
+            content = {"id": reply_id, "error": described}
+        elif name:
+            content = {"event": "error", "cmd": name, "error": described}
+        else:
+            content = {"event": "error", "error": described}
+        codec = CODECS[conn.codec]
+        conn.send_frame(encode_frame(codec.opcode, codec.push(content)))
+
+    # What is no command.
+
+    def _answer_fault(self, conn: Connection, _session: Session, fault: Fault) -> None:
+        self._fail(conn, fault.cmd, fault.id, TopicError(fault.error.code, fault.message))
+
+    def _run_lines(self, conn: Connection, session: Session, lines: Lines) -> None:
+        for number, text in enumerate(lines.texts):
+            if conn.phase != OPEN:
+                return
+            work = session.work
+            if work is not None and work.task is not None:
+                work.waiting.appendleft(Lines(lines.texts[number:], lines.decode))
+                return
+            said = lines.decode(text)
+            if work is None:
+                self._run(conn, session, said)
+            else:
+                self._receive(conn, session, said, text)
+
+    def _answer_ping(self, conn: Connection, _session: Session, _said: HandPing) -> None:
+        conn.send_frame(_PONG)
+
+    def _answer_heartbeat(self, conn: Connection, session: Session, said: HandHeartbeat) -> None:
+        answer = json_text.heartbeat({**said.content, "server": int(time() * 1000)})
+        if isinstance(answer, Fault):
+            self._answer_fault(conn, session, answer)
+        else:
+            conn.send_frame(encode_frame(_TEXT, answer))
+
+    def _close_broken(self, conn: Connection, _session: Session, _said: Broken) -> None:
+        conn.close(*closes.BAD_REQUEST)
+
+
+_COUNTED: Final = frozenset(NAMES.values())

@@ -1,0 +1,117 @@
+"""What the gateway keeps of each connection. There may be a million of them: 80 bytes, and nothing more at rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from fastws.core.codecs import CODECS
+from fastws.core.codecs.commands import Said
+from fastws.core.rates import Meter
+from fastws.gateway.identity import ANONYMOUS, Identity
+from fastws.hub.topic import Topic
+from fastws.net.session import Details
+from fastws.net.session import Session as NetSession
+
+CONNECTING: Final = 0
+"""The connect hooks have not finished."""
+STRANGER: Final = 1
+"""It has to authenticate first."""
+READY: Final = 2
+"""It was welcomed."""
+ENDED: Final = 3
+
+MAX_WAITING: Final = 128
+"""Commands that may wait for the one before them; reading pauses while there are so many."""
+
+
+class Work:
+    """Of connections with a command or a hook under way, or with limits per second."""
+
+    __slots__ = ("meter", "task", "waiting")
+
+    def __init__(self, meter: Meter | None = None) -> None:
+        self.meter = meter
+        self.task: asyncio.Task[None] | None = None
+        self.waiting: deque[Said] = deque()
+        """What came meanwhile, in order."""
+
+
+class Session(NetSession):
+    """See `fastws.net.session`."""
+
+    __slots__ = ("codec", "identity", "phase", "subscribed", "work")
+
+    def __init__(self, details: Details | None = None) -> None:
+        super().__init__(details)
+        self.identity: Identity = ANONYMOUS
+        self.phase = CONNECTING
+        self.codec: int | None = None
+        """The codec whose subprotocol was agreed on; None if none was."""
+        self.subscribed: Topic | list[Topic] | None = None
+        """A single one, as most have, is kept bare."""
+        self.work: Work | None = None
+
+    @property
+    def user(self) -> str:  # type: ignore[override]
+        return self.identity.user
+
+    @property
+    def tenant(self) -> str:  # type: ignore[override]
+        return self.identity.tenant
+
+    @property
+    def device(self) -> str:  # type: ignore[override]
+        return self.identity.device
+
+    @property
+    def topics(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(topic.name for topic in self.subscriptions())
+
+    @property
+    def subprotocol(self) -> str:
+        return CODECS[self.codec].subprotocol if self.codec is not None else ""
+
+    @property
+    def is_busy(self) -> bool:  # type: ignore[override]
+        return self.work is not None and self.work.task is not None
+
+    @property
+    def subscription_count(self) -> int:
+        """How many topics it is subscribed to."""
+        subscribed = self.subscribed
+        if isinstance(subscribed, list):
+            return len(subscribed)
+        return 0 if subscribed is None else 1
+
+    def subscriptions(self) -> Iterator[Topic]:
+        """The topics it is subscribed to."""
+        subscribed = self.subscribed
+        if isinstance(subscribed, list):
+            yield from subscribed
+        elif subscribed is not None:
+            yield subscribed
+
+    def note_subscribed(self, topic: Topic) -> None:
+        """It is subscribed to one more."""
+        subscribed = self.subscribed
+        if isinstance(subscribed, list):
+            subscribed.append(topic)
+        else:
+            self.subscribed = topic if subscribed is None else [subscribed, topic]
+
+    def note_unsubscribed(self, topic: Topic) -> None:
+        """It is subscribed to one less."""
+        subscribed = self.subscribed
+        if subscribed is topic:
+            self.subscribed = None
+        elif isinstance(subscribed, list):
+            subscribed.remove(topic)
+
+    def need_work(self) -> Work:
+        """The work, made if there is none."""
+        if self.work is None:
+            self.work = Work()
+        return self.work

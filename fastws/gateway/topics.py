@@ -1,0 +1,24 @@
+"""From the name of a topic and data to the engine, for clients and for applications alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastws import closes
+from fastws.core.codecs.data import DataError, pack_data
+from fastws.core.topics import Namespace
+from fastws.engine.contract import Retention
+from fastws.errors import TopicError
+
+
+def retention_of(namespace: Namespace) -> Retention | None:
+    """What is kept of a topic of this namespace; None without history."""
+    return Retention(namespace.history_size, namespace.history_ttl) if namespace.has_history else None
+
+
+def pack(data: Any, *, of_client: bool) -> bytes:
+    """Write data as JSON. Raises `TopicError` 107 for what JSON cannot hold."""
+    try:
+        return pack_data(data, of_client=of_client)
+    except DataError as error:
+        raise TopicError(closes.MALFORMED.code, str(error)) from None
