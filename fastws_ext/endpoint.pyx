@@ -16,9 +16,9 @@ cdef class Endpoint:
         self.max_fragments = min(max_fragments, 0x7FFFFFFF)
         self.max_outbox = max_outbox or 0x7FFFFFFFFFFFFFFF
         self.ping_ticks = loop_data.ticks(ping_interval) if ping_interval > 0 else 0
-        self.pong_ticks = loop_data.ticks(ping_timeout)
+        self.pong_ticks = loop_data.ticks(ping_timeout) if ping_timeout > 0 else 0
         self.message_ticks = loop_data.ticks(message_timeout) if message_timeout > 0 else 0
-        self.close_ticks = loop_data.ticks(close_timeout)
+        self.close_ticks = loop_data.ticks(close_timeout) if close_timeout > 0 else 0
         self.on_open = on_open
         self.on_message = on_message
         self.on_send = on_send

@@ -8,6 +8,7 @@ from .wire cimport Wire
 cdef enum:
     CODECS = 4
     WIRES_PER_CHECK = 256
+    MAX_WAITING = 256           # publications behind the one being delivered
 
 cdef struct Place:              # one subscription: 16 bytes here, 16 in the wire
     PyObject* wire              # borrowed; a closing wire vacates its place
@@ -32,4 +33,5 @@ cdef class Audience(Gathering):
     cdef bint serve(self, tuple frames, PyObject* exclude, bytes key, uint32_t number) except -1
     cdef int wait(self, tuple publication, bint first) except -1
     cdef void move(self, uint32_t source, uint32_t target) noexcept
+    cdef bint serve_first(self) except -1
     cdef bint go_on(self) except -1

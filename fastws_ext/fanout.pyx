@@ -112,6 +112,9 @@ cdef class Audience(Gathering):
         publication = (frames, exclude, key, self.published)
         if self.serving or self.delivery is not None:
             self.wait(publication, False)
+            # Published faster than delivered: now the publisher pays, which slows down what it is read from.
+            while not self.serving and len(self.queue) > MAX_WAITING:
+                self.serve_first()
             return members
         self.cursor = members
         if not self.serve(frames, <PyObject*>exclude, key, self.published):
@@ -163,18 +166,24 @@ cdef class Audience(Gathering):
             self.serving = False
         return not self.cursor
 
+    cdef bint serve_first(self) except -1:
+        """Continue the publication at the head of the queue; True when it is delivered and gone from there."""
+        if not self.begun:
+            self.begun = True
+            self.cursor = self.used
+        frames, exclude, key, number = self.queue[0]
+        if not self.serve(frames, <PyObject*>exclude, key, number):
+            return False
+        self.begun = False
+        self.queue.popleft()
+        return True
+
     cdef bint go_on(self) except -1:
         """Continue the publication in progress, then those behind it; True when none is left."""
         cdef int64_t deadline = monotonic_ns() + self.loop_data.pass_ns
         while self.queue:
-            if not self.begun:
-                self.begun = True
-                self.cursor = self.used
-            frames, exclude, key, number = self.queue[0]
-            if not self.serve(frames, <PyObject*>exclude, key, number):
+            if not self.serve_first():
                 return False
-            self.begun = False
-            self.queue.popleft()
             if self.queue and monotonic_ns() > deadline:
                 return False
         self.queue = None

@@ -298,8 +298,12 @@ cdef class Lifecycle(Sender):
             if now - self.ping_at >= self.endpoint.pong_ticks:
                 self.close(4002, "no_pong")
         elif now - self.last_seen >= self.ping_ticks:
-            self.flags |= F_PING_OUT | F_RTT
-            self.ping_at = now
+            self.flags |= F_RTT
+            if self.endpoint.pong_ticks:
+                self.flags |= F_PING_OUT
+                self.ping_at = now
+            else:
+                self.last_seen = now        # no answer is demanded; the next ping comes an interval later
             self.endpoint.pings_sent += 1
             stamp = monotonic_ns()
             self.put(128 | OP_PING, <const char*>&stamp, 8)

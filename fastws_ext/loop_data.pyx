@@ -119,7 +119,10 @@ cdef class LoopData:
         """Start the wheel's tick; call on the loop's thread."""
         if not self.running:
             self.running = True
-            self.now_tick = self.wheel_tick = <uint32_t>((monotonic_ns() - self.start_ns) // TICK_NS)
+            self.now_tick = <uint32_t>((monotonic_ns() - self.start_ns) // TICK_NS)
+            if self.now_tick - self.wheel_tick > WHEEL_SLOTS:
+                # One round passes every slot, so whoever became due meanwhile is late and not forgotten.
+                self.wheel_tick = self.now_tick - WHEEL_SLOTS
             self.tick_handle = self.loop.call_later(TICK_NS / 1e9, self._tick)
 
     def stop(self):
@@ -265,7 +268,6 @@ cdef class LoopData:
             self.held_back = True
             self.tick_handle = self.loop.call_later(TICK_NS / 1e9, self._tick)
             return
-        self.held_back = False
         self.begin_pass()
         wait = TICK_NS / 1e9
         while self.wheel_tick != target:
@@ -273,6 +275,8 @@ cdef class LoopData:
                 wait = 0
                 break
             self.wheel_tick += 1
+        else:
+            self.held_back = False      # not before everybody late was served: once is enough
         self.end_pass()
         self.tick_handle = self.loop.call_later(wait, self._tick)
 
@@ -290,7 +294,7 @@ cdef class LoopData:
                 if <int>(item.due_tick - tick) > 0:
                     self.set_due(item, item.due_tick)
                 else:
-                    item.on_due(tick)
+                    item.on_due(self.now_tick)      # what the slot says is long ago if the loop was starved
             except BaseException as error:
                 self.report(error, item)
             self.wheel_tick = saved
