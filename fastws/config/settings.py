@@ -249,7 +249,7 @@ class Settings:
         metavar="FILE",
         check=checks.filled_problem,
     )
-    access_log: bool = LOGGING.flag(False, "One line for each connection that opens, closes or is refused.")
+    access_log: bool = LOGGING.flag(False, "One line for each request: upgrades, refusals and plain HTTP.")
 
     namespaces: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """The tables `[namespaces.NAME]` of the file: known keys only, durations in seconds."""

@@ -22,7 +22,7 @@ from fastws.config import Settings
 from fastws.errors import ConfigError
 
 ACCESS_LOGGER = "fastws.access"
-"""The logger of `--access-log`: opened, closed and refused connections, at level info."""
+"""The logger of `--access-log`: one line for each request, at level info."""
 
 _CONTEXT = ("conn", "user", "tenant", "request_id", "trace_id")
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
