@@ -1,0 +1,46 @@
+"""What a bench prints and writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import measure, report
+
+
+def test_spread_of_rounds() -> None:
+    spread = report.Spread.of([3.0, 1.0, 2.0])
+    assert spread == report.Spread(2.0, 1.0, 3.0)
+    assert f"{spread:.1f}" == "2.0 (1.0 to 3.0)"
+
+
+def test_table_lines_up() -> None:
+    table = report.Table("title", ("name", "figure"), [("a", "1"), ("long name", "1,000")], ["a note"])
+    assert report.table_text(table).splitlines() == [
+        "title",
+        "name       figure",
+        "---------  ------",
+        "a               1",
+        "long name   1,000",
+        "a note",
+    ]
+
+
+def test_file_names_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    path = report.save("echo", {"size": 64}, measure.machine_facts(), {"rounds": {}})
+    content = json.loads(path.read_text())
+    assert path.name.endswith("-echo.json")
+    assert content["options"] == {"size": 64}
+    assert {"python", "packages", "kernel", "cpu", "commit", "sysctls"} <= set(content["machine"])
+    assert content["machine"]["packages"]["uvloop"] in report.facts_text(content["machine"])
+
+
+def test_plain_progress_says_a_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with report.PlainProgress() as progress:
+        progress.start(2)
+        progress.say("first")
+        progress.say("first")
+        progress.step()
+        progress.say("second")
+    assert capsys.readouterr().err.splitlines() == ["[0/2] first", "[1/2] second"]
