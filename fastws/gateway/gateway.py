@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import time
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastws import __version__, closes
-from fastws.app import FastWS
 from fastws.config import Settings
 from fastws.core.codecs import CODECS
 from fastws.core.codecs.data import pack_data
@@ -42,6 +41,26 @@ MAX_STRANGER_MESSAGE: Final = 16384
 """Bytes of a message before authentication; more close 1009."""
 
 
+class Application(Protocol):
+    """What the gateway reads of an application, and how it lets it use the services."""
+
+    @property
+    def namespaces(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    @property
+    def keep_headers(self) -> Sequence[str]: ...
+
+    @property
+    def connect_hooks(self) -> Sequence[Callable[..., Any]]: ...
+
+    @property
+    def disconnect_hooks(self) -> Sequence[Callable[..., Any]]: ...
+
+    def bind(self, services: GatewayServices) -> None: ...
+
+    def unbind(self) -> None: ...
+
+
 class Gateway:
     """The client protocol of one worker.
 
@@ -54,7 +73,7 @@ class Gateway:
     """Connections come with their upgrade request where it had anything beyond the common."""
 
     def __init__(
-        self, app: FastWS, settings: Settings, hub: Hub, engine: Engine, loop: asyncio.AbstractEventLoop
+        self, app: Application, settings: Settings, hub: Hub, engine: Engine, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.errors = 0
         """Exceptions of the gateway's own callbacks so far."""

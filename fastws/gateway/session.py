@@ -67,7 +67,7 @@ class Session(NetSession):
         return self.identity.device
 
     @property
-    def topics(self) -> tuple[str, ...]:  # type: ignore[override]
+    def topics(self) -> tuple[str, ...]:
         return tuple(topic.name for topic in self.subscriptions())
 
     @property
