@@ -207,7 +207,7 @@ cdef class FastIngress(Ingress):
             i += 1
         head.path = p + 4
         head.path_size = i - 4
-        if i + 11 > size or i > MAX_REQUEST_LINE or memcmp(p + i, b" HTTP/1.1\r\n", 11):
+        if i + 11 > size or i + 9 > MAX_REQUEST_LINE or memcmp(p + i, b" HTTP/1.1\r\n", 11):
             return False
         i += 11
         while p[i] != 13:
