@@ -8,6 +8,7 @@ const WebSocket = require("ws");
 class Member {
   constructor(url) {
     this.socket = new WebSocket(url, ["fastws.json.v1"]);
+    this.opened = once(this.socket, "open");
     this.heard = [];
     this.waiting = [];
     this.socket.on("message", (data, isBinary) => {
@@ -30,7 +31,7 @@ class Member {
 async function main(url) {
   const members = [new Member(url), new Member(url)];
   for (const member of members) {
-    await once(member.socket, "open");
+    await member.opened;
     assert.strictEqual(member.socket.protocol, "fastws.json.v1");
     const welcome = await member.next((object) => object.event === "welcome");
     assert.ok(welcome.conn);

@@ -18,7 +18,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 40.0  # more than the default --drain-timeout
 
 
-class ServerFailed(AssertionError):
+class ServerFailed(AssertionError):  # noqa: N818 - reads as what happened
     """The server did not do what was asked of the process; the message ends with its standard error."""
 
 
