@@ -147,7 +147,13 @@ cdef class Lifecycle(Sender):
         self.state = CLOSING
         self.put_close(code, reason)
         if self.state == CLOSING:
-            self.ingress.loop_data.set_due(self, self.ingress.loop_data.now_tick + self.endpoint.close_ticks)
+            if self.endpoint.close_ticks:
+                self.ingress.loop_data.set_due(self, self.ingress.loop_data.now_tick + self.endpoint.close_ticks)
+            else:
+                self.ingress.loop_data.clear_due(self)
+            if self.flow is not None:
+                # The rest of a frame that is under way is no header of another.
+                self.flow.skip = self.flow.message_left if self.flow.opcode else self.flow.law_left
             self.flags &= ~F_PAUSED
             self.update_reading()
         return 0
@@ -240,10 +246,12 @@ cdef class Lifecycle(Sender):
         self.outbox = None
         self.ingress.connections -= 1
         try:
-            if self.endpoint is None:
-                self.ingress.on_lost(self)
-            self.notify()
-            self.ingress.on_released(self)
+            try:
+                if self.endpoint is None:
+                    self.ingress.on_lost(self)
+                self.notify()
+            finally:
+                self.ingress.on_released(self)
         finally:
             self.leave_all()
             self.link = None        # only now: the layers above may ask for the address
@@ -273,11 +281,17 @@ cdef class Lifecycle(Sender):
             if self.state == OPEN:
                 self.reschedule()
         elif self.state == HANDSHAKING:
-            if self.ingress.on_handshake_timeout(self):
-                self.ingress.loop_data.set_due(self, now + self.ingress.handshake_ticks)
-            elif self.state == HANDSHAKING:
-                self.lost()
+            granted = False
+            try:
+                granted = self.ingress.on_handshake_timeout(self)
+            finally:
+                if granted:
+                    self.ingress.loop_data.set_due(self, now + self.ingress.handshake_ticks)
+                elif self.state == HANDSHAKING:
+                    self.lost()
         else:
+            if self.link is not None and self.link.flushing():
+                self.flags |= F_RESET       # closing would wait for a peer that does not read
             self.lost()
         return 0
 

@@ -1,5 +1,10 @@
 """How a wire reaches its socket: the reactor's transport, or a transport of the event loop."""
+import socket
+import struct
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
+
+cdef object RESET = struct.pack("ii", 1, 0)     # struct linger: on, for no time at all
 
 
 cdef class Link:
@@ -11,6 +16,12 @@ cdef class Link:
 
     cdef int want_read(self, bint on) except -1:
         raise NotImplementedError
+
+    cdef int hold(self, bint on) except -1:
+        return 0
+
+    cdef bint flushing(self) except -1:
+        return False
 
     cdef int shut_write(self) except -1:
         raise NotImplementedError
@@ -34,6 +45,7 @@ cdef class LoopLink(Link):
     def __cinit__(self, transport):
         self.transport = transport
         self.half_closes = transport.can_write_eof()
+        self.wanted = True
         transport.set_write_buffer_limits(high=65536)
 
     cdef Py_ssize_t write(self, const char* p, Py_ssize_t n) except -2:
@@ -48,12 +60,26 @@ cdef class LoopLink(Link):
         return 0
 
     cdef int want_read(self, bint on) except -1:
+        self.wanted = on
+        return self.apply()
+
+    cdef int hold(self, bint on) except -1:
+        # A transport reads on unasked: without this a peer that sends faster than we parse fills our memory.
+        if on == self.held:
+            return 0
+        self.held = on
+        return self.apply()
+
+    cdef int apply(self) except -1:
         if not self.transport.is_closing():
-            if on:
+            if self.wanted and not self.held:
                 self.transport.resume_reading()
             else:
                 self.transport.pause_reading()
         return 0
+
+    cdef bint flushing(self) except -1:
+        return not self.transport.is_closing() and self.transport.get_write_buffer_size() > 0
 
     cdef int shut_write(self) except -1:
         if self.half_closes:
@@ -68,6 +94,9 @@ cdef class LoopLink(Link):
         return 0
 
     cdef int reset(self) except -1:
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()
         return 0
 

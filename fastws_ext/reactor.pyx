@@ -267,10 +267,7 @@ cdef class Reactor:
             elif event.events & EPOLLRDHUP and transport.armed & EPOLLRDHUP:
                 wire.peer_eof()
         except BaseException as error:
-            self.loop_data.current = NULL
-            self.loop_data.scratch_used = 0
-            self.loop_data.report(error, wire)
-            wire.abort()
+            wire.broken(error)
         return 0
 
     cdef int read(self, SlimTransport transport) except -1:

@@ -14,4 +14,5 @@ cdef class Wire(Lifecycle):
     cdef int deliver(self, object message, Py_ssize_t size) except -1
     cdef int on_ping(self, const char* p, Py_ssize_t n) except -1
     cdef int on_pong(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef int broken(self, error) except -1
     cdef int discard(self, Py_ssize_t n) except -1

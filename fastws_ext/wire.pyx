@@ -46,11 +46,21 @@ cdef class Wire(Lifecycle):
             loop.begin_pass()
         try:
             self.receive(<const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
+        except BaseException as error:
+            self.broken(error)
         finally:
-            loop.current = NULL
-            loop.scratch_used = 0
             if outer:
                 loop.end_pass()
+
+    cdef int broken(self, error) except -1:
+        """Reading failed in us and not in a handler: this connection goes, and nothing of it stays with the loop."""
+        cdef LoopData loop = self.ingress.loop_data
+        self.flags &= ~F_READING
+        loop.current = NULL
+        loop.scratch_used = 0
+        loop.report(error, self)
+        self.abort()
+        return 0
 
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1:
         """`n` bytes have arrived; `p` is valid only inside this call."""
@@ -63,7 +73,12 @@ cdef class Wire(Lifecycle):
     cdef int on_run(self) except -1:
         """Go on with bytes that an earlier pass left."""
         if self.state < LINGERING and not self.flags & (F_PAUSED | F_DECIDING):
-            self.take(NULL, 0)
+            try:
+                self.take(NULL, 0)
+            except BaseException as error:
+                self.broken(error)
+        if self.link is not None and (self.state >= LINGERING or not self.flags & F_MORE):
+            self.link.hold(False)
         return 0
 
     cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1:
@@ -91,6 +106,8 @@ cdef class Wire(Lifecycle):
                 self.spill()
         if self.flags & F_MORE:
             loop.mark(self, IN_RUN)
+            if self.link is not None:
+                self.link.hold(True)
         if self.flow is not None and self.flow.idle():
             self.flow = None
         if self.state == LINGERING:
@@ -210,17 +227,18 @@ cdef class Wire(Lifecycle):
             if flow.law_left < <uint64_t>n:
                 take = <Py_ssize_t>flow.law_left
             flow.law_left -= take
-        if flow.law is None:
-            flow.law = self.endpoint.law_factory(self.max_message_size, self.endpoint.max_fragments, self.window_bits)
         events = ()
         violation = None
         try:
+            if flow.law is None:
+                flow.law = self.endpoint.law_factory(self.max_message_size, self.endpoint.max_fragments,
+                                                     self.window_bits)
             events = flow.law.receive_data(PyBytes_FromStringAndSize(<const char*>p, take))
         except Exception as error:
             violation = error
         for opcode, payload in events:
             self.act(opcode, payload)
-        if self.state >= LINGERING:
+        if self.state != OPEN:
             flow.law = None
         if violation is not None:
             code = getattr(violation, "code", 0)
@@ -231,7 +249,7 @@ cdef class Wire(Lifecycle):
         elif flow.law is not None and not flow.law_left and flow.law.idle:
             flow.law = None
             flow.message_due = 0
-        elif self.endpoint.message_ticks and not flow.message_due:
+        elif self.state == OPEN and self.endpoint.message_ticks and not flow.message_due:
             flow.message_due = self.ingress.loop_data.now_tick + self.endpoint.message_ticks
             self.reschedule()
         return take
