@@ -8,7 +8,6 @@ from fastws.config.declare import Option
 
 _PARTS = {
     "more than one worker": ("workers",),
-    "reloading": ("reload",),
     "the Redis engine": ("redis", "data_dir", "prefix"),
     "the control API": ("admin_key",),
     "token authentication": ("jwt_secret", "jwt_public_key", "jwt_jwks", "jwt_issuer", "jwt_audience"),

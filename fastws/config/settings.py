@@ -99,7 +99,9 @@ class Settings:
         in_file=False,
         shown="./fastws.toml if it exists",
     )
-    reload: bool = SERVER.flag(False, "Restart when a Python file of the application changes; for development.")
+    reload: bool = SERVER.flag(
+        False, "Start again when a Python file below the application's directory or this configuration changes."
+    )
     dev: bool = SERVER.flag(
         False, "Development: demo page at /, every topic open, 100 messages of history for 10 minutes."
     )

@@ -4,9 +4,11 @@ Exit codes: 0 drained and stopped, 2 wrong usage or configuration, 3 could not s
 imported, 1 anything else.
 """
 
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -17,7 +19,7 @@ from fastws.config.not_built import NOT_BUILT
 from fastws.config.values import Flag, Items
 from fastws.errors import StartupError
 from fastws.observe import logs
-from fastws.server import startup_checks
+from fastws.server import reloader, startup_checks
 
 PROGRAM = f"fastws {__version__}"
 
@@ -121,17 +123,38 @@ def run_command(**given: object) -> None:
         name: ",".join(raw) if isinstance(raw, tuple) else raw for name, raw in given.items() if raw not in (None, ())
     }
     try:
-        code = serve(load(texts))
+        settings = load(texts)
+        code = _serve_reloading(settings, texts) if settings.reload else serve(settings)
     except StartupError as error:
         fail(error)
     sys.exit(code)
 
 
+def _serve_reloading(settings: Settings, texts: dict[str, object]) -> int:
+    """Serve in children that are replaced whenever the application or the configuration file changes."""
+    logs.configure(settings)
+
+    def serve_once() -> int:
+        try:
+            # the file is read again, as it may have changed; nobody wants to wait for a drain here
+            return serve(dataclasses.replace(load(texts), drain_timeout=0.0))
+        except StartupError as error:
+            return report(error)
+
+    files = [Path(name).resolve() for name in (settings.config, settings.log_config) if name is not None]
+    return reloader.run(serve_once, reloader.Watch(Path(settings.app_dir or ".").resolve(), files))
+
+
 def fail(error: StartupError) -> NoReturn:
     """Write an error to standard error and exit with its code."""
+    sys.exit(report(error))
+
+
+def report(error: StartupError) -> int:
+    """Write an error to standard error and return its exit code."""
     for line in str(error).splitlines():
         click.echo(f"Error: {line}" if not line.startswith(" ") else line, err=True)
-    sys.exit(error.exit_code)
+    return error.exit_code
 
 
 command = GroupedCommand(

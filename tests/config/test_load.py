@@ -198,7 +198,6 @@ def test_secrets_do_not_get_into_messages() -> None:
 SAMPLES = {
     "workers": "2",
     "redis": "redis://h",
-    "reload": "true",
     "ssl_require_client_cert": "true",
     "jwt_jwks": "https://example.com",
 }
@@ -213,5 +212,5 @@ def test_options_of_missing_parts_say_so(name: str) -> None:
 
 
 def test_options_of_missing_parts_may_have_their_default() -> None:
-    settings = load({"workers": "1", "redis": "none", "prefix": "fastws"}, {"FASTWS_RELOAD": "false"})
+    settings = load({"workers": "1", "redis": "none", "prefix": "fastws"}, {"FASTWS_SSL_REQUIRE_CLIENT_CERT": "false"})
     assert settings.is_set("workers")
