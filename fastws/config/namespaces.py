@@ -32,14 +32,14 @@ def read_namespace(name: str, table: object, where: str) -> tuple[dict[str, obje
     name_problem = _name_problem(name)
     if name_problem is not None:
         return {}, [f"{place} {name_problem}"]
-    if not isinstance(table, dict):
+    if not isinstance(table, Mapping):
         return {}, [f"{place} must be a table"]
     values: dict[str, object] = {}
     problems: list[str] = []
     for key, raw in table.items():
         kind = NAMESPACE_KEYS.get(key)
         if key == "schema":
-            problems.append(f"{place} schema is a Python type: give it in FastWS(namespaces=...)")
+            problems.append(f"{place} schema takes a type of Python and is not built in this version")
         elif kind is None:
             problems.append(f"{place} has no key {key!r}{did_you_mean(key, NAMESPACE_KEYS)}")
         else:

@@ -26,7 +26,7 @@ def test_every_key_of_the_contract_is_there() -> None:
         ({"history_size": -1}, "history_size must be at least 0"),
         ({"history_ttl": -1}, "history_ttl must not be negative"),
         ({"recover": "maybe"}, "recover must be true, false, 1 or 0"),
-        ({"schema": "x"}, "schema is a Python type"),
+        ({"schema": "x"}, "schema takes a type of Python"),
         ({"recover": True}, "recover = true needs history_size above 0"),
         ({"recover": True, "history_size": 5, "slow_policy": "conflate"}, "does not go with slow_policy"),
         ({"recover": True, "history_size": 5, "slow_policy": "drop_oldest"}, "does not go with slow_policy"),
