@@ -182,9 +182,12 @@ class Execution:
     def _fail(self, conn: Connection, name: str, reply_id: str | int | None, error: TopicError) -> None:
         """Send an error: as the reply if there is an id, else as a push."""
         self.counts[name if name in _COUNTED else "", error.code] += 1
-        described = {"code": error.code, "reason": error.reason, "temporary": error.temporary}
-        if error.message:
-            described["message"] = error.message
+        described = {
+            "code": error.code,
+            "reason": error.reason,
+            "message": error.message or error.reason,
+            "temporary": error.temporary,
+        }
         content: dict[str, Any]
         if reply_id is not None:
             content = {"id": reply_id, "error": described}

@@ -152,7 +152,12 @@ class Connection(Wire):
         return session
 
     def send_json(self, value: object) -> SendStatus:
-        """Send `value` as a text frame of JSON. Raises `TypeError` for what JSON cannot hold."""
+        """Send `value` as a text frame of JSON; the same as `send` where that speaks a protocol of ours.
+
+        Raises `TypeError` or `ValueError` for what JSON cannot hold.
+        """
+        if self.endpoint is not None and self.endpoint.on_send is not None:
+            return self.send(value)  # type: ignore[arg-type]
         return self.send_frame(encode_frame(_TEXT, orjson.dumps(value)))
 
     async def drain(self, status: int = SendStatus.SENT) -> int:

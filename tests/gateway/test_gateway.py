@@ -1,0 +1,292 @@
+"""Opening, welcoming and ending connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fastws import FastWS, Reject, __version__
+from fastws.gateway.gateway import merged_namespaces
+from fastws.types import CloseInfo, ConnectionInfo, SendStatus
+from tests.gateway.stage import JSON, MSGPACK, staged
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize("subprotocol", ["", JSON, MSGPACK])
+async def test_welcome_comes_at_once_and_has_everything_but_what_has_no_value(subprotocol: str) -> None:
+    async with staged() as stage:
+        player = stage.connect(subprotocol=subprotocol, welcomed=False)
+        assert player.hear_one() == {
+            "event": "welcome",
+            "conn": player.conn.id,
+            "user": "",
+            "tenant": "",
+            "device": "default",
+            "node": "n1",
+            "ping": 25,
+            "server": f"fastws/{__version__}",
+        }
+        assert player.conn.subprotocol == subprotocol
+
+
+@pytest.mark.parametrize(("interval", "shown"), [(0.0, 0), (12.5, 12.5), (60.0, 60)])
+async def test_welcome_says_how_often_it_pings(interval: float, shown: float) -> None:
+    async with staged(ping_interval=interval) as stage:
+        assert stage.connect(welcomed=False).hear_one()["ping"] == shown
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        {"query": b"token=x"},
+        {"query": b"a=1&token=&b=2"},
+        {"headers": ((b"sec-websocket-protocol", b"fastws.json.v1, fastws.token.abc"),)},
+        {"headers": ((b"authorization", b"Bearer x"),)},
+    ],
+)
+async def test_a_token_is_invalid_where_no_key_is_configured(offer: Any) -> None:
+    """And whoever offers one is never let in as anonymous instead."""
+    async with staged() as stage:
+        player = stage.connect(**offer, welcomed=False)
+        assert player.hear() == []
+        assert player.closed == (4500, "invalid_token")
+
+
+async def test_other_queries_and_headers_are_no_tokens() -> None:
+    async with staged() as stage:
+        stage.connect(query=b"room=token", headers=((b"authorization", b"Basic YTpi"),))
+
+
+async def test_strangers_have_to_authenticate_where_keys_are_configured() -> None:
+    async with staged(jwt_secret="x" * 32, dev=False) as stage:
+        player = stage.connect(welcomed=False)
+        assert player.hear() == []
+        assert player.ask("ping").keys() == {"ts"}
+        player.say_text("PING")
+        assert player.frames()[0].payload == b"PONG"
+        for cmd, fields in (("sub", {"topic": "t"}), ("pub", {"topic": "t", "data": 1}), ("nope", {}), ("send", {})):
+            assert player.ask(cmd, **fields) == 101
+        player.say({"cmd": "sub", "topic": "t"})
+        assert player.hear_one()["error"]["code"] == 101
+        assert player.conn.max_message_size == 16384
+        stage.gateway.on_deadline(player.conn)
+        await stage.settle()
+        player.hear()
+        assert player.closed == (4502, "auth_timeout")
+
+
+async def test_the_deadline_means_nothing_once_it_was_welcomed() -> None:
+    async with staged() as stage:
+        player = stage.connect()
+        stage.gateway.on_deadline(player.conn)
+        assert player.ask("ping")
+
+
+async def test_what_the_application_sends_arrives_as_a_message() -> None:
+    async with staged() as stage:
+        for subprotocol in ("", MSGPACK):
+            player = stage.connect(subprotocol=subprotocol)
+            assert player.conn.send({"a": [1, None]}) is SendStatus.SENT
+            player.conn.send_json("text")
+            await stage.settle()
+            first, second = player.hear()
+            assert (first["event"], first["data"], second["data"]) == ("message", {"a": [1, None]}, "text")
+            assert isinstance(first["ts"], int)
+            with pytest.raises(ValueError, match="no form in JSON"):
+                player.conn.send({1: 2})
+
+
+class TestHooks:
+    """`on_connect` and `on_disconnect`."""
+
+    async def test_they_see_the_whole_request_and_later_only_what_is_kept(self) -> None:
+        app = FastWS(keep_headers=("User-Agent",))
+        seen: list[Any] = []
+
+        @app.on_connect
+        def connect(conn: Any) -> None:
+            seen.append((dict(conn.headers), conn.query, conn.subprotocol, conn.path))
+
+        async with staged(app) as stage:
+            headers = ((b"user-agent", b"me"), (b"x-other", b"1"))
+            player = stage.connect(subprotocol=JSON, headers=headers, query=b"room=1")
+            assert seen == [({"user-agent": "me", "x-other": "1"}, {"room": "1"}, JSON, "/ws")]
+            assert dict(player.conn.headers) == {"user-agent": "me"}
+            assert player.conn.query == {"room": "1"}
+
+    @pytest.mark.parametrize(
+        ("error", "closed"),
+        [
+            (Reject(4507), (4507, "permission_denied")),
+            (Reject(1008, "no"), (1008, "no")),
+            (Reject(403), (1008, "policy")),
+            (ValueError("bug"), (1011, "internal")),
+        ],
+    )
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_refusing(
+        self, error: Exception, closed: tuple[int, str], waits: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = FastWS()
+        gone: list[Any] = []
+        app.on_disconnect(lambda info, close: gone.append(info))
+
+        @app.on_connect
+        async def connect(conn: Any) -> None:
+            if waits:
+                await asyncio.sleep(0)
+            raise error
+
+        async with staged(app) as stage:
+            player = stage.connect(welcomed=False)
+            await stage.settle()
+            assert player.hear() == []
+            assert player.closed == closed
+            player.go()
+            await stage.settle()
+        assert gone == []
+        assert stage.hub.connections == {}
+        assert bool(caplog.records) == (not isinstance(error, Reject) or error.is_http)
+
+    async def test_they_run_in_order_and_one_that_waits_holds_the_rest_and_all_commands(self) -> None:
+        app = FastWS()
+        order: list[str] = []
+        gate = asyncio.Event()
+
+        @app.on_connect
+        async def first(conn: Any) -> None:
+            order.append("first")
+            await gate.wait()
+
+        @app.on_connect
+        def second(conn: Any) -> None:
+            order.append("second")
+
+        async with staged(app) as stage:
+            player = stage.connect(welcomed=False)
+            player.say({"cmd": "sub", "topic": "t", "id": 1})
+            player.say_text("PING")
+            assert player.frames() == []
+            assert order == ["first"]
+            gate.set()
+            await stage.settle()
+            assert order == ["first", "second"]
+            welcome, sub, pong = player.frames()
+            assert b"welcome" in welcome.payload
+            assert b'"id":1' in sub.payload
+            assert pong.payload == b"PONG"
+            assert player.conn.session.work is None
+
+    async def test_the_end_is_told_with_code_and_reason(self) -> None:
+        app = FastWS()
+        told: list[tuple[ConnectionInfo, CloseInfo]] = []
+
+        @app.on_disconnect
+        async def gone(info: ConnectionInfo, close: CloseInfo) -> None:
+            await asyncio.sleep(0)
+            told.append((info, close))
+
+        async with staged(app) as stage:
+            players = [stage.connect() for _ in range(3)]
+            players[0].go(1001)
+            players[1].vanish()
+            players[2].conn.close(4503, "kicked")
+            players[2].go()
+            await stage.settle()
+            infos = [ConnectionInfo(player.conn.id, "", "", "default", "n1") for player in players]
+            assert sorted(told) == sorted(zip(infos, [(1001, ""), (1006, ""), (4503, "kicked")], strict=True))
+
+    async def test_a_hook_that_fails_keeps_no_other_from_being_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        app = FastWS()
+        told: list[int] = []
+
+        @app.on_disconnect
+        def fails(info: Any, close: Any) -> None:
+            raise ValueError
+
+        app.on_disconnect(lambda info, close: told.append(close.code))
+        async with staged(app) as stage:
+            stage.connect().vanish()
+            await stage.settle()
+            assert told == [1006]
+            assert stage.gateway._hooks.errors == 1
+        assert "on_disconnect failed" in caplog.text
+
+    async def test_a_client_that_went_while_it_was_asked_about_is_announced_as_gone(self) -> None:
+        app = FastWS()
+        told: list[int] = []
+        gate = asyncio.Event()
+
+        @app.on_connect
+        async def connect(conn: Any) -> None:
+            await gate.wait()
+
+        app.on_disconnect(lambda info, close: told.append(close.code))
+        async with staged(app) as stage:
+            player = stage.connect(welcomed=False)
+            player.vanish()
+            await stage.settle()
+            assert told == []
+            gate.set()
+            await stage.settle()
+            assert told == [1006]
+            assert stage.hub.connections == {}
+
+
+async def test_what_a_connection_had_is_given_back() -> None:
+    async with staged() as stage:
+        players = [stage.connect() for _ in range(5)]
+        for player in players:
+            player.ask("sub", topic="shared")
+            player.ask("sub", topic=f"own:{player.conn.number}")
+        assert len(stage.hub.topics) == 6
+        assert set(players[0].conn.topics) == {"shared", f"own:{players[0].conn.number}"}
+        for player in players:
+            player.go()
+            player.vanish()
+        await stage.settle()
+        assert stage.hub.topics == {}
+        assert stage.hub.connections == {}
+        assert stage.gateway.tasks == set()
+
+
+async def test_errors_of_callbacks_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with staged() as stage:
+        player = stage.connect()
+        stage.hub.leave = None  # type: ignore[assignment,method-assign]
+        player.vanish()
+        await stage.settle()
+        assert stage.gateway.errors == 1
+        assert player.conn.id in {record.__dict__["conn"] for record in caplog.records}
+
+
+async def test_stopping_ends_what_still_waits() -> None:
+    app = FastWS()
+    ended = []
+
+    @app.on_connect
+    async def connect(conn: Any) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(conn.id)
+
+    async with staged(app) as stage:
+        player = stage.connect(welcomed=False)
+        await stage.settle()
+    assert ended == [player.conn.id]
+    player.hear()
+    assert player.closed == (1001, "going_away")
+
+
+async def test_the_file_says_more_than_the_application() -> None:
+    of_app = {"chat": {"subscribe": "all", "echo": False}, "mine": {"history_size": 5}}
+    of_file = {"chat": {"subscribe": "nobody"}, "other": {}}
+    assert merged_namespaces(of_app, of_file) == {
+        "chat": {"subscribe": "nobody", "echo": False},
+        "mine": {"history_size": 5},
+        "other": {},
+    }
