@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastws.app import FastWS
 
+from fastws.app import FastWS
 from fastws.errors import AppImportError, ConfigError
 from fastws.server.loader import load_app
 
