@@ -63,6 +63,8 @@ def connect_command(*, connections: int, concurrency: int, rounds: int, peers: s
 @with_quick
 def footprint_command(*, connections: int, batches: int, server: str, quick: bool) -> None:
     """Bytes of an idle connection, in the server and in the kernel."""
+    if server != "fastws":
+        _names(server)
     if quick:
         connections, batches = min(connections, 5000), min(batches, 2)
     options = footprint.FootprintOptions(connections, batches, server)

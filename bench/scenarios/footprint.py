@@ -91,7 +91,8 @@ def open_and_close(server: servers.Server, connections: int) -> Batch:
         "until_stdin": True,
     }
     with Load("idle", server.port, options=options) as load:
-        load.wait_connected()
+        if load.wait_connected() < connections:
+            load.release().check()
         _wait_until(lambda: measure.open_files(server.pids) >= files_before + connections)
         pss_open, slab_open = measure.pss_bytes(server.pids), measure.slab_bytes()
         load.release().check()

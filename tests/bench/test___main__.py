@@ -1,0 +1,53 @@
+"""`python -m bench`: options, and errors as messages."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench import report, servers
+from bench.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_help_names_the_scenarios() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    assert all(name in result.output for name in ("echo", "connect", "footprint"))
+
+
+def test_a_table_and_a_file(results: Path) -> None:
+    arguments = ["echo", "--rounds", "1", "--seconds", "0.2", "--connections", "3", "--size", "5"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "echo: 3 connections, 5 B binary" in result.output
+    (path,) = results.glob("*-echo.json")
+    content = json.loads(path.read_text())
+    assert content["options"]["size"] == 5
+    assert str(path) in result.output
+
+
+@pytest.mark.parametrize("arguments", [["echo", "--peers", "nobody"], ["footprint", "--server", "nobody"]])
+def test_an_unknown_peer_is_wrong_usage(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "no peer 'nobody'; there are: c_epoll, websockets" in result.output
+
+
+def test_a_server_that_does_not_start_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "fastws", lambda **_: servers.Server("fastws", ["false"]))
+    result = CliRunner().invoke(main, ["connect", "--connections", "5", "--rounds", "1"])
+    assert result.exit_code == 1
+    assert "Error: fastws: false does not listen" in result.output
+
+
+def test_footprint_of_a_peer() -> None:
+    result = CliRunner().invoke(main, ["footprint", "--server", "c_epoll", "--connections", "50", "--batches", "1"])
+    assert result.exit_code == 0, result.output
+    assert "footprint of c_epoll" in result.output
