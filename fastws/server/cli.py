@@ -75,7 +75,7 @@ def serve(settings: Settings) -> int:
     logs.configure(settings)
     startup_checks.protect(settings)
     logs.announce(settings, startup_checks.first_line(settings, PROGRAM))
-    _warn(settings)
+    warn(settings)
     startup_checks.raise_descriptor_limit()
     # Imported here: --help and configuration errors need none of it, and it cannot be imported without the extension.
     from fastws.server import loader, worker  # noqa: PLC0415
@@ -84,7 +84,8 @@ def serve(settings: Settings) -> int:
     return worker.run(settings, app)
 
 
-def _warn(settings: Settings) -> None:
+def warn(settings: Settings) -> None:
+    """Log, once, what will make this server slower or smaller than was asked for."""
     logger = logging.getLogger("fastws.server")
     if startup_checks.loop_name() == "asyncio":
         logger.warning("uvloop is not installed: running on asyncio's loop, which serves several times fewer messages")

@@ -4,7 +4,7 @@ import importlib.util
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 from fastws.config import Settings, as_url, is_loopback
@@ -83,10 +83,7 @@ def tune_line(settings: Settings) -> str:
 
 def loop_name() -> str:
     """Return the event loop that will run: uvloop, or asyncio where it is not installed."""
-    try:
-        return f"uvloop {version('uvloop')}"
-    except PackageNotFoundError:
-        return "asyncio"
+    return f"uvloop {version('uvloop')}" if importlib.util.find_spec("uvloop") else "asyncio"
 
 
 def codec_name() -> str:

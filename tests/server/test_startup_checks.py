@@ -1,12 +1,13 @@
 """Protected mode, the first line, and what a machine allows less of than was asked for."""
 
+import importlib.util
 import resource
 
 import pytest
 
 from fastws.config import Settings, not_built
 from fastws.errors import StartError
-from fastws.server import startup_checks
+from fastws.server import cli, startup_checks
 from fastws.server.startup_checks import Machine
 
 ROOMY = Machine(2_000_000, 65_535, (32768, 60999), frozenset())
@@ -127,6 +128,21 @@ def test_the_first_line_names_everything() -> None:
     for part in ("on unix:/run/x", "3 workers", "redis://:***@h", "serving chat:app"):
         assert part in other
     assert "secret@" not in other
+
+
+def test_without_the_extension_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(StartError, match="make build"):
+        startup_checks.codec_name()
+
+
+def test_without_uvloop_it_is_asyncio_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert startup_checks.loop_name() == "asyncio"
+    cli.warn(Settings())
+    assert "uvloop is not installed" in caplog.text
 
 
 def test_lists_of_ports() -> None:
