@@ -275,6 +275,9 @@ cdef class LoopData:
                 wait = 0
                 break
             self.wheel_tick += 1
+            if self.wheel_tick != target and self.out_of_time():
+                wait = 0
+                break
         else:
             self.held_back = False      # not before everybody late was served: once is enough
         self.end_pass()

@@ -67,7 +67,8 @@ def over(*transports: str) -> Callable[[AsyncTest], Callable[..., None]]:
         def run_test(**arguments: Any) -> None:
             run(arguments["transport"], functools.partial(test, **arguments))
 
-        return pytest.mark.parametrize("transport", transports)(run_test)
+        decorated: Callable[..., None] = pytest.mark.parametrize("transport", transports)(run_test)
+        return decorated
 
     return decorate
 
@@ -276,11 +277,14 @@ class Server:
         connection_class: Callable[[Any], Any] = Wire,
         listener_options: tuple[tuple[int, int, int], ...] = (),
         keep: bool = True,
+        loop: Any = None,
+        started: bool = True,
         **options: Any,
     ) -> None:
         self.transport = transport
         self.loop = asyncio.get_running_loop()
-        self.loop_data = LoopData(self.loop)
+        self.loop_data = LoopData(loop or self.loop)
+        self.started = started
         self.connection_class = connection_class
         self.listener_options = listener_options
         self.keep = keep
@@ -341,7 +345,8 @@ class Server:
     async def start(self) -> None:
         """Serve."""
         self.loop.set_exception_handler(lambda loop, context: self.internal.append(context))
-        self.loop_data.start()
+        if self.started:
+            self.loop_data.start()
         if self.transport == "reactor":
             self.reactor = Reactor(self.loop_data, self.connection_class, self.ingress)
             self.reactor.listen(self.socket)
@@ -424,7 +429,8 @@ async def serving(transport: str, *, internal_errors: bool = False, **options: A
 
     :param internal_errors: reports to the loop's exception handler are expected; without it one fails the test.
     :param options: `handshake_timeout` in seconds, `connection_class`, `listener_options` as (level, name, value),
-        `keep` (off: no references to connections and messages are kept), and every keyword of `Endpoint`.
+        `keep` (off: no references to connections and messages are kept), `loop` (what LoopData takes for the loop),
+        `started` (off: the wheel does not turn yet), and every keyword of `Endpoint`.
     """
     server = Server(transport, **options)
     await server.start()
