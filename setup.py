@@ -2,6 +2,7 @@
 
 Environment:
     FASTWS_DEBUG=1      bounds checks, C assertions, no optimisation, debug information
+    FASTWS_COMPILE=0    no extension modules: an editable install whose modules `make build` compiles afterwards
     FASTWS_SANITIZE=1   the same under AddressSanitizer and UndefinedBehaviorSanitizer (needs libasan at run time)
 Everything else about the package stands in pyproject.toml.
 """
@@ -32,6 +33,10 @@ def switched_on(variable):
     return os.environ.get(variable, "0") not in ("", "0")
 
 
+def without_modules():
+    return os.environ.get("FASTWS_COMPILE") == "0"
+
+
 def mode():
     if switched_on("FASTWS_SANITIZE"):
         return "sanitize"
@@ -40,7 +45,7 @@ def mode():
 
 def flags(build_mode):
     """Compiler and linker arguments of a mode."""
-    common = ["-fno-strict-aliasing", "-Wno-unused-function", "-Wno-unreachable-code"]
+    common = ["-fno-strict-aliasing", "-Wno-unused-function", "-Wno-unreachable-code", "-Wno-sign-compare"]
     if build_mode == "release":
         return [*common, "-O3", "-g0", "-DNDEBUG"], []
     checked = [*common, "-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
@@ -124,4 +129,4 @@ class BuildExtensions(build_ext):
         MODE_FILE.write_text(self.mode)
 
 
-setup(ext_modules=extensions(mode()), cmdclass={"build_ext": BuildExtensions})
+setup(ext_modules=[] if without_modules() else extensions(mode()), cmdclass={"build_ext": BuildExtensions})
