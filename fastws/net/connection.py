@@ -157,7 +157,7 @@ class Connection(Wire):
         Raises `TypeError` or `ValueError` for what JSON cannot hold.
         """
         if self.endpoint is not None and self.endpoint.on_send is not None:
-            return self.send(value)  # type: ignore[arg-type]
+            return SendStatus(self.send(value))  # type: ignore[arg-type]
         return self.send_frame(encode_frame(_TEXT, orjson.dumps(value)))
 
     async def drain(self, status: int = SendStatus.SENT) -> int:

@@ -123,7 +123,7 @@ class Headers(Mapping[str, str]):
 
 def parse_query(query: bytes) -> dict[str, str]:
     """The parameters of a query string, percent-decoded; of several with one name the last counts."""
-    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=1000))
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 class HttpRequest:

@@ -2,7 +2,7 @@
 
 The common upgrade is answered in compiled code; what arrives here is everything else. A request that is refused gets
 the first of these that applies: 400, 414, 431, 413 (syntax and limits), 503 and 429 (admission), 404, 405, 426, 400
-(key and headers), 403 (origin), then what the application's upgrade hooks say.
+(key and headers), 403 (origin), 401 (token), then what the application's upgrade hooks say.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ class SocketPath:
     endpoint: Endpoint
     rules: UpgradeRules
     wants_request: bool = False
-    """The endpoint's `on_open` looks at the request, so there is always a session with it."""
+    """The endpoint's `on_open` looks at the request, so a request that was read here is always in the session."""
+    is_common: bool = True
+    """It can do without the request: the common upgrade, without query, token or subprotocol, is answered elsewhere."""
+    authenticate: Callable[[Request], Refuse | None] | None = None
+    """Judges credentials that can be refused with 401, before the application is asked."""
 
 
 @dataclass(slots=True)
@@ -184,9 +188,10 @@ class Ingress(FastIngress):
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
         verdict = judge_upgrade(request, socket.rules)
-        if isinstance(verdict, Refuse):
+        refusal = verdict if isinstance(verdict, Refuse) else socket.authenticate and socket.authenticate(request)
+        if isinstance(verdict, Refuse) or refusal is not None:
             self.admission.release(client.address)
-            self._refuse(conn, request, verdict.status, verdict.message, verdict.reason, headers=verdict.headers)
+            self._refuse(conn, request, refusal.status, refusal.message, refusal.reason, headers=refusal.headers)
             return
         if not self.site.upgrade_hooks:
             self._accept(conn, request, client, socket, verdict)

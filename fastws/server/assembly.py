@@ -11,8 +11,13 @@ from fastws.config import Settings
 from fastws.core.deflate import compress
 from fastws.core.law import Law
 from fastws.core.proxies import TrustedProxies
-from fastws.core.upgrade import OriginRules, UpgradeRules, origin_rules
+from fastws.core.request import Request
+from fastws.core.upgrade import OriginRules, Refuse, UpgradeRules, origin_rules
+from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError
+from fastws.gateway.gateway import Gateway
+from fastws.gateway.identity import terms
+from fastws.hub.hub import Hub
 from fastws.net.ingress import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
 from fastws_ext.endpoint import Endpoint
@@ -39,8 +44,13 @@ class Assembly:
         self._loop_data = loop_data
         self._keep_headers = frozenset(name.lower().encode("latin-1") for name in app.keep_headers)
         self._origins = origin_rules(settings.origins) if settings.origins else OriginRules()
+        self.engine = MemoryEngine()
+        self.hub = Hub(loop_data, self.engine)
+        self.gateway = Gateway(app, settings, self.hub, self.engine, loop)
+        self.is_running = False
         self.runners: dict[str, RawRunner] = {}
         sockets = {path.encode("ascii"): self._raw_path(route) for path, route in app.raw_routes.items()}
+        sockets[settings.path.encode("ascii")] = self._gateway_path()
         proxies = TrustedProxies(settings.forwarded_allow_ips) if settings.proxy_headers else None
         self.site = Site(
             sockets=sockets,
@@ -55,18 +65,35 @@ class Assembly:
         )
 
     async def start(self) -> None:
-        """Open what the parts need."""
+        """Start the engine; the application may use the services after this."""
+        await self.gateway.start()
+        self.is_running = True
 
     async def stop(self) -> None:
-        """Cancel coroutines of handlers that still run and close what was opened."""
+        """Cancel coroutines of handlers that still run, stop the engine."""
+        if self.is_running:
+            self.is_running = False
+            await self.gateway.stop()
         tasks = [task for runner in self.runners.values() for task in runner.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def engine_works(self) -> bool:
-        """Whether what carries messages does."""
-        return True
+        """Whether what carries messages does: an engine in this process does while it runs."""
+        return self.is_running
+
+    def _gateway_path(self) -> SocketPath:
+        settings = self._settings
+        # Compression is for those whose identity is settled by the upgrade alone.
+        deflate = settings.deflate and terms(settings).welcome
+        return SocketPath(
+            self._endpoint(settings.path, self.gateway.callbacks()),
+            UpgradeRules(self._origins, self.gateway.subprotocols, deflate),
+            wants_request=True,
+            is_common=not self._app.connect_hooks,
+            authenticate=_refuse_bearer,
+        )
 
     def _raw_path(self, route: RawRoute) -> SocketPath:
         if route.path == self._settings.path:
@@ -80,8 +107,13 @@ class Assembly:
             keep_headers=self._keep_headers,
             node=self._settings.node_name,
         )
-        rules = UpgradeRules(self._origins, (), self._settings.deflate)
-        return SocketPath(self._endpoint(route.path, runner.callbacks()), rules, runner.wants_session)
+        return SocketPath(
+            self._endpoint(route.path, runner.callbacks()),
+            UpgradeRules(self._origins, (), self._settings.deflate),
+            wants_request=runner.wants_session,
+            is_common=not runner.wants_session,
+            authenticate=_refuse_bearer if route.auth else None,
+        )
 
     def _endpoint(self, path: str, callbacks: dict[str, Callable[..., Any]]) -> Endpoint:
         settings = self._settings
@@ -97,3 +129,12 @@ class Assembly:
             compress=compress,
             **callbacks,
         )
+
+
+def _refuse_bearer(request: Request) -> Refuse | None:
+    """No key is configured, so no token can be valid; one in `Authorization` is refused where a client can see it."""
+    for value in request.get_all(b"authorization"):
+        if value[:7].lower() == b"bearer ":
+            challenge = (b"WWW-Authenticate", b'Bearer error="invalid_token"')
+            return Refuse(401, "token", "the token is not valid here", (challenge,))
+    return None

@@ -201,7 +201,8 @@ class Server:
                 runner = self.runners[path] = kind(loop, handler, **options.runner_options)
                 given = {"law_factory": Law, "compress": compress, **runner.callbacks(), **options.endpoint}
                 endpoint = self.endpoints[path] = Endpoint(self.loop_data, path, **given)
-                sockets[path.encode()] = SocketPath(endpoint, options.rules, runner.wants_session)
+                wants = runner.wants_session
+                sockets[path.encode()] = SocketPath(endpoint, options.rules, wants, is_common=not wants)
         self.admission = Admission(**options.admission)
         site = Site(sockets=sockets, **options.site)
         self.ingress = Ingress(self.loop_data, loop, site, self.admission, timeout_s=options.timeout_s)
