@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -26,7 +26,7 @@ CLOSED: Final = 4
 
 _TEXT: Final = 1
 
-use_statuses(tuple(SendStatus))
+use_statuses((SendStatus.SENT, SendStatus.QUEUED, SendStatus.DROPPED, SendStatus.CLOSED))
 
 
 class _Names:
@@ -158,7 +158,7 @@ class Connection(Wire):
         """
         if self.endpoint is not None and self.endpoint.on_send is not None:
             return SendStatus(self.send(value))  # type: ignore[arg-type]
-        return self.send_frame(encode_frame(_TEXT, orjson.dumps(value)))
+        return cast("SendStatus", self.send_frame(encode_frame(_TEXT, orjson.dumps(value))))
 
     async def drain(self, status: int = SendStatus.SENT) -> int:
         """Wait until the outbox has room again, or the connection is closing; return `status`.

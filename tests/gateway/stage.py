@@ -111,7 +111,7 @@ class Player:
             if self.msgpack:
                 self.say_bytes(msgspec.msgpack.encode(content))
             else:
-                self.say_text(json.dumps(content))
+                self.say_text(json.dumps(content, ensure_ascii=False))
 
     def say_text(self, text: str) -> None:
         self.conn.data_received(build_frame(TEXT, text.encode()))
