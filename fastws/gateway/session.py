@@ -75,7 +75,7 @@ class Session(NetSession):
         return CODECS[self.codec].subprotocol if self.codec is not None else ""
 
     @property
-    def is_busy(self) -> bool:  # type: ignore[override]
+    def is_busy(self) -> bool:
         return self.work is not None and self.work.task is not None
 
     @property

@@ -20,7 +20,7 @@ class Pausable(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class ConnectionEnded(EOFError):
+class ConnectionEnded(EOFError):  # noqa: N818
     """The connection has ended, and every message before that was received."""
 
 

@@ -188,10 +188,11 @@ class Ingress(FastIngress):
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
         verdict = judge_upgrade(request, socket.rules)
-        refusal = verdict if isinstance(verdict, Refuse) else socket.authenticate and socket.authenticate(request)
-        if isinstance(verdict, Refuse) or refusal is not None:
+        if isinstance(verdict, Accept) and socket.authenticate is not None:
+            verdict = socket.authenticate(request) or verdict
+        if isinstance(verdict, Refuse):
             self.admission.release(client.address)
-            self._refuse(conn, request, refusal.status, refusal.message, refusal.reason, headers=refusal.headers)
+            self._refuse(conn, request, verdict.status, verdict.message, verdict.reason, headers=verdict.headers)
             return
         if not self.site.upgrade_hooks:
             self._accept(conn, request, client, socket, verdict)

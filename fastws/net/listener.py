@@ -11,7 +11,7 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from fastws.errors import StartError
 from fastws.net.connection import CLOSED, HANDSHAKING, Connection
@@ -156,12 +156,12 @@ class Listeners:
                 sock.listen(self._backlog)
                 self._reactor.listen(sock)
 
-    def _make_connection(self) -> Connection:
+    def _make_connection(self) -> asyncio.Protocol:
         if len(self._on_loop) > 2 * self._ingress.connections + 64:
             self._on_loop = {conn for conn in self._on_loop if conn.phase < CLOSED}
         conn = Connection(self._ingress)
         self._on_loop.add(conn)
-        return conn
+        return cast("asyncio.Protocol", conn)
 
     def connections(self) -> list[Connection]:
         """Those that were accepted and are not closed yet."""

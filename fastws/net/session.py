@@ -70,8 +70,11 @@ class Session:
     claims: Any = None
     info: Any = None
     topics: Any = ()
-    is_busy = False
-    """A coroutine is under way that may still ask for what is here when the socket is gone."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a coroutine is under way that may still ask for what is here when the socket is gone."""
+        return False
 
     def __init__(self, details: Details | None = None) -> None:
         self.details = details

@@ -35,6 +35,7 @@ class Assembly:
         app: FastWS,
         loop: asyncio.AbstractEventLoop,
         loop_data: LoopData,
+        *,
         is_ready: Callable[[], tuple[bool, dict[str, Any]]],
         demo_page: bytes | None,
     ) -> None:
@@ -115,7 +116,7 @@ class Assembly:
             authenticate=_refuse_bearer if route.auth else None,
         )
 
-    def _endpoint(self, path: str, callbacks: dict[str, Callable[..., Any]]) -> Endpoint:
+    def _endpoint(self, path: str, callbacks: dict[str, Any]) -> Endpoint:
         settings = self._settings
         return Endpoint(
             self._loop_data,

@@ -8,7 +8,7 @@ from typing import Final
 
 _log: Final = logging.getLogger("fastws.loop")
 
-WARN_S: Final = 0.05
+WARN_S: Final = 0.1
 """A handler that holds the loop longer than this is warned of, once in `WARN_EVERY_S`."""
 WARN_EVERY_S: Final = 10.0
 
@@ -46,5 +46,8 @@ class LoopLag:
         self.peak_s = max(self.peak_s, self.last_s)
         if self.last_s > WARN_S and now - self._warned_s >= WARN_EVERY_S:
             self._warned_s = now
-            _log.warning("the event loop was held for %.0f ms: a handler computes or waits", self.last_s * 1000)
+            _log.warning(
+                "the event loop was late by %.0f ms: a handler computes or blocks, or the machine is busy",
+                self.last_s * 1000,
+            )
         self.start()

@@ -91,7 +91,9 @@ class Worker:
             loopback_exempt=not settings.is_set("max_connections_per_ip"),
             connects_per_second=settings.connect_rate,
         )
-        self.parts = Assembly(settings, self.app, self.loop, self.loop_data, self._is_ready, _demo_page(settings))
+        self.parts = Assembly(
+            settings, self.app, self.loop, self.loop_data, is_ready=self._is_ready, demo_page=_demo_page(settings)
+        )
         self.ingress = Ingress(
             self.loop_data, self.loop, self.parts.site, self.admission, timeout_s=settings.handshake_timeout
         )
@@ -149,7 +151,7 @@ class Worker:
         self.stop_signals += 1
         name = signal.Signals(number).name
         if self.stop_signals == 1:
-            _log.info("%s: closing %d connections", name, len(self.listeners.websockets()))
+            _log.info("%s: draining, connections: %d", name, len(self.listeners.websockets()))
             self._stop.set()
         else:
             _log.warning("%s again: stopping at once", name)
