@@ -1,0 +1,70 @@
+"""What can be written as JSON."""
+
+import datetime
+import math
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastws.core.codecs.data import DataError, pack_data
+
+DATE = datetime.datetime(2024, 5, 30, tzinfo=datetime.UTC)
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_json_comes_back(value: Any) -> None:
+    assert orjson.loads(pack_data(value)) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"x",
+        bytearray(b"x"),
+        2**64,
+        -(2**63) - 1,
+        {1: 2},
+        {(1,): 2},
+        "\ud800",
+        {"a": [object()]},
+        math.nan,
+        [None, math.inf],
+        {"a": {"b": -math.inf}, "c": None},
+        (None, math.nan),
+        {1, 2},
+    ],
+)
+def test_what_has_no_form_in_json(value: object) -> None:
+    with pytest.raises(DataError):
+        pack_data(value)
+
+
+def test_nesting_has_a_limit() -> None:
+    deep: Any = 0
+    for _ in range(1000):
+        deep = [deep]
+    with pytest.raises(DataError):
+        pack_data(deep)
+
+
+def test_the_word_null_is_no_fault() -> None:
+    assert pack_data(["null", None, 1.5]) == b'["null",null,1.5]'
+
+
+def test_dates_are_text_where_the_application_gives_them_and_wrong_where_a_client_does() -> None:
+    assert pack_data(DATE) == b'"2024-05-30T00:00:00+00:00"'
+    with pytest.raises(DataError):
+        pack_data({"a": DATE}, of_client=True)
