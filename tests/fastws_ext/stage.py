@@ -138,7 +138,9 @@ class Stage:
 def staging() -> Iterator[Stage]:
     """A stage for the time of the block."""
     stage = Stage()
-    yield stage
+    try:
+        yield stage
+    finally:
+        stage.loop.close()
     assert stage.loop_data.errors == 0
     assert stage.ingress.connections == 0
-    stage.loop.close()
