@@ -36,7 +36,18 @@ from fastws_ext.handshake import FastIngress
 from fastws_ext.loop_data import LoopData
 from fastws_ext.reactor import Reactor
 from fastws_ext.wire import Wire
-from tests.support.frames import BINARY, CLOSE, TEXT, Frame, build_frame, close_frame, parse_frame
+from tests.support.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    build_frame,
+    close_frame,
+    parse_frame,
+)
 
 TRANSPORTS = ("reactor", "uvloop", "asyncio")
 PATIENCE_S = 10.0  # for one operation; a test that waits so long has failed
@@ -86,6 +97,29 @@ def on_reactor(test: AsyncTest) -> Callable[..., None]:
     return run_test
 
 
+# A message of every kind of frame that is right, as a client sends them, and what comes back for them.
+STREAM = (
+    build_frame(TEXT, "grüße €".encode()),
+    build_frame(PING, b"one"),
+    build_frame(TEXT, "frag-€".encode()[:6], fin=False),
+    build_frame(PING, b"between"),
+    build_frame(CONTINUATION, "frag-€".encode()[6:7], fin=False),
+    build_frame(PONG, b"unasked"),
+    build_frame(CONTINUATION, "frag-€".encode()[7:]),
+    build_frame(BINARY, bytes(range(130))),
+    build_frame(BINARY, b"", fin=False),
+    build_frame(CONTINUATION, b""),
+)
+ANSWERS = [
+    Frame(TEXT, "grüße €".encode()),
+    Frame(PONG, b"one"),
+    Frame(PONG, b"between"),
+    Frame(TEXT, "frag-€".encode()),
+    Frame(BINARY, bytes(range(130))),
+    Frame(BINARY, b""),
+]
+
+
 async def until(condition: Callable[[], Any], what: str = "") -> None:
     """Let the loop turn until `condition` holds.
 
@@ -128,6 +162,12 @@ class Client:
     async def send_frame(self, opcode: int, payload: bytes = b"", **fields: Any) -> None:
         """Send one frame; `fields` are those of `build_frame`."""
         await self.send(build_frame(opcode, payload, **fields))
+
+    async def send_in_pieces(self, *pieces: bytes) -> None:
+        """Send so that the server reads each piece by itself."""
+        for piece in pieces:
+            await self.send(piece)
+            await turns(4)
 
     async def send_close(self, code: int | None = 1000, reason: bytes = b"") -> None:
         """Send a close frame; None for one without a code."""
