@@ -49,6 +49,7 @@ def run(options: ConnectOptions, progress: ProgressBar) -> tuple[Table, dict[str
         "a handshake lasts from connect() to the 101; all connections stay open until the round ends",
         f"ratios to {reference}, round by round: median (lowest to highest); other figures are medians",
     ]
+    notes += turns.idle_notes(results, lambda result: result.connect)
     return Table(title, COLUMNS, rows, notes), turns.as_json(results, per_cpu_second=by_cpu)
 
 

@@ -61,6 +61,7 @@ def run(options: EchoOptions, progress: ProgressBar) -> tuple[Table, dict[str, A
         f"{options.rounds} rounds of {options.seconds:g} s"
     )
     notes = [f"ratios to {reference}, round by round: median (lowest to highest); other figures are medians"]
+    notes += turns.idle_notes(results, lambda result: result.run)
     return Table(title, COLUMNS, rows, notes), turns.as_json(results, per_cpu_second=by_cpu, per_second=by_clock)
 
 

@@ -6,11 +6,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from bench import measure, servers
-from bench.load import Load, LoadResult
+from bench.load import Load, LoadResult, Span
 from bench.report import ProgressBar, Spread
 
 OURS = "fastws"
 REFERENCE = "c_epoll"
+SATURATED = 0.9  # share of the time: below it a server waited for its client, or for the machine
 
 
 def in_turns(
@@ -55,6 +56,18 @@ def ratios(results: dict[str, list[LoadResult]], figure: Callable[[LoadResult], 
         name: Spread.of([figure(a) / figure(b) for a, b in zip(own, results[to], strict=True)])
         for name, own in results.items()
     }
+
+
+def idle_notes(results: Mapping[str, Sequence[LoadResult]], span: Callable[[LoadResult], Span]) -> list[str]:
+    """A line for each server that was not busy all the time: there only the figures per CPU-second tell something."""
+    notes = []
+    for name, own in results.items():
+        busy = Spread.of([span(one).server_cpu_s / span(one).seconds for one in own]).median
+        if busy < SATURATED:
+            notes.append(
+                f"{name} was busy for {busy:.0%} of the time: read the figures per CPU-second, not those in time"
+            )
+    return notes
 
 
 def as_json(results: dict[str, list[LoadResult]], **ratios_by_name: dict[str, Spread]) -> dict[str, Any]:

@@ -13,18 +13,25 @@ LATENCY = '{"count":1,"mean":1,"p50":1,"p90":1,"p99":1,"p999":1,"max":1}'
 SPAN = '"seconds":1,"messages":%d,"bytes":1,"server_cpu_s":1,"client_cpu_s":1'
 
 
-def result(messages: int) -> LoadResult:
-    return read_result(
+def result(messages: int, server_cpu_s: float = 1) -> LoadResult:
+    one = read_result(
         '{"mode":"echo","connections":1,"connected":1,"processes":1,"pings":0,'
         f'"connect":{{{SPAN % 0},"handshake_us":{LATENCY}}},"run":{{{SPAN % messages},"latency_us":{LATENCY}}},'
         '"failures":{"all":0},"first_failure":""}'
     )
+    return dataclasses.replace(one, run=dataclasses.replace(one.run, server_cpu_s=server_cpu_s))
 
 
 def test_ratios_are_taken_inside_a_round() -> None:
     results = {"ours": [result(90), result(40)], "limit": [result(100), result(50)]}
     ratios = turns.ratios(results, lambda one: one.run.messages, "limit")
     assert ratios == {"ours": Spread(pytest.approx(0.85), 0.8, 0.9), "limit": Spread(1, 1, 1)}
+
+
+def test_a_server_that_waited_is_named() -> None:
+    results = {"busy": [result(90, 0.95)], "waiting": [result(90, 0.2), result(90, 0.95), result(90, 0.5)]}
+    (note,) = turns.idle_notes(results, lambda one: one.run)
+    assert note.startswith("waiting was busy for 50% of the time")
 
 
 def test_everything_goes_into_the_file() -> None:
