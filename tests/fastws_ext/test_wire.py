@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from tests.fastws_ext.harness import (
+    ANSWERS,
     CLOSED,
     LINGERING,
+    STREAM,
     Client,
     every_transport,
     on_reactor,

@@ -10,7 +10,9 @@ import pytest
 
 from fastws.core.law import Law
 from tests.fastws_ext.harness import (
+    ANSWERS,
     OPEN,
+    STREAM,
     every_transport,
     serving,
     turns,
