@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "reports"
 CALLS = (
-    ("together", ["-n", "2", "--dist", "loadgroup", "-m", "not alone and not conformance and not browser"]),
+    ("together", ["-n", "2", "--dist", "loadfile", "-m", "not alone and not conformance and not browser"]),
     ("alone", ["-m", "alone or conformance or browser"]),
 )
 NOTHING_COLLECTED = 5
