@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from fastws.config import check_namespaces
 from fastws.config.checks import path_problem
+from fastws.core.schemas import schema_problem
 from fastws.errors import ConfigError, UsageError
 from fastws.types import Published
 
@@ -323,7 +324,21 @@ def _checked_namespaces(tables: Mapping[str, Mapping[str, Any]] | None) -> dict[
         return {}
     if not isinstance(tables, Mapping):
         raise UsageError(f"namespaces={tables!r} is no dict", 'write namespaces={"chat": {"subscribe": "all"}}')
+    schemas = {
+        name: table["schema"] for name, table in tables.items() if isinstance(table, Mapping) and "schema" in table
+    }
+    for name, schema in schemas.items():
+        problem = schema_problem(schema)
+        if problem is not None:
+            raise UsageError(f"the schema of the namespace {name!r} {problem}", "give a type of msgspec or pydantic")
+    plain = {
+        name: {key: value for key, value in table.items() if key != "schema"} if name in schemas else table
+        for name, table in tables.items()
+    }
     try:
-        return check_namespaces(tables, "FastWS(namespaces=...)")
+        checked = check_namespaces(plain, "FastWS(namespaces=...)")
     except ConfigError as error:
         raise UsageError(str(error)) from None
+    for name, schema in schemas.items():
+        checked[name]["schema"] = schema
+    return checked

@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "net": {"core", "fastws_ext"},
     "hub": {"engine.contract", "core", "fastws_ext"},
     "gateway": {"hub", "engine.contract", "core", "net.connection", "net.session", "net.stepping", "fastws_ext"},
-    "app": set(),
+    "app": {"core"},
     "observe": set(),
     "server": {"app", "gateway", "hub", "engine", "net", "core", "observe", "fastws_ext"},
     "__main__": {"server"},
@@ -98,6 +98,27 @@ def may_import(importer: str, module: str) -> bool:
 def layer_of(path: Path) -> str:
     parts = path.relative_to(ROOT / "fastws").with_suffix("").parts
     return "" if parts == ("__init__",) else parts[0]
+
+
+@pytest.mark.parametrize(
+    ("importer", "module", "allowed"),
+    [
+        ("core", "fastws.errors", True),
+        ("core", "fastws.net.http", False),
+        ("core", "fastws_ext.frames", False),
+        ("net", "fastws_ext.frames", True),
+        ("net", "fastws.gateway.gateway", False),
+        ("hub", "fastws.engine.contract.Engine", True),
+        ("hub", "fastws.engine.memory", False),
+        ("gateway", "fastws.net.connection.Connection", True),
+        ("gateway", "fastws.net.http", False),
+        ("gateway", "fastws.net", False),
+        ("observe", "fastws.core.request", False),
+        ("server", "fastws.engine.memory", True),
+    ],
+)
+def test_the_rule_itself(importer: str, module: str, allowed: bool) -> None:
+    assert may_import(importer, module) is allowed
 
 
 def test_imports_go_down_only() -> None:

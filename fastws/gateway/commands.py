@@ -135,7 +135,7 @@ class Commands:
         conn_id = conn.id
         outgoing = Outgoing(
             topic=scoped(identity.tenant, command.topic),
-            data=pack(command.data, of_client=True),
+            data=pack(command.data, namespace, of_client=True),
             retention=retention_of(namespace),
             user=identity.user,
             conn=conn_id,

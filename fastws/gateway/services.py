@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastws import closes
-from fastws.core.topics import scoped
+from fastws.core.topics import Namespace, scoped
 from fastws.engine.contract import Engine, Outgoing
 from fastws.errors import TopicError, UsageError
 from fastws.gateway.access import Access
@@ -28,7 +28,7 @@ class GatewayServices:
         namespace = self._access.namespace(topic)
         outgoing = Outgoing(
             topic=scoped("", topic),
-            data=self._packed(data),
+            data=self._packed(data, namespace),
             retention=retention_of(namespace),
             key=key,
             exclude=_id_of(exclude) if exclude is not None else "",
@@ -37,7 +37,7 @@ class GatewayServices:
         return answer if isinstance(answer, Published) else await answer
 
     async def broadcast(self, data: Any) -> None:
-        answer = self._engine.announce(self._packed(data))
+        answer = self._engine.announce(self._packed(data, None))
         if answer is not None:
             await answer
 
@@ -50,8 +50,8 @@ class GatewayServices:
         found.close(code, reason or closes.reason_of(code))
         return True
 
-    def _packed(self, data: Any) -> bytes:
-        packed = pack(data, of_client=False)
+    def _packed(self, data: Any, namespace: Namespace | None) -> bytes:
+        packed = pack(data, namespace, of_client=False)
         if self._max_data_size and len(packed) > self._max_data_size:
             raise TopicError(closes.PAYLOAD_TOO_LARGE.code, f"data has at most {self._max_data_size} bytes of JSON")
         return packed

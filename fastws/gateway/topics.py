@@ -6,6 +6,7 @@ from typing import Any
 
 from fastws import closes
 from fastws.core.codecs.data import DataError, pack_data
+from fastws.core.schemas import misfit
 from fastws.core.topics import Namespace
 from fastws.engine.contract import Retention
 from fastws.errors import TopicError
@@ -16,8 +17,12 @@ def retention_of(namespace: Namespace) -> Retention | None:
     return Retention(namespace.history_size, namespace.history_ttl) if namespace.has_history else None
 
 
-def pack(data: Any, *, of_client: bool) -> bytes:
-    """Write data as JSON. Raises `TopicError` 107 for what JSON cannot hold."""
+def pack(data: Any, namespace: Namespace | None, *, of_client: bool) -> bytes:
+    """Write data as JSON. Raises `TopicError` 107 for what JSON cannot hold or does not fit the namespace's schema."""
+    if namespace is not None and namespace.schema is not None:
+        problem = misfit(data, namespace.schema)
+        if problem is not None:
+            raise TopicError(closes.MALFORMED.code, problem)
     try:
         return pack_data(data, of_client=of_client)
     except DataError as error:
