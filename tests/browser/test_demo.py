@@ -41,11 +41,13 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def tabs(browser: Browser, server: ServerProcess) -> Iterator[tuple[Page, Page]]:
-    """Two tabs on the demo page; the test fails if either of them reported an error."""
+    """Two tabs on the demo page; the test fails if either reports an error or asks for something from elsewhere."""
     context = browser.new_context(viewport={"width": 900, "height": 640})
     errors: list[str] = []
     pages = (context.new_page(), context.new_page())
+    own = (server.url("", "http"), server.url("", "ws"), "data:")
     for page in pages:
+        page.on("request", lambda request: request.url.startswith(own) or errors.append(f"asks for {request.url}"))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
         page.goto(server.url("/", "http"))
