@@ -109,6 +109,8 @@ class Session(NetSession):
             self.subscribed = None
         elif isinstance(subscribed, list):
             subscribed.remove(topic)
+            if len(subscribed) == 1:
+                self.subscribed = subscribed[0]
 
     def need_work(self) -> Work:
         """The work, made if there is none."""

@@ -1,0 +1,34 @@
+"""The contract of engines: values, and that nobody can leave a part of it out."""
+
+import inspect
+
+import pytest
+
+from fastws.engine.contract import Engine, EngineEvents, Outgoing
+from fastws.hub.hub import Hub
+
+
+def test_an_engine_has_every_part() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Engine()  # type: ignore[abstract]
+    asked = {"start", "stop", "join", "leave", "publish", "announce", "recover", "history"}
+    assert Engine.__abstractmethods__ == asked
+
+
+def test_what_is_published_without_more_has_no_history_and_comes_from_a_server() -> None:
+    outgoing = Outgoing("t", b"1")
+    assert (outgoing.retention, outgoing.user, outgoing.conn, outgoing.key, outgoing.exclude) == (
+        None,
+        None,
+        "",
+        None,
+        "",
+    )
+
+
+def test_the_hub_takes_every_event() -> None:
+    events = {name for name in vars(EngineEvents) if name.startswith("on_")}
+    for name in events:
+        wanted, given = inspect.signature(getattr(EngineEvents, name)), inspect.signature(getattr(Hub, name))
+        assert list(wanted.parameters) == list(given.parameters)
+    assert events
