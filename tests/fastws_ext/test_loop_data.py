@@ -244,25 +244,39 @@ async def test_waits_longer_than_a_round_of_the_wheel(shift: Shift) -> None:
 
 
 @in_shifted_time
+async def test_a_wait_longer_than_a_round_is_not_cut_short(shift: Shift) -> None:
+    async with serving("reactor", handshake_timeout=200.0) as server:
+        client = await server.client()
+        await until(lambda: server.ingress.connections)
+        start = time.monotonic()
+        while server.ingress.connections:
+            shift(0.4)
+            await turns(2)
+        assert 199 < time.monotonic() - start < 202
+        assert await client.ending() == "fin"
+
+
+@in_shifted_time
 async def test_after_a_stop_of_the_process_peers_are_heard_before_they_are_judged(shift: Shift) -> None:
-    """The pong is in the socket while the process sleeps for a minute: the connection lives and hears no early ping."""
+    """Pongs are in the sockets while the process sleeps for a minute: the connections live and hear no early ping."""
     async with serving("reactor", ping_interval=20.0, ping_timeout=5.0) as server:
-        client = await server.connect()
-        (conn,) = server.conns
-        conn.set_ping_interval(20)
-        for _ in range(60):
+        clients = await server.connect_many(30)
+        say(clients, build_frame(TEXT, b"x"))  # from here on all of them are silent equally long
+        for client in clients:
+            await client.read_message()
+        while server.endpoint.pings_sent < 30:
             shift(0.5)
             await turns(2)
-            if server.endpoint.pings_sent:
-                break
-        ping = await client.read_frame()
-        assert ping.opcode == PING
-        assert client.send_now(build_frame(PONG, ping.payload)) == 14
+        for client in clients:
+            ping = await client.read_frame()
+            assert ping.opcode == PING
+            say([client], build_frame(PONG, ping.payload))
+        server.loop_data.pass_ns = 0  # a pass hears one of them
         shift(60)
         await turns(3)
-        await until(lambda: server.endpoint.pongs_received == 1)
+        await until(lambda: server.endpoint.pongs_received == 30)
         await asyncio.sleep(0.35)
-        assert (server.closes, conn.state, server.endpoint.pings_sent) == ([], 1, 1)
+        assert (server.closes, server.endpoint.pings_sent) == ([], 30)
 
 
 @in_shifted_time
