@@ -22,7 +22,7 @@ from fastws.core.request import Request, RequestError, parse_request
 from fastws.core.upgrade import Accept, OriginRules, Refuse, UpgradeRules, judge_upgrade, wants_upgrade
 from fastws.errors import Reject
 from fastws.net.admission import Admission, Refusal
-from fastws.net.connection import HANDSHAKING, Connection, connection_id
+from fastws.net.connection import HANDSHAKING, Connection
 from fastws.net.http import HTML, JSON, MAX_BODY, HttpRequest, answer, error_answer, result_answer
 from fastws.net.session import Details, Session
 from fastws.net.stepping import step
@@ -135,6 +135,11 @@ class Ingress(FastIngress):
         if request.path == b"/healthz":
             self._answer_check(conn, request, True, {"status": "ok"})
             return
+        if request.path == b"/readyz":
+            # Not a client: it costs no place, and while nobody is let in it says which check fails.
+            ready, checks = self.site.is_ready()
+            self._answer_check(conn, request, ready, {"status": "ready" if ready else "unavailable", "checks": checks})
+            return
         client = self._client(conn, request)
         if self._awaiting_body.pop(conn.number, None) is None:
             refusal = self.admission.admit(client.address, self.connections)
@@ -165,6 +170,9 @@ class Ingress(FastIngress):
         if conn.endpoint is not None:
             address = self._counted.pop(conn.number, None)
             self.admission.release(self._direct(conn).address if address is None else address)
+            if self.site.access_log:
+                extra = {"conn": conn.id, "status": conn.close_code, "remote": _address_of(conn)}
+                _access.info("closed %s %d", conn.path, conn.close_code, extra=extra)
         session = conn.session
         if session is not None and session.is_busy:
             # The wire lets go of the session after this; a handler that still runs keeps it.
@@ -281,10 +289,7 @@ class Ingress(FastIngress):
         return 204 if result is None else 200, result_answer(result, head_only=head_only)
 
     def _built_in(self, conn: Connection, request: Request) -> None:
-        if request.path == b"/readyz":
-            ready, checks = self.site.is_ready()
-            self._answer_check(conn, request, ready, {"status": "ready" if ready else "unavailable", "checks": checks})
-        elif request.path == b"/" and self.site.demo_page is not None:
+        if request.path == b"/" and self.site.demo_page is not None:
             self._answer_read(conn, request, 200, self.site.demo_page, HTML)
         else:
             self._refuse(conn, request, 404, "there is nothing at this path", "protocol")
@@ -337,7 +342,7 @@ class Ingress(FastIngress):
 
     def _failed(self, conn: Connection, request: Request, error: BaseException) -> None:
         self.handler_errors += 1
-        extra = {"conn": connection_id(conn.number), "path": request.path.decode("ascii")}
+        extra = {"conn": conn.id, "path": request.path.decode("ascii")}
         _log.error("a handler failed (http)", exc_info=error, extra=extra)
         self._refuse(conn, request, 500, "the application failed", "protocol")
 
@@ -382,11 +387,14 @@ class Ingress(FastIngress):
         if not self.site.access_log:
             return
         method, path = (request.method, request.path.decode("ascii")) if request is not None else ("-", "-")
-        peer = conn.peer
-        extra = {"conn": connection_id(conn.number), "status": status, "remote": peer and peer[0]}
+        extra = {"conn": conn.id, "status": status, "remote": _address_of(conn)}
         _access.info("%s %s %d", method, path, status, extra=extra)
 
 
 def _allows(methods: Sequence[str], method: str) -> bool:
     """HEAD is answered wherever GET is (RFC 9110 9.3.2)."""
     return method in methods or (method == "HEAD" and "GET" in methods)
+
+
+def _address_of(conn: Connection) -> str:
+    return conn.remote[0] if conn.remote is not None else ""
