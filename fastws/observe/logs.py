@@ -146,10 +146,11 @@ def _file_handlers() -> Iterator[logging.FileHandler]:
 def _configure_from_file(path: str) -> None:
     """Read a configuration for `logging.config`: a table for `dictConfig` in .json or .toml, else an .ini file."""
     try:
-        if path.endswith(".json"):
-            logging.config.dictConfig(json.loads(Path(path).read_bytes()))
-        elif path.endswith(".toml"):
-            logging.config.dictConfig(tomllib.loads(Path(path).read_bytes().decode()))
+        if path.endswith((".json", ".toml")):
+            data = Path(path).read_bytes()
+            table = json.loads(data) if path.endswith(".json") else tomllib.loads(data.decode())
+            # Python's default silences loggers that modules made before this, which would be ours.
+            logging.config.dictConfig({"disable_existing_loggers": False, **table})
         else:
             parser = configparser.RawConfigParser()
             parser.read_string(Path(path).read_bytes().decode())
