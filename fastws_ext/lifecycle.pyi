@@ -1,3 +1,5 @@
+from typing import Any
+
 from .endpoint import Endpoint
 from .sender import Sender
 
@@ -54,6 +56,9 @@ class Lifecycle(Sender):
     @property
     def close_reason(self) -> str:
         """The reason that belongs to `close_code`."""
+    @property
+    def transport(self) -> Any:
+        """The asyncio transport underneath, the reactor's or the loop's; None when the socket is gone."""
     @property
     def remote(self) -> tuple[str, int] | None:
         """(host, port) of the TCP peer; None for a Unix socket, or when the socket is gone."""

@@ -239,8 +239,8 @@ cdef class Lifecycle(Sender):
             return 0
         self.flags |= F_FINISHED
         if self.flags & F_RESET:
-            link.reset()
-        link.close()
+            link.reset_socket()
+        link.close_socket()
         if self.outbox is not None and self.endpoint is not None:
             self.endpoint.dropped += self.outbox.count
         self.outbox = None
@@ -407,6 +407,11 @@ cdef class Lifecycle(Sender):
     def congested(self):
         """True from 64 KiB in the outbox until it is below 16 KiB again; `endpoint.on_drain` tells when."""
         return bool(self.flags & F_HIGH)
+
+    @property
+    def transport(self):
+        """The asyncio transport underneath; None when the socket is gone."""
+        return self.link.facade() if self.link is not None else None
 
     @property
     def paused(self):

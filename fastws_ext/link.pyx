@@ -8,7 +8,7 @@ cdef object RESET = struct.pack("ii", 1, 0)     # struct linger: on, for no time
 
 
 cdef class Link:
-    cdef Py_ssize_t write(self, const char* p, Py_ssize_t n) except -2:
+    cdef Py_ssize_t send_some(self, const char* p, Py_ssize_t n) except -2:
         raise NotImplementedError
 
     cdef int want_write(self, bint on) except -1:
@@ -26,14 +26,17 @@ cdef class Link:
     cdef int shut_write(self) except -1:
         raise NotImplementedError
 
-    cdef int close(self) except -1:
+    cdef int close_socket(self) except -1:
         raise NotImplementedError
 
-    cdef int reset(self) except -1:
+    cdef int reset_socket(self) except -1:
         raise NotImplementedError
 
     cdef object address(self):
         raise NotImplementedError
+
+    cdef object facade(self):
+        return self
 
 
 cdef class LoopLink(Link):
@@ -48,7 +51,7 @@ cdef class LoopLink(Link):
         self.wanted = True
         transport.set_write_buffer_limits(high=65536)
 
-    cdef Py_ssize_t write(self, const char* p, Py_ssize_t n) except -2:
+    cdef Py_ssize_t send_some(self, const char* p, Py_ssize_t n) except -2:
         if self.transport.is_closing():
             return -1
         if self.full:
@@ -89,11 +92,11 @@ cdef class LoopLink(Link):
             self.transport.close()
         return 0
 
-    cdef int close(self) except -1:
+    cdef int close_socket(self) except -1:
         self.transport.close()
         return 0
 
-    cdef int reset(self) except -1:
+    cdef int reset_socket(self) except -1:
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX and not self.transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -105,3 +108,6 @@ cdef class LoopLink(Link):
         if isinstance(peer, tuple):
             return (peer[0], peer[1])
         return None
+
+    cdef object facade(self):
+        return self.transport

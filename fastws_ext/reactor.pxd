@@ -2,8 +2,8 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from .endpoint cimport Ingress
-from .link cimport Link
 from .loop_data cimport LoopData
+from .transport cimport Poller, SlimTransport
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
@@ -17,16 +17,7 @@ cdef enum:
     ACCEPTS_PER_PASS = 64
     LISTENER_SLOTS = 16         # slots below this are listeners'
 
-cdef class SlimTransport(Link):
-    # 72 bytes. The reactor's table owns it, it owns its wire; both links are cut when the socket is closed.
-    cdef PyObject* reactor      # borrowed; NULL once closed
-    cdef PyObject* wire         # owned
-    cdef int fd
-    cdef uint32_t slot, armed
-    cdef uint16_t port, family
-    cdef uint8_t peer[16]       # the address that accept4 told, in network order
-
-cdef class Reactor:
+cdef class Reactor(Poller):
     cdef readonly LoopData loop_data
     cdef readonly Ingress ingress
     cdef object connection_class, listeners, __weakref__
@@ -40,7 +31,7 @@ cdef class Reactor:
     cdef uint32_t knocking      # a bit per listener that has somebody waiting
     cdef bint accepting, muted, closed
     cdef object rearm_handle
-    cdef readonly uint64_t accepted, refused_descriptors, waits, receives, sends
+    cdef readonly uint64_t accepted, refused_descriptors, waits, receives
     cdef int pass_once(self) except -1
     cdef int serve(self, epoll_event* event) except -1
     cdef int read(self, SlimTransport transport) except -1
@@ -49,5 +40,3 @@ cdef class Reactor:
     cdef int out_of_descriptors(self, int listener) except -1
     cdef int watch_listeners(self, bint on) except -1
     cdef int grow(self) except -1
-    cdef int arm(self, SlimTransport transport, uint32_t wanted) except -1
-    cdef int release(self, SlimTransport transport) except -1

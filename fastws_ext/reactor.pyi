@@ -3,13 +3,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .endpoint import Ingress
-from .link import Link
 from .loop_data import LoopData
+from .transport import Poller
 
-class SlimTransport(Link):
-    """The transport of one accepted socket. Made by the reactor."""
-
-class Reactor:
+class Reactor(Poller):
     """Raw sockets under an event loop that can watch a descriptor (uvloop, or asyncio's selector loop)."""
 
     def __init__(self, loop_data: LoopData, connection_class: Callable[[Ingress], Any], ingress: Ingress) -> None: ...
@@ -29,9 +26,6 @@ class Reactor:
     @property
     def receives(self) -> int:
         """recv calls so far."""
-    @property
-    def sends(self) -> int:
-        """send calls so far."""
     def listen(self, sock: socket.socket) -> None:
         """Serve a bound, listening TCP socket (at most 16); ValueError when there is no room for it."""
     def stop_accepting(self) -> None:

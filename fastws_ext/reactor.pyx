@@ -4,17 +4,17 @@ The reactor owns one level-triggered epoll descriptor, which the event loop watc
 connection is a slot in a table; events carry the slot and its generation, so that an event of a descriptor that was
 closed and given to somebody else within one batch is recognised.
 """
-import asyncio
 import os
 import socket
 import weakref
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport (EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno)
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
-from .loop_data cimport IN_RUN, RECEIVE_SIZE, monotonic_ns
+from .loop_data cimport IN_RUN, RECEIVE_SIZE
 from .sender cimport CLOSED, F_BLOCKED
+from .transport cimport Poller, SlimTransport
 from .wire cimport Wire
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -34,11 +34,7 @@ cdef extern from "<sys/socket.h>" nogil:
         pass
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int c_shutdown "shutdown"(int fd, int how)
-    int setsockopt(int fd, int level, int option, const void* value, socklen_t size)
-    cdef struct linger_t "linger":
-        int l_onoff
-        int l_linger
-    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOL_SOCKET, SO_LINGER, AF_INET, AF_INET6
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, AF_INET, AF_INET6
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct sockaddr_in:
@@ -52,7 +48,8 @@ cdef extern from "<netinet/in.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
 
-cdef const char* OVERLOADED = (b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+cdef const char* OVERLOADED = (b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+                               b"Content-Length: 0\r\n\r\n")
 
 reactors = weakref.WeakSet()
 
@@ -66,66 +63,7 @@ def disable_in_child():
 os.register_at_fork(after_in_child=disable_in_child)
 
 
-cdef class SlimTransport(Link):
-    """The transport of one accepted socket, as much of `asyncio.Transport` as a protocol on it can need."""
-
-    def __dealloc__(self):
-        if self.wire != NULL:
-            Py_DECREF(<object>self.wire)
-
-    cdef Py_ssize_t write(self, const char* p, Py_ssize_t n) except -2:
-        cdef Py_ssize_t sent
-        if self.reactor == NULL:
-            return -1
-        while True:
-            (<Reactor>self.reactor).sends += 1
-            sent = c_send(self.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
-            if sent >= 0:
-                return sent
-            if errno == EAGAIN or errno == ENOBUFS or errno == ENOMEM:
-                return 0
-            if errno != EINTR:
-                return -1
-
-    cdef int want_write(self, bint on) except -1:
-        if self.reactor != NULL:
-            (<Reactor>self.reactor).arm(self, self.armed | EPOLLOUT if on else self.armed & ~EPOLLOUT)
-        return 0
-
-    cdef int want_read(self, bint on) except -1:
-        # RDHUP goes with IN: level-triggered, it would wake us for ever while paused.
-        cdef uint32_t reading = EPOLLIN | EPOLLRDHUP
-        if self.reactor != NULL:
-            (<Reactor>self.reactor).arm(self, self.armed | reading if on else self.armed & ~reading)
-        return 0
-
-    cdef int shut_write(self) except -1:
-        if self.reactor != NULL:
-            c_shutdown(self.fd, SHUT_WR)
-        return 0
-
-    cdef int close(self) except -1:
-        if self.reactor != NULL:
-            (<Reactor>self.reactor).release(self)
-        return 0
-
-    cdef int reset(self) except -1:
-        cdef linger_t now
-        if self.reactor != NULL:
-            now.l_onoff = 1
-            now.l_linger = 0
-            setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
-        return 0
-
-    cdef object address(self):
-        if self.family == AF_INET:
-            return socket.inet_ntop(socket.AF_INET, self.peer[:4]), self.port
-        if self.family == AF_INET6:
-            return socket.inet_ntop(socket.AF_INET6, self.peer[:16]), self.port
-        return None
-
-
-cdef class Reactor:
+cdef class Reactor(Poller):
     def __cinit__(self, LoopData loop_data not None, connection_class, Ingress ingress not None):
         self.epoll = -1
         self.spare = -1
@@ -199,6 +137,9 @@ cdef class Reactor:
                 self.loop_data.loop.remove_reader(self.epoll)
             c_close(self.epoll)
             self.epoll = -1
+        if self.spare >= 0:
+            c_close(self.spare)
+            self.spare = -1
 
     def poll(self):
         """One pass; called by the event loop when the epoll descriptor is readable."""

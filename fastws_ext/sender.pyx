@@ -116,7 +116,7 @@ cdef class Sender(Scheduled):
         loop.scratch_used = 0
         if self.link is None or self.state == CLOSED:
             return 0
-        n = self.link.write(<const char*>loop.scratch, used)
+        n = self.link.send_some(<const char*>loop.scratch, used)
         if n < 0:
             return self.lost()
         if n < used:
@@ -197,10 +197,10 @@ cdef class Sender(Scheduled):
             frame = <bytes>outbox.items[outbox.head].frame
             asked = PyBytes_GET_SIZE(frame) - outbox.sent
             if outbox.count == 1 or asked >= GATHER_SIZE:
-                n = self.link.write(PyBytes_AS_STRING(frame) + outbox.sent, asked)
+                n = self.link.send_some(PyBytes_AS_STRING(frame) + outbox.sent, asked)
             else:
                 asked = outbox.gather(<char*>loop.gather, GATHER_SIZE)
-                n = self.link.write(<const char*>loop.gather, asked)
+                n = self.link.send_some(<const char*>loop.gather, asked)
             if n < 0:
                 return self.lost()
             outbox.advance(n)
