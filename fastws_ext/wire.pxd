@@ -1,5 +1,6 @@
 """The asyncio Protocol of one connection: the receiving half."""
 from libc.stdint cimport uint8_t
+from .frames cimport Header
 from .lifecycle cimport Lifecycle
 
 cdef class Wire(Lifecycle):
@@ -8,6 +9,7 @@ cdef class Wire(Lifecycle):
     cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t one_frame(self, const uint8_t* p, Py_ssize_t n, int* budget) except -1
     cdef Py_ssize_t ask_law(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t usual_close(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1
     cdef Py_ssize_t continue_frame(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t skip_to_close(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int act(self, int opcode, object payload) except -1

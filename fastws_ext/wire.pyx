@@ -161,6 +161,10 @@ cdef class Wire(Lifecycle):
         if said != PLAIN or (header.length > self.max_message_size and not header.opcode & 8):
             if said == INCOMPLETE and (not header.size or header.opcode & 8 or header.length <= self.max_message_size):
                 return 0
+            if said == FOR_LAW and header.opcode == OP_CLOSE:
+                size = self.usual_close(p, n, &header)
+                if size:
+                    return size
             budget[0] = (budget[0] & ~15) - LAW_COST
             return self.ask_law(p, n)
         budget[0] -= 1
@@ -189,6 +193,28 @@ cdef class Wire(Lifecycle):
             message = PyBytes_FromStringAndSize(NULL, size)
             fastws_unmask(<uint8_t*>PyBytes_AS_STRING(message), payload, size, header.key, 0)
             self.act(header.opcode, message)
+        return header.size + size
+
+    cdef Py_ssize_t usual_close(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1:
+        """The close frame that nearly everybody sends, handled without the law (25 times quicker, which matters when
+        many leave at once); 0 if it is not that one.
+        """
+        cdef uint8_t payload[125]
+        cdef Py_ssize_t size = <Py_ssize_t>header.length
+        cdef int code = 1005
+        cdef object reason = ""
+        if p[0] != (128 | OP_CLOSE) or not p[1] & 128 or size == 1 or n < header.size + size:
+            return 0
+        if size:
+            fastws_unmask(payload, p + header.size, size, p + header.size - 4, 0)
+            code = payload[0] << 8 | payload[1]
+            if code != 1000 and code != 1001 and not 3000 <= code <= 4999:
+                return 0
+            try:
+                reason = PyUnicode_DecodeUTF8(<char*>payload + 2, size - 2, "strict")
+            except UnicodeDecodeError:
+                return 0
+        self.act(OP_CLOSE, (code, reason))
         return header.size + size
 
     cdef Py_ssize_t continue_frame(self, const uint8_t* p, Py_ssize_t n) except -1:
