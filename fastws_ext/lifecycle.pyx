@@ -331,8 +331,11 @@ cdef class Lifecycle(Sender):
         if self.flow is not None and self.flow.message_due:
             wait = min(wait, self.until(self.flow.message_due, now))
         if self.ping_ticks:
-            if self.flags & F_PING_OUT:
+            if self.flags & F_PING_OUT and now - self.ping_at >= self.ping_ticks:
                 wait = min(wait, self.until(self.ping_at + self.endpoint.pong_ticks, now))
+            elif self.flags & F_PING_OUT:
+                # An answer does not move us: come by when the next ping is due if there was one.
+                wait = min(wait, self.until(self.ping_at + min(self.ping_ticks, self.endpoint.pong_ticks), now))
             else:
                 wait = min(wait, self.until(self.last_seen + self.ping_ticks, now))
         if wait != 0x7FFFFFFF:

@@ -135,9 +135,10 @@ class RecordingIngress(FastIngress):
         self.server.requests.append(data)
         self.server.on_request(conn, data)
 
-    def on_handshake_timeout(self, conn: Any) -> None:
+    def on_handshake_timeout(self, conn: Any) -> bool | None:
         """Hand over to `server.on_handshake_timeout`."""
-        self.server.on_handshake_timeout(conn)
+        granted: bool | None = self.server.on_handshake_timeout(conn)
+        return granted
 
     def on_lost(self, conn: Any) -> None:
         """Count."""

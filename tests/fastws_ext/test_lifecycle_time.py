@@ -1,0 +1,139 @@
+"""Heartbeat, deadlines of messages and of the layer above, over every kind of transport."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.fastws_ext.harness import (
+    OPEN,
+    every_transport,
+    serving,
+    until,
+)
+from tests.support.frames import BINARY, PING, PONG, TEXT, build_frame
+
+# Heartbeat and deadlines
+
+
+@every_transport
+async def test_the_heartbeat_pings_and_times_the_answer(transport: str) -> None:
+    async with serving(transport, ping_interval=0.2, ping_timeout=5) as server:
+        client = await server.connect()
+        for _ in range(2):
+            ping = await client.read_frame()
+            assert ping.opcode == PING
+            await client.send_frame(PONG, ping.payload)
+        await until(lambda: server.endpoint.pongs_received == 2)
+        counts, seconds = server.endpoint.rtt
+        assert sum(counts) == 2
+        assert 0 < seconds < 2
+        assert server.endpoint.pings_sent == 2
+
+
+@every_transport
+async def test_a_pong_nobody_asked_for_is_not_timed(transport: str) -> None:
+    async with serving(transport) as server:
+        client = await server.connect()
+        await client.send(build_frame(PONG, bytes(8)) + build_frame(PONG, b"\xff" * 8) + build_frame(PONG, b"x"))
+        await until(lambda: server.endpoint.pongs_received == 3)
+        assert server.endpoint.rtt == ([0] * 16, 0.0)
+
+
+@every_transport
+async def test_no_pong_closes_4002(transport: str) -> None:
+    async with serving(transport, ping_interval=0.2, ping_timeout=0.3, close_timeout=0.3) as server:
+        client = await server.connect()
+        assert (await client.read_frame()).opcode == PING
+        assert await client.read_close() == (4002, "no_pong")
+        await server.all_closed()
+        assert server.closes == [(4002, "no_pong")]
+
+
+@every_transport
+async def test_any_traffic_is_a_sign_of_life(transport: str) -> None:
+    """The peer never answers a ping, but talks: no 4002, and while it talks no ping."""
+    async with serving(transport, ping_interval=0.6, ping_timeout=0.6) as server:
+        client = await server.connect()
+        await client.send_frame(TEXT, b"x")
+        await client.read_message()
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await client.send_frame(TEXT, b"x")
+            await client.read_message()
+        assert server.endpoint.pings_sent == 0
+
+
+@every_transport
+async def test_a_paused_connection_keeps_its_ping_deadline(transport: str) -> None:
+    async with serving(transport, ping_interval=0.2, ping_timeout=0.3, close_timeout=0.3) as server:
+        client = await server.connect()
+        server.conns[0].pause_reading()
+        assert (await client.read_frame()).opcode == PING
+        assert await client.read_close() == (4002, "no_pong")
+
+
+@every_transport
+async def test_without_a_ping_timeout_nobody_is_closed_for_silence(transport: str) -> None:
+    async with serving(transport, ping_interval=0.2, ping_timeout=0) as server:
+        client = await server.connect()
+        assert [(await client.read_frame()).opcode for _ in range(3)] == [PING] * 3
+        assert server.conns[0].state == OPEN
+
+
+@every_transport
+async def test_an_interval_of_its_own(transport: str) -> None:
+    async with serving(transport, ping_interval=0, ping_timeout=5) as server:
+        client = await server.connect()
+        await asyncio.sleep(0.3)
+        assert server.endpoint.pings_sent == 0
+        server.conns[0].set_ping_interval(0.2)
+        assert (await client.read_frame()).opcode == PING
+        await client.send_frame(PONG, b"")
+        server.conns[0].set_ping_interval(0)
+        await asyncio.sleep(0.4)
+        assert client.heard_nothing()
+
+
+@every_transport
+@pytest.mark.parametrize("kind", ["half a frame", "half a message"])
+async def test_a_message_that_does_not_end_closes_1008(transport: str, kind: str) -> None:
+    """Traffic within the message does not extend its deadline."""
+    async with serving(transport, message_timeout=0.4) as server:
+        client = await server.connect()
+        if kind == "half a frame":
+            await client.send(build_frame(BINARY, b"x", declared_length=1000))
+        else:
+            await client.send_frame(TEXT, b"x", fin=False)
+        start = time.monotonic()
+        while client.heard_nothing():
+            assert time.monotonic() - start < 5
+            client.send_now(b"x" if kind == "half a frame" else build_frame(0, b"x", fin=False))
+            await asyncio.sleep(0.05)
+        assert (await client.read_close())[0] == 1008
+        assert time.monotonic() - start > 0.15
+
+
+@every_transport
+async def test_the_message_deadline_ends_with_the_message(transport: str) -> None:
+    async with serving(transport, message_timeout=0.3) as server:
+        client = await server.connect()
+        frame = build_frame(TEXT, b"x" * 100)
+        fragments = build_frame(TEXT, b"y", fin=False), build_frame(0, b"y")
+        await client.send_in_pieces(frame[:50], frame[50:], *fragments)
+        assert [await client.read_message() for _ in range(2)] == ["x" * 100, "yy"]
+        await asyncio.sleep(0.6)
+        assert server.conns[0].state == OPEN
+
+
+@every_transport
+async def test_a_failing_on_deadline_closes_1011(transport: str) -> None:
+    def fail(conn: Any) -> None:
+        raise ValueError
+
+    async with serving(transport, on_deadline=fail) as server:
+        client = await server.connect()
+        server.conns[0].set_deadline(0.1)
+        assert await client.read_close() == (1011, "internal")
+        assert [where for where, _ in server.errors] == ["deadline"]
