@@ -297,10 +297,11 @@ cdef class Reactor(Poller):
     cdef int out_of_descriptors(self, int listener) except -1:
         """Answer one client with the spare descriptor, then leave the others in the backlog for a moment."""
         cdef int fd
-        self.refused_descriptors += 1
+        cdef bint nobody = False
         if self.spare >= 0:
             c_close(self.spare)
             fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            nobody = fd < 0 and errno == EAGAIN     # the kernel looks for a descriptor before it looks for a client
             if fd >= 0:
                 c_send(fd, OVERLOADED, strlen(OVERLOADED), MSG_DONTWAIT | MSG_NOSIGNAL)
                 c_shutdown(fd, SHUT_WR)
@@ -310,6 +311,9 @@ cdef class Reactor(Poller):
                 self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 self.spare = -1
+        if nobody:
+            return 0
+        self.refused_descriptors += 1
         self.watch_listeners(False)
         self.muted = True
         if self.rearm_handle is None:
@@ -331,14 +335,14 @@ cdef class Reactor(Poller):
             self.watch_listeners(True)
 
     cdef int watch_listeners(self, bint on) except -1:
+        """Have all listeners in epoll, or none: one that is only ignored would still wake us when it hangs up."""
         cdef epoll_event event
         cdef int slot
         for slot in range(LISTENER_SLOTS):
             if self.listeners[slot] is not None and self.epoll >= 0:
-                event.events = EPOLLIN if on else 0
+                event.events = EPOLLIN
                 event.data.u64 = slot
-                if epoll_ctl(self.epoll, EPOLL_CTL_MOD, self.listeners[slot].fileno(), &event) < 0 and on:
-                    epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.listeners[slot].fileno(), &event)
+                epoll_ctl(self.epoll, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, self.listeners[slot].fileno(), &event)
         return 0
 
     cdef int grow(self) except -1:
