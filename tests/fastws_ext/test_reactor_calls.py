@@ -1,0 +1,93 @@
+"""How few system calls it takes: one send per connection and pass, one receive per event, nothing per accept."""
+
+from typing import Any
+
+from fastws_ext.fanout import Audience
+from fastws_ext.frames import encode_frame
+from tests.fastws_ext.harness import on_reactor, serving, turns
+from tests.fastws_ext.own_process import PUBLICATIONS, traced
+from tests.support.frames import PING, TEXT, build_frame
+from tests.support.raw_client import RawClient
+
+CROWD = 20
+
+
+@on_reactor
+async def test_pipelined_messages_are_received_by_one_call_and_answered_by_one() -> None:
+    async with serving("reactor") as server:
+        client = await server.connect()
+        sends, receives = server.reactor.sends, server.reactor.receives
+        await client.send(build_frame(TEXT, b"x") * 15 + build_frame(PING, b"y"))
+        await client.read_exactly(15 * 3 + 3)
+        assert (server.reactor.sends - sends, server.reactor.receives - receives) == (1, 1)
+
+
+@on_reactor
+async def test_a_burst_of_publications_inside_a_handler_is_one_send_per_member() -> None:
+    def on_message(conn: Any, message: str | bytes) -> None:
+        for number in range(PUBLICATIONS):
+            audience.publish((encode_frame(TEXT, str(number)),))
+            conn.send("and a reply")
+
+    async with serving("reactor", on_message=on_message) as server:
+        audience = Audience(server.loop_data)
+        clients = await server.connect_many(CROWD)
+        for conn in server.conns:
+            audience.add(conn)
+        sends = server.reactor.sends
+        await clients[0].send_frame(TEXT, b"go")
+        for client in clients[1:]:
+            assert [await client.read_message() for _ in range(PUBLICATIONS)] == [str(i) for i in range(PUBLICATIONS)]
+        await clients[0].read_exactly(PUBLICATIONS * (3 + 13))
+        await turns(3)
+        assert server.reactor.sends - sends == CROWD
+
+
+@on_reactor
+async def test_what_many_callbacks_of_one_turn_send_is_one_send() -> None:
+    async with serving("reactor") as server:
+        client = await server.connect()
+        sends = server.reactor.sends
+        for number in range(10):
+            server.loop.call_soon(server.conns[0].send, str(number))
+        assert [await client.read_message() for _ in range(10)] == [str(i) for i in range(10)]
+        assert server.reactor.sends - sends == 1
+
+
+@on_reactor
+async def test_the_answer_to_an_upgrade_and_to_what_came_with_it_is_one_send() -> None:
+    async with serving("reactor", on_open=lambda conn: conn.send("welcome") and None) as server:
+        client = await server.connect(pipelined=build_frame(TEXT, b"hi"))
+        assert [await client.read_message() for _ in range(2)] == ["welcome", "hi"]
+        assert server.reactor.sends == 1
+
+
+def test_as_the_kernel_counts_them_sends_are_one_per_connection_and_pass() -> None:
+    with traced("trace=sendto") as server:
+        members = [RawClient(*server.address) for _ in range(CROWD)]
+        for member in members:
+            member.upgrade()
+        with RawClient(*server.address) as client:
+            client.upgrade()
+            client.send(build_frame(TEXT, b"x") * 16)
+            assert [client.read_message() for _ in range(16)] == ["x"] * 16
+            client.send_text("publish")
+            for member in members:
+                assert [member.read_message() for _ in range(PUBLICATIONS)] == [str(i) for i in range(PUBLICATIONS)]
+        for member in members:
+            member.reset()
+    upgrades, burst = CROWD + 1, CROWD
+    assert server.count("sendto") == upgrades + 1 + burst
+
+
+def test_as_the_kernel_counts_them_accepting_takes_no_call_for_options_or_address() -> None:
+    calls = ("setsockopt", "getsockopt", "getpeername", "getsockname", "fcntl", "ioctl")
+    with traced(f"trace=accept4,{','.join(calls)}") as server:
+        for _ in range(CROWD):
+            with RawClient(*server.address) as client:
+                client.upgrade()
+                client.send_text("x")
+                assert client.read_message() == "x"
+    first = next(i for i, call in enumerate(server.calls) if call.startswith("accept4("))
+    last = max(i for i, call in enumerate(server.calls) if call.startswith("accept4(") and " = -1 " not in call)
+    assert not [call for call in server.calls[first:last] if not call.startswith("accept4(")]
