@@ -12,6 +12,15 @@ class Position(NamedTuple):
     offset: int
 
 
+class Retention(NamedTuple):
+    """What is kept of a topic's publications."""
+
+    size: int
+    """Publications, at least 1."""
+    ttl_s: float
+    """Seconds; 0 = no limit of age."""
+
+
 class Publication:
     """What was published to a topic; never changed once it is made."""
 

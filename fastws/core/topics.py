@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from fastws.core.publication import Retention
 
 MAX_TOPIC_BYTES: Final = 255
 """Longest name of a topic, in UTF-8."""
@@ -51,10 +53,12 @@ class Namespace:
     schema: Any = None
     """A msgspec or pydantic type that the data has to fit."""
 
-    @property
-    def has_history(self) -> bool:
-        """Whether publications get offsets."""
-        return self.history_size > 0
+    retention: Retention | None = field(init=False, repr=False, compare=False)
+    """What is kept of each topic; None: no history, and so no offsets."""
+
+    def __post_init__(self) -> None:
+        retention = Retention(self.history_size, self.history_ttl) if self.history_size > 0 else None
+        object.__setattr__(self, "retention", retention)
 
 
 DEVELOPMENT: Final = Namespace(
@@ -71,7 +75,7 @@ class Namespaces:
 
         `dev`: any other namespace exists as well, open to everybody.
         """
-        self._declared = {name: replace(Namespace(), **table) for name, table in tables.items()}
+        self._declared = {name: Namespace(**table) for name, table in tables.items()}
         self._other = DEVELOPMENT if dev else None
         if not dev:
             self._declared.setdefault(DEFAULT_NAMESPACE, Namespace())

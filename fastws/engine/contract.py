@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
-from fastws.core.publication import Position, Publication
+from fastws.core.publication import Position, Publication, Retention
 from fastws.types import Published
 
 T = TypeVar("T")
@@ -30,15 +30,6 @@ Answer: TypeAlias = T | Awaitable[T]
 
 IDEMPOTENCY_S = 300.0
 """Seconds for which a key of a publication is remembered, with or without history."""
-
-
-class Retention(NamedTuple):
-    """What is kept of a topic's publications."""
-
-    size: int
-    """Publications, at least 1."""
-    ttl_s: float
-    """Seconds; 0 = no limit of age."""
 
 
 class Outgoing(NamedTuple):

@@ -11,7 +11,7 @@ from itertools import count, islice
 from time import monotonic, time
 from typing import Final
 
-from fastws.core.publication import Position, Publication
+from fastws.core.publication import Position, Publication, Retention
 from fastws.engine.contract import (
     IDEMPOTENCY_S,
     Engine,
@@ -20,7 +20,6 @@ from fastws.engine.contract import (
     Outgoing,
     Page,
     Recovery,
-    Retention,
 )
 from fastws.errors import InternalError
 from fastws.types import Published
@@ -49,10 +48,11 @@ class _Log:
     def trim(self, now_s: float) -> None:
         """Drop what is too much or too old."""
         entries = self.entries
-        while len(entries) > self.retention.size:
+        size, ttl_s = self.retention
+        while len(entries) > size:
             entries.popleft()
-        if self.retention.ttl_s:
-            oldest = now_s - self.retention.ttl_s
+        if ttl_s:
+            oldest = now_s - ttl_s
             while entries and entries[0][0] <= oldest:
                 entries.popleft()
 
@@ -107,7 +107,8 @@ class MemoryEngine(Engine):
         publication = Publication(outgoing.data, int(self._wall_clock() * 1000), user=outgoing.user, conn=outgoing.conn)
         published = Published(None, None, duplicate=False)
         if outgoing.retention is not None:
-            log = self._log(outgoing.topic, outgoing.retention, now_s)
+            log = self._log(outgoing.topic, outgoing.retention)
+            log.used_s = now_s
             log.offset = publication.offset = log.offset + 1
             log.entries.append((now_s, publication))
             log.trim(now_s)
@@ -122,7 +123,7 @@ class MemoryEngine(Engine):
         self._listener.on_announcement(data, int(self._wall_clock() * 1000))
 
     def recover(self, topic: str, retention: Retention, since: Position | None) -> Recovery:
-        log = self._log(topic, retention, self._clock())
+        log = self._trimmed_log(topic, retention)
         position = Position(log.epoch, log.offset)
         trimmed = log.offset - len(log.entries)
         if since is None or since.epoch != log.epoch or not trimmed <= since.offset <= log.offset:
@@ -132,7 +133,7 @@ class MemoryEngine(Engine):
     def history(
         self, topic: str, retention: Retention, since: Position | None, limit: int, *, reverse: bool = False
     ) -> Page:
-        log = self._log(topic, retention, self._clock())
+        log = self._trimmed_log(topic, retention)
         if since is not None and since.epoch != log.epoch:
             raise EpochError
         position = Position(log.epoch, log.offset)
@@ -148,14 +149,19 @@ class MemoryEngine(Engine):
             raise InternalError("the engine is not running")
         return self._events
 
-    def _log(self, topic: str, retention: Retention, now_s: float) -> _Log:
-        """The log of a topic, made if there is none, trimmed to what holds now."""
+    def _trimmed_log(self, topic: str, retention: Retention) -> _Log:
+        """The log of a topic with what holds now."""
+        log = self._log(topic, retention)
+        log.used_s = self._clock()
+        log.trim(log.used_s)
+        return log
+
+    def _log(self, topic: str, retention: Retention) -> _Log:
+        """The log of a topic, made if there is none; maybe with more in it than holds now."""
         log = self._logs.get(topic)
         if log is None:
             log = self._logs[topic] = _Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
         log.retention = retention
-        log.used_s = now_s
-        log.trim(now_s)
         return log
 
     def _forget_keys(self, now_s: float) -> None:

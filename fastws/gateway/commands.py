@@ -17,8 +17,8 @@ from fastws.core.topics import scoped, topic_problem
 from fastws.engine.contract import Answer, Engine, EpochError, Outgoing, Page, Recovery
 from fastws.errors import TopicError
 from fastws.gateway.access import PUBLISH, SUBSCRIBE, Access
+from fastws.gateway.data import pack
 from fastws.gateway.session import Session
-from fastws.gateway.topics import pack, retention_of
 from fastws.hub.hub import Hub
 from fastws.hub.topic import Topic
 from fastws.net.connection import Connection
@@ -84,7 +84,7 @@ class Commands:
         if namespace.max_subscribers and heard is not None and len(heard.audience) >= namespace.max_subscribers:
             raise TopicError(closes.LIMIT_EXCEEDED.code, "the topic has as many subscribers as it may")
         topic = self._hub.topic(key, name, namespace)
-        retention = retention_of(namespace)
+        retention = namespace.retention
         if retention is None:
             return self._enter(conn, session, topic, None)
         since = _position(command.recover) if namespace.recover else None
@@ -134,13 +134,13 @@ class Commands:
         echo = namespace.echo if command.echo is None else command.echo
         conn_id = conn.id
         outgoing = Outgoing(
-            topic=scoped(identity.tenant, command.topic),
-            data=pack(command.data, namespace, of_client=True),
-            retention=retention_of(namespace),
-            user=identity.user,
-            conn=conn_id,
-            key=command.key,
-            exclude="" if echo else conn_id,
+            scoped(identity.tenant, command.topic),
+            pack(command.data, namespace, of_client=True),
+            namespace.retention,
+            identity.user,
+            conn_id,
+            command.key,
+            "" if echo else conn_id,
         )
         answer = self._engine.publish(outgoing)
         return _published(answer) if isinstance(answer, Published) else _published_later(answer)
@@ -148,7 +148,7 @@ class Commands:
     def history(self, _conn: Connection, session: Session, command: History) -> Answer[Result]:
         namespace = self._access.namespace(command.topic)
         self._access.check(session.identity, SUBSCRIBE, namespace)
-        retention = retention_of(namespace)
+        retention = namespace.retention
         if retention is None:
             raise TopicError(closes.NOT_AVAILABLE.code, "the topic has no history")
         limit = DEFAULT_PAGE if command.limit is None else command.limit

@@ -9,7 +9,7 @@ from fastws.core.topics import Namespace, scoped
 from fastws.engine.contract import Engine, Outgoing
 from fastws.errors import TopicError, UsageError
 from fastws.gateway.access import Access
-from fastws.gateway.topics import pack, retention_of
+from fastws.gateway.data import pack
 from fastws.hub.hub import Hub
 from fastws.types import Published
 
@@ -29,7 +29,7 @@ class GatewayServices:
         outgoing = Outgoing(
             topic=scoped("", topic),
             data=self._packed(data, namespace),
-            retention=retention_of(namespace),
+            retention=namespace.retention,
             key=key,
             exclude=_id_of(exclude) if exclude is not None else "",
         )

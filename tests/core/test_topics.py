@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastws.core.publication import Retention
 from fastws.core.topics import DEVELOPMENT, Namespace, Namespaces, namespace_of, scoped, topic_problem
 
 
@@ -38,7 +39,13 @@ def test_defaults() -> None:
         echo=True,
         schema=None,
     )
-    assert not Namespace().has_history
+
+
+def test_history_is_on_when_its_size_is_above_0() -> None:
+    assert Namespace().retention is None
+    assert Namespace(history_ttl=60.0).retention is None
+    assert Namespace(history_size=5).retention == Retention(5, 0.0)
+    assert Namespace(history_size=5, history_ttl=60.0).retention == Retention(5, 60.0)
 
 
 def test_undeclared_namespaces_do_not_exist_but_the_default_one() -> None:
@@ -55,15 +62,18 @@ def test_in_development_every_other_one_exists_and_is_open() -> None:
     namespaces = Namespaces({"chat": {"subscribe": "nobody"}}, dev=True)
     assert namespaces.of("chat:a") == Namespace(subscribe="nobody")
     assert namespaces.of("price") is namespaces.of("other:x") is DEVELOPMENT
-    assert Namespace(
-        subscribe="all",
-        publish="all",
-        history_size=100,
-        history_ttl=600,
-        recover=True,
-        presence=True,
-        join_leave=True,
-    ) == DEVELOPMENT
+    assert (
+        Namespace(
+            subscribe="all",
+            publish="all",
+            history_size=100,
+            history_ttl=600,
+            recover=True,
+            presence=True,
+            join_leave=True,
+        )
+        == DEVELOPMENT
+    )
 
 
 def test_topics_of_tenants_cannot_meet() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.core.publication import Position, Publication
-from fastws.engine.contract import EpochError, Outgoing, Retention
+from fastws.core.publication import Position, Publication, Retention
+from fastws.engine.contract import EpochError, Outgoing
 from fastws.engine.memory import IDLE_S, MemoryEngine
 from fastws.errors import InternalError
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastws import FastWS
-from fastws.core.publication import Position
-from fastws.engine.contract import Outgoing, Page, Recovery, Retention
+from fastws.core.publication import Position, Retention
+from fastws.engine.contract import Outgoing, Page, Recovery
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import EngineError
 from fastws.types import Published

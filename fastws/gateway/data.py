@@ -1,4 +1,4 @@
-"""From the name of a topic and data to the engine, for clients and for applications alike."""
+"""Data on its way to a topic, for clients and for applications alike."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from fastws import closes
 from fastws.core.codecs.data import DataError, pack_data
 from fastws.core.schemas import misfit
 from fastws.core.topics import Namespace
-from fastws.engine.contract import Retention
 from fastws.errors import TopicError
-
-
-def retention_of(namespace: Namespace) -> Retention | None:
-    """What is kept of a topic of this namespace; None without history."""
-    return Retention(namespace.history_size, namespace.history_ttl) if namespace.has_history else None
 
 
 def pack(data: Any, namespace: Namespace | None, *, of_client: bool) -> bytes:

@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fastws.core.topics import Namespace
-from fastws.engine.contract import Retention
 from fastws.errors import TopicError
-from fastws.gateway.topics import pack, retention_of
-
-
-def test_what_is_kept() -> None:
-    assert retention_of(Namespace()) is None
-    assert retention_of(Namespace(history_size=5)) == Retention(5, 0.0)
-    assert retention_of(Namespace(history_size=5, history_ttl=60.0)) == Retention(5, 60.0)
-    assert retention_of(Namespace(history_ttl=60.0)) is None
+from fastws.gateway.data import pack
 
 
 def test_packing() -> None:
