@@ -62,6 +62,13 @@ class Talker(RawClient):
         assert answer["id"] == number, answer
         return answer["error"]["code"] if "error" in answer else answer["result"]
 
+    def closed_with(self) -> tuple[int, str]:
+        """The server closes: answer, and see it end the connection. Its code and reason."""
+        closed = self.read_close()
+        self.send_close(closed[0])
+        assert self.ending() == "fin"
+        return closed
+
 
 def http(server: ServerProcess, request: bytes, source: str | None = None) -> Response:
     """Send a request as it is; return the answer, after which the server has to end the connection."""

@@ -136,7 +136,7 @@ def test_null_is_no_id_and_success_without_one_is_silent(server: ServerProcess) 
 def test_topics_are_any_text(server: ServerProcess, codec: str, topic: str) -> None:
     with Talker.welcomed(server, codec) as client:
         answer = client.ask("sub", topic=topic)
-        if topic.partition(":")[0] not in ("chat",) and ":" in topic:
+        if topic.partition(":")[0] != "chat" and ":" in topic:
             assert answer == 102
         else:
             assert answer["topic"] == topic
