@@ -258,6 +258,10 @@ class Ingress(FastIngress):
             return
         total = request.head_size + request.content_length
         if len(data) < total:
+            if request.get(b"expect") is not None:
+                self.admission.release(client.address)
+                self._refuse(conn, request, 417, "send the body without waiting for 100 Continue", "protocol")
+                return
             self._awaiting_body[conn.number] = client.address
             conn.await_body(total)
             return

@@ -18,10 +18,11 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from fastws import closes
+from fastws.core.rates import Meter
 from fastws.errors import Reject
 from fastws.net.connection import CLOSED, OPEN, Connection
 from fastws.net.inbox import CAPACITY, ConnectionEnded, Inbox
-from fastws.net.session import Session
+from fastws.net.session import Details, Session
 from fastws.net.stepping import as_coroutine, step
 from fastws.types import CloseInfo, ConnectionInfo
 
@@ -34,7 +35,7 @@ DisconnectHook = Callable[[ConnectionInfo, CloseInfo], Any]
 class RawSession(Session):
     """Of a raw connection with a coroutine under way, or with hooks to tell about its end."""
 
-    __slots__ = ("connected", "inbox", "task", "waiting")
+    __slots__ = ("connected", "inbox", "meter", "task", "waiting")
 
     def __init__(self, session: Session | None) -> None:
         super().__init__(session.details if session is not None else None)
@@ -42,6 +43,7 @@ class RawSession(Session):
         """The coroutine that waits for something; later ones wait for it."""
         self.waiting: deque[Coroutine[Any, Any, Any]] = deque()
         self.inbox: Inbox | None = None
+        self.meter: Meter | None = None
         self.connected = False
         """Its connect hooks have all succeeded, so the disconnect hooks will be called."""
 
@@ -56,8 +58,11 @@ class RawSession(Session):
 
 
 class RawRunner(ABC):
-    """The callbacks of one raw endpoint. `connect_hooks` and `disconnect_hooks` are given for endpoints with auth
-    only.
+    """The callbacks of one raw endpoint.
+
+    `judge` looks at the upgrade's details and returns how to close a client that may not be here; it, `connect_hooks`
+    and `disconnect_hooks` are given for endpoints with auth only. `messages_per_s` and `bytes_per_s` (inbound payload)
+    are what one connection may send, 0 = unlimited; more closes 4005.
     """
 
     def __init__(
@@ -65,9 +70,12 @@ class RawRunner(ABC):
         loop: asyncio.AbstractEventLoop,
         handler: Callable[..., Any],
         *,
+        judge: Callable[[Details], closes.Close | None] | None = None,
         connect_hooks: Sequence[ConnectHook] = (),
         disconnect_hooks: Sequence[DisconnectHook] = (),
         keep_headers: Collection[bytes] = (),
+        messages_per_s: int = 0,
+        bytes_per_s: int = 0,
         node: str = "",
     ) -> None:
         self.errors = 0
@@ -76,6 +84,8 @@ class RawRunner(ABC):
         """Coroutines under way; cancel them when the worker stops."""
         self._loop = loop
         self._handler = handler
+        self._judge = judge
+        self._rates = (messages_per_s, bytes_per_s)
         self._connect_hooks = connect_hooks
         self._disconnect_hooks = disconnect_hooks
         self._keep_headers = keep_headers
@@ -85,6 +95,32 @@ class RawRunner(ABC):
     def wants_session(self) -> bool:
         """Whether connections need a session from the first moment."""
         return bool(self._connect_hooks or self._disconnect_hooks)
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether what a connection sends is counted."""
+        return any(self._rates)
+
+    def begin(self, conn: Connection) -> RawSession | None:
+        """Make the session of a connection that was opened; None: it may not be here, and is closing."""
+        session = RawSession(conn.session)
+        conn.session = session
+        if self.has_rates:
+            session.meter = Meter(*self._rates, self._loop.time())
+        refusal = self._judge(session.details) if self._judge is not None and session.details is not None else None
+        if refusal is not None:
+            conn.close(*refusal)
+            return None
+        return session
+
+    def meter(self, conn: Connection, message: str | bytes) -> bool:
+        """Count a message. False: it is one too many, and the connection is closing."""
+        size = len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+        meter = conn.session.meter
+        if meter is None or meter.take(size, self._loop.time()):
+            return True
+        conn.close(*closes.TOO_MANY_REQUESTS)
+        return False
 
     @abstractmethod
     def callbacks(self) -> dict[str, Callable[..., Any]]:
@@ -200,8 +236,8 @@ class MessageRunner(RawRunner):
 
     def callbacks(self) -> dict[str, Callable[..., Any]]:
         return {
-            "on_open": self.on_open if self.wants_session else _nothing,
-            "on_message": self._handler,
+            "on_open": self.on_open if self.wants_session or self.has_rates or self._judge else _nothing,
+            "on_message": self.on_metered_message if self.has_rates else self._handler,
             "on_result": self.on_result,
             "on_close": self.on_close,
             "on_error": self.on_error,
@@ -210,9 +246,15 @@ class MessageRunner(RawRunner):
 
     def on_open(self, conn: Connection) -> None:
         """Run the connect hooks; no message is read before they are done."""
-        session = conn.session = RawSession(conn.session)
+        session = self.begin(conn)
+        if session is None or not self.wants_session:
+            return
         conn.pause_reading()
         session.task = self._run(conn, session, self._connect(conn, session))
+
+    def on_metered_message(self, conn: Connection, message: str | bytes) -> Any:
+        """Call the handler, unless it is one message too many."""
+        return self._handler(conn, message) if self.meter(conn, message) else None
 
     async def _connect(self, conn: Connection, session: RawSession) -> None:
         if await self.connect(conn, session):
@@ -272,13 +314,17 @@ class StreamRunner(RawRunner):
 
     def on_open(self, conn: Connection) -> None:
         """Start the handler."""
-        session = conn.session = RawSession(conn.session)
+        session = self.begin(conn)
+        if session is None:
+            return
         session.inbox = Inbox(conn)
         session.task = self._run(conn, session, self._serve(conn, session))
 
     def on_message(self, conn: Connection, message: str | bytes) -> None:
         """Hand a message to whoever receives."""
         session = conn.session
+        if self.has_rates and not self.meter(conn, message):
+            return
         if isinstance(session, RawSession) and session.inbox is not None:
             session.inbox.put(message)
 

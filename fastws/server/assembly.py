@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from fastws import closes
 from fastws.app import FastWS, RawRoute
 from fastws.config import Settings
 from fastws.core.deflate import compress
@@ -16,10 +17,11 @@ from fastws.core.upgrade import OriginRules, Refuse, UpgradeRules, origin_rules
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError
 from fastws.gateway.gateway import Gateway
-from fastws.gateway.identity import terms
+from fastws.gateway.identity import offered_token, terms
 from fastws.hub.hub import Hub
 from fastws.net.ingress import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
+from fastws.net.session import Details
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
 
@@ -70,15 +72,20 @@ class Assembly:
         await self.gateway.start()
         self.is_running = True
 
+    async def end_handlers(self, grace_s: float) -> None:
+        """Give coroutines of handlers and hooks `grace_s` seconds to end, then cancel them."""
+        tasks = [*self.gateway.tasks, *(task for runner in self.runners.values() for task in runner.tasks)]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
     async def stop(self) -> None:
-        """Cancel coroutines of handlers that still run, stop the engine."""
+        """Stop the engine."""
         if self.is_running:
             self.is_running = False
             await self.gateway.stop()
-        tasks = [task for runner in self.runners.values() for task in runner.tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def engine_works(self) -> bool:
         """Whether what carries messages does: an engine in this process does while it runs."""
@@ -105,13 +112,16 @@ class Assembly:
             route.handler,
             connect_hooks=self._app.connect_hooks if route.auth else (),
             disconnect_hooks=self._app.disconnect_hooks if route.auth else (),
+            judge=_refuse_token if route.auth else None,
+            messages_per_s=self._settings.messages_per_second,
+            bytes_per_s=self._settings.bytes_per_second,
             keep_headers=self._keep_headers,
             node=self._settings.node_name,
         )
         return SocketPath(
             self._endpoint(route.path, runner.callbacks()),
             UpgradeRules(self._origins, (), self._settings.deflate),
-            wants_request=runner.wants_session,
+            wants_request=runner.wants_session or route.auth,
             is_common=not runner.wants_session,
             authenticate=_refuse_bearer if route.auth else None,
         )
@@ -130,6 +140,13 @@ class Assembly:
             compress=compress,
             **callbacks,
         )
+
+
+def _refuse_token(details: Details) -> closes.Close | None:
+    """The same for tokens that came where a browser can put them, and would not see a status."""
+    if details.request is not None and offered_token(details.request.headers, details.query) is not None:
+        return closes.INVALID_TOKEN
+    return None
 
 
 def _refuse_bearer(request: Request) -> Refuse | None:

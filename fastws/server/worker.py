@@ -33,6 +33,9 @@ from fastws_ext.loop_data import LoopData
 
 _log: Final = logging.getLogger("fastws.server")
 
+# Handlers and hooks of connections that are gone have so long to finish what they were doing.
+_GRACE_S: Final = 2.0
+
 # Objects of the third generation are few and old: a collection of everything should be rare, not every 700 newcomers.
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
 
@@ -63,6 +66,7 @@ class Worker:
         self.settings = settings
         self.app = app
         self.stop_signals = 0
+        self._has_started = False
         self._stop = asyncio.Event()
         self._drain: Drain | None = None
         self._notifier = Notifier()
@@ -142,9 +146,9 @@ class Worker:
                 if isawaitable(result):
                     await result
             except Exception as error:
-                name = getattr(hook, "__qualname__", repr(hook))
-                _log.error("on_startup failed: %s", name, exc_info=error)
-                raise StartError(f"on_startup failed in {name}: {type(error).__name__}: {error}") from error
+                _log.error("on_startup failed: %s", _name_of(hook), exc_info=error)
+                raise StartError(f"on_startup failed in {_name_of(hook)}: {type(error).__name__}: {error}") from error
+        self._has_started = True
 
     def on_stop_signal(self, number: int) -> None:
         """TERM and INT: drain, and stop at once when a second one comes."""
@@ -193,19 +197,24 @@ class Worker:
             self._watchdog.cancel()
         await self.listeners.close()
         self.ingress.close()
+        await self.parts.end_handlers(_GRACE_S if self.stop_signals < 2 else 0)
+        if self._has_started:
+            await self._run_shutdown_hooks()
         await self.parts.stop()
+        self.loop_data.stop()
+        if self.settings.uds is not None and self.listeners.is_bound:
+            _remove(Path(self.settings.uds))
+        if self._pidfile is not None:
+            _remove(self._pidfile)
+
+    async def _run_shutdown_hooks(self) -> None:
         for hook in self.app.shutdown_hooks:
             try:
                 result = hook()
                 if isawaitable(result):
                     await result
             except Exception as error:
-                _log.error("on_shutdown failed", exc_info=error)
-        self.loop_data.stop()
-        if self.settings.uds is not None and self.listeners.is_bound:
-            _remove(Path(self.settings.uds))
-        if self._pidfile is not None:
-            _remove(self._pidfile)
+                _log.error("on_shutdown failed: %s", _name_of(hook), exc_info=error)
 
     def _is_ready(self) -> tuple[bool, dict[str, Any]]:
         """For `/readyz`: whether newcomers are let in, and what carries messages works."""
@@ -239,6 +248,10 @@ def _demo_page(settings: Settings) -> bytes | None:
         return files("fastws").joinpath("static", "demo.html").read_bytes()
     except OSError as error:
         raise FastWSError("the demo page is not installed") from error
+
+
+def _name_of(hook: Callable[..., Any]) -> str:
+    return str(getattr(hook, "__qualname__", None) or repr(hook))
 
 
 def _remove(path: Path) -> None:

@@ -310,6 +310,8 @@ def test_methods_and_bodies(transport: str) -> None:
                 await asyncio.sleep(0.001)
             assert (await client.answer()).json == {"method": "POST", "size": MAX_BODY}
             await client.close()
+            waiting = get("/take", "POST", "Expect: 100-continue", body=b"abc")
+            check_refusal(await server.ask(waiting[:-3]), 417)
             gone = await server.client()
             gone.write(request[:2000])
             await until(lambda: server.admission.admitted == 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fastws.closes import INVALID_TOKEN
 from fastws.errors import Reject, UsageError
 from fastws.net.connection import Connection
 from fastws.types import CloseInfo, ConnectionInfo, SendStatus
@@ -472,6 +473,44 @@ def test_receiving_where_messages_go_to_a_handler(transport: str) -> None:
             await until(lambda: len(errors) == 1)
             assert "async def" in errors[0]
             await client.close()
+
+    run(transport, test)
+
+
+@pytest.mark.parametrize("shape", ["raw", "streams"])
+@pytest.mark.parametrize(("limit", "passes"), [({"messages_per_s": 3}, 3), ({"bytes_per_s": 20}, 2)])
+def test_more_than_the_rate_closes_4005(transport: str, shape: str, limit: dict[str, int], passes: int) -> None:
+    async def test() -> None:
+        handler = plain if shape == "raw" else stream
+        async with serving(transport, **{shape: {"/echo": handler}}, runner_options=limit) as server:
+            client = await server.connect()
+            for _ in range(5):
+                client.send("\u00e9" * 5)
+            if shape == "raw":
+                assert [await client.text() for _ in range(passes)] == ["\u00e9" * 5] * passes
+            assert await client.closed() == (4005, "too_many_requests")
+            await client.close()
+            assert server.endpoints["/echo"].messages_in == passes + 1
+
+    run(transport, test)
+
+
+@pytest.mark.parametrize("shape", ["raw", "streams"])
+def test_who_may_not_be_here_is_closed_before_the_hooks(transport: str, shape: str) -> None:
+    async def test() -> None:
+        hooks = Hooks(waits=False)
+        options = hooks.options | {"judge": lambda details: INVALID_TOKEN if details.query else None}
+        handler = plain if shape == "raw" else stream
+        async with serving(transport, **{shape: {"/echo": handler}}, runner_options=options) as server:
+            refused = await server.connect("/echo?token=x")
+            refused.send("x")
+            assert await refused.closed() == (4500, "invalid_token")
+            await refused.close()
+            client = await server.connect("/echo")
+            client.send("x")
+            assert await client.text() == "x"
+            await client.close()
+            await until(lambda: len(hooks.log) == 2)
 
     run(transport, test)
 
