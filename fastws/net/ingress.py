@@ -113,7 +113,7 @@ class Ingress(FastIngress):
         self.trust_forwarded = site.proxies is not None
         self.decline_extensions = not any(socket.rules.deflate for socket in site.sockets.values())
         if not (site.upgrade_hooks or site.keep_headers or site.access_log):
-            self.routes = {path: socket.endpoint for path, socket in site.sockets.items() if not socket.wants_request}
+            self.routes = {path: socket.endpoint for path, socket in site.sockets.items() if socket.is_common}
 
     @property
     def pending(self) -> int:
