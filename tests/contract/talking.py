@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
-from tests.support.frames import BINARY
+from tests.support.frames import BINARY, CLOSE, Frame
 from tests.support.raw_client import RawClient, Response
 from tests.support.server import ServerProcess
 
@@ -68,6 +68,13 @@ class Talker(RawClient):
         self.send_close(closed[0])
         assert self.ending() == "fin"
         return closed
+
+    def frames_until_close(self) -> list[Frame]:
+        """Every frame up to the server's close frame, that one included."""
+        frames = [self.read_frame()]
+        while frames[-1].opcode != CLOSE:
+            frames.append(self.read_frame())
+        return frames
 
 
 def http(server: ServerProcess, request: bytes, source: str | None = None) -> Response:
