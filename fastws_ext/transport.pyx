@@ -94,13 +94,15 @@ cdef class SlimTransport(Link):
     # The face of asyncio.Transport. Bytes go through the connection's outbox, so the order of everything sent holds.
 
     def write(self, data):
-        """Send raw bytes, which have to be whole frames."""
-        if self.reactor != NULL:
+        """Send raw bytes, which have to be whole frames; nothing once the transport is closing."""
+        if not self.is_closing():
             (<Wire>self.wire).queue(bytes(data), None, None, DISCONNECT)
 
     def close(self):
-        """End the connection with a close frame, code 1001, if it is a WebSocket; else with RST."""
-        if self.reactor != NULL and (<Wire>self.wire).state == OPEN:
+        """End the connection with a close frame, code 1001, if it is a WebSocket; with RST if it is none yet."""
+        if self.is_closing():
+            return
+        if (<Wire>self.wire).state == OPEN:
             (<Wire>self.wire).close(1001, "going_away")
         else:
             self.abort()
