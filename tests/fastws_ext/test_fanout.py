@@ -283,16 +283,17 @@ def test_members_that_are_too_slow_leave_and_the_others_hear_each_publication_on
 class Reentrant:
     """A member whose outbox overflows by a publication, is flushed, and so calls on_drain inside the delivery."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.crowd = Crowd(stage, 5, max_outbox=100_000, on_drain=self.on_drain)
+    def __init__(self, stage: Stage, count: int = 5) -> None:
+        self.crowd = Crowd(stage, count, max_outbox=100_000, on_drain=self.on_drain)
         self.audience = Audience(stage.loop_data)
-        self.newcomer = self.crowd.members[4]
+        self.newcomer = self.crowd.members[-1]
+        self.drained = self.crowd.members[-3]
         for member in self.crowd.members:
             member.wire.codec = 0
-        for member in self.crowd.members[:4]:
+        for member in self.crowd.members[:-1]:
             self.audience.add(member.wire)
-        self.crowd.members[2].wire.send_frame(bytes(99_999))
-        assert self.crowd.members[2].wire.congested
+        self.drained.wire.send_frame(bytes(99_999))
+        assert self.drained.wire.congested
 
     def on_drain(self, conn: Any) -> None:
         raise NotImplementedError
@@ -301,7 +302,7 @@ class Reentrant:
         """What each member has heard of publication 1 and what it set off."""
         self.audience.publish(frames_of(1))
         self.crowd.settle()
-        self.crowd.members[2].transport.written = self.crowd.members[2].transport.written[99_999:]
+        self.drained.transport.written = self.drained.transport.written[99_999:]
         heard = [member.heard() for member in self.crowd.members]
         for member in self.crowd.members:
             member.close()
@@ -309,7 +310,8 @@ class Reentrant:
         return heard
 
 
-def test_what_is_published_inside_a_delivery_comes_after_it() -> None:
+@pytest.mark.parametrize("count", [5, 3 * SLICE])
+def test_what_is_published_inside_a_delivery_comes_after_it(count: int) -> None:
     class Publishing(Reentrant):
         def on_drain(self, conn: Any) -> None:
             self.audience.publish(frames_of(2))
@@ -317,7 +319,8 @@ def test_what_is_published_inside_a_delivery_comes_after_it() -> None:
             self.audience.publish(frames_of(3))
 
     with staging() as stage:
-        assert Publishing(stage).publish() == [[1, 2, 3]] * 4 + [[3]]
+        stage.loop_data.pass_ns = 0
+        assert Publishing(stage, count).publish() == [[1, 2, 3]] * (count - 1) + [[3]]
 
 
 def test_who_leaves_inside_a_delivery_is_passed_over_and_nobody_else() -> None:
