@@ -94,7 +94,7 @@ class RawClient:
         """
         peer = self.socket.getpeername()
         usual: dict[str, str | None] = {
-            "host": f"{peer[0]}:{peer[1]}",
+            "host": f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}",
             "upgrade": "websocket",
             "connection": "Upgrade",
             "sec_websocket_key": base64.b64encode(os.urandom(16)).decode(),
