@@ -169,7 +169,7 @@ class Ingress(FastIngress):
         """A socket is gone."""
         if conn.endpoint is not None:
             address = self._counted.pop(conn.number, None)
-            self.admission.release(self._direct(conn).address if address is None else address)
+            self.admission.release(_peer_address(conn) if address is None else address)
             if self.site.access_log:
                 extra = {"conn": conn.id, "status": conn.close_code, "remote": _address_of(conn)}
                 _access.info("closed %s %d", conn.path, conn.close_code, extra=extra)
@@ -187,7 +187,7 @@ class Ingress(FastIngress):
 
     def _admit_common(self, conn: Connection) -> int:
         """Asked by the compiled code for a common upgrade: 0 lets it in, and it will be opened."""
-        address = self._direct(conn).address
+        address = _peer_address(conn)
         refusal = self.admission.admit(address, self.connections)
         if refusal is not None:
             return refusal.status
@@ -235,7 +235,7 @@ class Ingress(FastIngress):
         details.request = request
         details.query = request.query
         details.subprotocol = verdict.subprotocol
-        if client.address != self._direct(conn).address:
+        if client.address != _peer_address(conn):
             details.client = (client.address, client.port)
             self._counted[conn.number] = client.address
         if socket.wants_request or details.forget_request(self.site.keep_headers):
@@ -354,12 +354,8 @@ class Ingress(FastIngress):
         proxies = self.site.proxies
         if proxies is not None:
             return proxies.client(conn.peer, request.get_all(b"x-forwarded-for"), request.get_all(b"x-forwarded-proto"))
-        return self._direct(conn)
-
-    def _direct(self, conn: Connection) -> Client:
-        """The other end of the TCP connection."""
-        peer = conn.peer
-        return Client(canonical_address(peer[0]), peer[1], False) if peer is not None else Client("", 0, False)
+        address = _peer_address(conn)
+        return Client(address, conn.peer[1] if conn.peer is not None else 0, False)
 
     def _refuse_method(self, conn: Connection, request: Request, methods: Sequence[str]) -> None:
         allowed = list(dict.fromkeys([*methods, *(["HEAD"] if "GET" in methods else [])]))
@@ -398,6 +394,15 @@ class Ingress(FastIngress):
 def _allows(methods: Sequence[str], method: str) -> bool:
     """HEAD is answered wherever GET is (RFC 9110 9.3.2)."""
     return method in methods or (method == "HEAD" and "GET" in methods)
+
+
+def _peer_address(conn: Connection) -> str:
+    """The canonical address of the TCP connection's other end; empty on a Unix socket."""
+    peer = conn.peer
+    if peer is None:
+        return ""
+    # What the kernel writes for IPv4 is canonical; parsing it would be most of the work for a common upgrade.
+    return peer[0] if ":" not in peer[0] else canonical_address(peer[0])
 
 
 def _address_of(conn: Connection) -> str:

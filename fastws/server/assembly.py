@@ -47,6 +47,8 @@ class Assembly:
         self._loop_data = loop_data
         self._keep_headers = frozenset(name.lower().encode("latin-1") for name in app.keep_headers)
         self._origins = origin_rules(settings.origins) if settings.origins else OriginRules()
+        if settings.path in (*app.raw_routes, *app.http_routes):
+            raise ConfigError(f"{settings.path} is a path of the application and --path too: change one of them")
         self.engine = MemoryEngine()
         self.hub = Hub(loop_data, self.engine)
         self.gateway = Gateway(app, settings, self.hub, self.engine, loop)
@@ -104,8 +106,6 @@ class Assembly:
         )
 
     def _raw_path(self, route: RawRoute) -> SocketPath:
-        if route.path == self._settings.path:
-            raise ConfigError(f"{route.path} is a raw endpoint of the application and --path too: change one of them")
         kind = StreamRunner if route.shape == "stream" else MessageRunner
         runner = self.runners[route.path] = kind(
             self._loop,

@@ -101,8 +101,9 @@ async def test_deflate_only_where_it_is_on() -> None:
 
 @pytest.mark.asyncio
 async def test_the_path_of_the_protocol_is_taken() -> None:
-    with pytest.raises(ConfigError, match="--path"):
-        assemble(path="/plain")
+    for path in ("/plain", "/page"):
+        with pytest.raises(ConfigError, match="--path"):
+            assemble(path=path)
 
 
 @pytest.mark.asyncio
