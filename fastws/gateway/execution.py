@@ -32,6 +32,9 @@ from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
 
+LINES_PER_TURN: Final = 128
+"""Lines of one message that run before other connections have their turn."""
+
 _TEXT: Final = 1
 _PONG: Final = encode_frame(_TEXT, "PONG")
 # What is answered before authentication, and what is answered while commands wait.
@@ -128,8 +131,11 @@ class Execution:
             _, task = step(self._finish(conn, said, result), self._loop)
         except asyncio.CancelledError:
             return
-        if task is None:
-            return
+        if task is not None:
+            self._keep(conn, session, task)
+
+    def _keep(self, conn: Connection, session: Session, task: asyncio.Task[None]) -> None:
+        """Nothing else that the connection says is executed before this task has ended."""
         session.need_work().task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -207,6 +213,8 @@ class Execution:
         for number, text in enumerate(lines.texts):
             if conn.phase != OPEN:
                 return
+            if number == LINES_PER_TURN and not session.is_busy:
+                self._keep(conn, session, self._loop.create_task(asyncio.sleep(0)))
             work = session.work
             if work is not None and work.task is not None:
                 work.waiting.appendleft(Lines(lines.texts[number:], lines.decode))

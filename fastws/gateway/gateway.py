@@ -27,7 +27,7 @@ from fastws.gateway.execution import Execution
 from fastws.gateway.hooks import Hooks
 from fastws.gateway.identity import offered_token, terms
 from fastws.gateway.services import GatewayServices
-from fastws.gateway.session import ENDED, READY, STRANGER, Session
+from fastws.gateway.session import CONNECTING, ENDED, READY, STRANGER, Session
 from fastws.hub.hub import Hub
 from fastws.net.connection import OPEN, Connection
 from fastws.net.session import Details
@@ -180,8 +180,12 @@ class Gateway:
         Raises `DataError`, a `ValueError`, for what JSON cannot hold.
         """
         codec = CODECS[conn.codec]
-        payload = codec.message(pack_data(data), int(time() * 1000))
-        return SendStatus(conn.send_frame(encode_frame(codec.opcode, payload)))
+        frame = encode_frame(codec.opcode, codec.message(pack_data(data), int(time() * 1000)))
+        session: Session = conn.session
+        if conn.phase == OPEN and session.phase == CONNECTING:
+            session.need_work().early.append(frame)
+            return SendStatus.QUEUED
+        return SendStatus(conn.send_frame(frame))
 
     def on_deadline(self, conn: Connection) -> None:
         """The time to authenticate is over."""
@@ -254,6 +258,10 @@ class Gateway:
             "server": f"fastws/{__version__}",
         }
         conn.send_frame(encode_frame(codec.opcode, codec.push(content)))
+        if session.work is not None:
+            for frame in session.work.early:
+                conn.send_frame(frame)
+            session.work.early.clear()
 
     def _run(self, coroutine: Any) -> asyncio.Task[None] | None:
         """Step a coroutine that raises nothing; the task if it has to wait."""

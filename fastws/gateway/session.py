@@ -30,13 +30,15 @@ MAX_WAITING: Final = 128
 class Work:
     """Of connections with a command or a hook under way, or with limits per second."""
 
-    __slots__ = ("meter", "task", "waiting")
+    __slots__ = ("early", "meter", "task", "waiting")
 
     def __init__(self, meter: Meter | None = None) -> None:
         self.meter = meter
         self.task: asyncio.Task[None] | None = None
         self.waiting: deque[Said] = deque()
         """What came meanwhile, in order."""
+        self.early: list[bytes] = []
+        """Frames that the connect hooks sent; they follow the welcome."""
 
 
 class Session(NetSession):

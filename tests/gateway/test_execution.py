@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from fastws import FastWS
 from fastws.gateway.commands import Commands
+from fastws.gateway.execution import LINES_PER_TURN
 from tests.gateway.stage import JSON, MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -175,6 +177,31 @@ class TestBatches:
             player = stage.connect()
             player.say_text("\n\n \n")
             assert player.ask("ping")
+
+    async def test_others_have_their_turn_between_many(self) -> None:
+        async with staged() as stage:
+            player = stage.connect()
+            player.say_text("\n".join(f'{{"cmd":"ping","id":{number}}}' for number in range(1000)))
+            player.say({"cmd": "ping", "id": 1000})
+            answers = player.hear()
+            assert len(answers) == LINES_PER_TURN
+            while len(answers) < 1001:
+                await asyncio.sleep(0)
+                heard = player.hear()
+                assert len(heard) <= LINES_PER_TURN + 1
+                answers += heard
+            assert [answer["id"] for answer in answers] == list(range(1001))
+            await stage.settle()
+            assert player.conn.session.work is None
+
+    async def test_many_lines_end_with_the_connection(self) -> None:
+        async with staged() as stage:
+            player = stage.connect()
+            player.say_text('{"cmd":"sub","topic":"t"}\n' * 1000)
+            player.vanish()
+            await stage.settle()
+            assert stage.gateway.tasks == set()
+            assert stage.hub.topics == {}
 
     async def test_messagepack_has_none(self) -> None:
         async with staged() as stage:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastws import FastWS, Reject
-from fastws.types import CloseInfo, ConnectionInfo
+from fastws.types import CloseInfo, ConnectionInfo, SendStatus
 from tests.gateway.stage import JSON, staged
 
 pytestmark = pytest.mark.asyncio
@@ -92,6 +92,26 @@ async def test_they_run_in_order_and_one_that_waits_holds_the_rest_and_all_comma
         assert b"welcome" in welcome.payload
         assert b'"id":1' in sub.payload
         assert pong.payload == b"PONG"
+        assert player.conn.session.work is None
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_they_send_follows_the_welcome(waits: bool) -> None:
+    app = FastWS()
+
+    @app.on_connect
+    async def connect(conn: Any) -> None:
+        assert conn.send("first") is SendStatus.QUEUED
+        if waits:
+            await asyncio.sleep(0)
+        conn.send("second")
+
+    async with staged(app) as stage:
+        player = stage.connect(welcomed=False)
+        await stage.settle()
+        welcome, *messages = player.hear()
+        assert welcome["event"] == "welcome"
+        assert [message["data"] for message in messages] == ["first", "second"]
         assert player.conn.session.work is None
 
 
