@@ -41,6 +41,10 @@ MAX_STRANGER_MESSAGE: Final = 16384
 """Bytes of a message before authentication; more close 1009."""
 
 
+FAREWELL_S: Final = 5.0
+"""Seconds that disconnect hooks have to end when the server stops."""
+
+
 class Application(Protocol):
     """What the gateway reads of an application, and how it lets it use the services."""
 
@@ -79,6 +83,7 @@ class Gateway:
         """Exceptions of the gateway's own callbacks so far."""
         self.tasks: set[asyncio.Task[Any]] = set()
         """Coroutines under way."""
+        self._farewells: set[asyncio.Task[None]] = set()
         self._app = app
         self._settings = settings
         self._hub = hub
@@ -113,7 +118,9 @@ class Gateway:
         self._app.bind(self._services)
 
     async def stop(self) -> None:
-        """End the coroutines that still run, then the engine."""
+        """Let the disconnect hooks end, cancel what else still runs, stop the engine."""
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=FAREWELL_S)
         self._app.unbind()
         tasks = list(self.tasks)
         for task in tasks:
@@ -172,7 +179,10 @@ class Gateway:
             return
         self._hub.leave(conn, session.subscriptions())
         if self._hooks.watch_disconnect:
-            self._run(self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))
+            farewell = self._run(self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))
+            if farewell is not None:
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
 
     def on_send(self, conn: Connection, data: Any) -> SendStatus:
         """`conn.send(data)` by the application: data arrives as `{"event": "message", "data", "ts"}`.

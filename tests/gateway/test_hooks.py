@@ -135,6 +135,29 @@ async def test_the_end_is_told_with_code_and_reason() -> None:
         assert sorted(told) == sorted(zip(infos, [(1001, ""), (1006, ""), (4503, "kicked")], strict=True))
 
 
+async def test_they_may_finish_and_publish_when_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FastWS()
+    told: list[Any] = []
+    cancelled: list[str] = []
+
+    @app.on_disconnect
+    async def gone(info: ConnectionInfo, close: CloseInfo) -> None:
+        try:
+            await asyncio.sleep(3600 if close.code == 4000 else 0.02)
+        except asyncio.CancelledError:
+            cancelled.append(info.id)
+            raise
+        told.append(await app.publish("gone", info.id))
+
+    async with staged(app) as stage:
+        stage.connect().go(1000)
+    assert [published.offset for published in told] == [1]
+    monkeypatch.setattr("fastws.gateway.gateway.FAREWELL_S", 0.02)
+    async with staged(app) as stage:
+        stage.connect().go(4000)
+    assert len(cancelled) == 1
+
+
 async def test_a_hook_that_fails_keeps_no_other_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
     app = FastWS()
     told: list[int] = []
