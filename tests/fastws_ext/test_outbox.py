@@ -242,21 +242,22 @@ async def blocked(server: Server) -> tuple[Client, Any]:
     return client, conn
 
 
-def numbered(count: int, size: int = 40_000) -> list[bytes]:
+def numbered(count: int, size: int) -> list[bytes]:
     return [encode_frame(BINARY, b"%08d" % i + bytes(size)) for i in range(count)]
 
 
 @pytest.mark.parametrize("policy", [DROP_OLDEST, CONFLATE])
 @on_reactor
 async def test_a_publication_that_is_half_sent_is_never_dropped(policy: int) -> None:
-    async with serving("reactor", listener_options=SMALL_BUFFERS, max_outbox=100_000) as server:
+    async with serving("reactor", listener_options=SMALL_BUFFERS, max_outbox=1_000_000) as server:
         client = await server.connect(receive_buffer=4096)
         audience = Audience(server.loop_data, policy)
         audience.add(server.conns[0])
-        frames = numbered(30)
+        frames = numbered(30, 300_000)
         for frame in frames:
             audience.publish((frame,))
             await turns(3)
+            assert server.conns[0].buffered % len(frame)  # the first one that waits is half sent
         assert server.endpoint.dropped > 0
         await client.send_close()
         heard = [frame for frame in await client.frames_until_eof() if frame.opcode != CLOSE]
