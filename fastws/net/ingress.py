@@ -104,6 +104,8 @@ class Ingress(FastIngress):
         self.handler_errors = 0
         self._loop = loop
         self._tasks: dict[int, asyncio.Task[Any]] = {}
+        # Those whose tasks are upgrade hooks: these have to decide within the time of the handshake.
+        self._upgrading: set[int] = set()
         # By number of the connection: the address it was admitted under.
         self._awaiting_body: dict[int, str] = {}
         # By number of the connection: the address it was counted under, where that is not its peer's.
@@ -152,16 +154,25 @@ class Ingress(FastIngress):
         else:
             self._plain_http(conn, request, client, data)
 
-    def on_handshake_timeout(self, conn: Connection) -> None:
-        """No complete request within the time for it."""
+    def on_handshake_timeout(self, conn: Connection) -> bool:
+        """No complete request, or no decision on it, within the time for it. True: it may wait for a handler's
+        answer.
+        """
+        if conn.number in self._tasks and conn.number not in self._upgrading:
+            return True
+        task = self._tasks.get(conn.number)
+        if task is not None:
+            _log.error("on_upgrade took longer than the handshake may", extra={"conn": conn.id})
+            task.cancel()
         self._refuse(conn, None, 408, "no complete request within the time for it", "handshake-timeout")
+        return False
 
     def on_lost(self, conn: Connection) -> None:
         """The client is gone before anything was opened."""
         address = self._awaiting_body.pop(conn.number, None)
         if address is not None:
             self.admission.release(address)
-        task = self._tasks.pop(conn.number, None)
+        task = self._tasks.get(conn.number)
         if task is not None:
             task.cancel()
 
@@ -218,6 +229,8 @@ class Ingress(FastIngress):
             self.admission.release(client.address)
 
         self._start(conn, request, self._ask_hooks(HttpRequest(request, client)), decided, failed)
+        if conn.number in self._tasks:
+            self._upgrading.add(conn.number)
 
     async def _ask_hooks(self, asked: HttpRequest) -> Reject | None:
         """The refusal of the application's upgrade hooks, if there is one."""
@@ -333,6 +346,7 @@ class Ingress(FastIngress):
 
         def ended(task: asyncio.Task[T]) -> None:
             self._tasks.pop(conn.number, None)
+            self._upgrading.discard(conn.number)
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if error is None:
                 decided(task.result())
