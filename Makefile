@@ -81,6 +81,6 @@ test-packages: $(NODE_READY)
 	@.ci/autobahn .cache/autobahn
 
 $(NODE_READY): tests/clients/package.json
-	@.ci/debian chromium redis-server node=nodejs npm strace
+	@.ci/debian chromium=chromium redis-server=redis-server node=nodejs npm=npm strace=strace
 	@.ci/node tests/clients .cache/node
 	@touch $@
