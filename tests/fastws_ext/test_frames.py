@@ -120,8 +120,8 @@ def expected_judgement(data: bytes) -> tuple[int, int, int]:
 
 @st.composite
 def headers(draw: st.DrawFn) -> bytes:
-    first = draw(st.integers(0, 255))
-    masked = draw(st.booleans())
+    first = draw(st.one_of(st.integers(0, 255), st.sampled_from((0x81, 0x82, 0x89))))
+    masked = draw(st.sampled_from((True, True, True, False)))
     short = draw(st.one_of(st.integers(0, 127), st.sampled_from((125, 126, 127))))
     size = {126: 2, 127: 8}.get(short, 0)
     lengths = st.sampled_from((0, 125, 126, 127, 65535, 65536, (1 << 62) - 1, 1 << 62, (1 << 63) - 1, 1 << 63))
@@ -137,6 +137,15 @@ def headers(draw: st.DrawFn) -> bytes:
 @example(b"\x88\x82" + MASK)
 def test_the_judgement_of_any_header(data: bytes) -> None:
     assert judge(data) == expected_judgement(data)
+
+
+@pytest.mark.parametrize("length_bytes", [2, 8])
+@pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536, (1 << 63) - 1, 1 << 63])
+def test_a_length_in_more_bytes_than_it_needs_is_not_plain(length_bytes: int, length: int) -> None:
+    if length < 1 << 8 * length_bytes:
+        frame = build_frame(BINARY, length_bytes=length_bytes, declared_length=length)
+        shortest = length >= (126 if length_bytes == 2 else 65536) and length < 1 << 63
+        assert judge(frame) == (PLAIN if shortest else FOR_LAW, 6 + length_bytes, length)
 
 
 @pytest.mark.parametrize(

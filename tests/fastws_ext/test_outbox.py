@@ -243,7 +243,7 @@ async def blocked(server: Server) -> tuple[Client, Any]:
 
 
 def numbered(count: int, size: int) -> list[bytes]:
-    return [encode_frame(BINARY, b"%08d" % i + bytes(size)) for i in range(count)]
+    return [encode_frame(BINARY, b"%08d" % i + bytes([i]) * size) for i in range(count)]
 
 
 @pytest.mark.parametrize("policy", [DROP_OLDEST, CONFLATE])
@@ -262,6 +262,7 @@ async def test_a_publication_that_is_half_sent_is_never_dropped(policy: int) -> 
         await client.send_close()
         heard = [frame for frame in await client.frames_until_eof() if frame.opcode != CLOSE]
         numbers = [int(frame.payload[:8]) for frame in heard]
+        assert [encode_frame(BINARY, frame.payload) for frame in heard] == [frames[number] for number in numbers]
         assert numbers == sorted(set(numbers))
         assert numbers[0] == 0
         assert numbers[-1] == 29
