@@ -1,13 +1,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from .loop_data import LoopData, Scheduled
+from .loop_data import LoopData
 
 class Endpoint:
     """What all connections of one path share: limits, callbacks, counters.
 
-    Times are seconds and 0 switches them off; limits of 0 are none. Callbacks get the connection first; what `on_open`, `on_message` and
-    `on_close` return is handed to `on_result` unless it is None; what they raise goes to `on_error` and closes 1011.
+    Times are seconds and 0 switches them off; limits of 0 are none. Callbacks get the connection first; what `on_open`,
+    `on_message` and `on_close` return is handed to `on_result` unless it is None; what they raise goes to `on_error`
+    and closes 1011.
     """
 
     def __init__(
@@ -97,5 +98,3 @@ class Gathering:
 
 def ignore(*arguments: object) -> None:
     """The callback of an endpoint that was given none."""
-
-__all__ = ["Endpoint", "Gathering", "Ingress", "Scheduled", "ignore"]

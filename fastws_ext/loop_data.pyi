@@ -1,4 +1,5 @@
 import asyncio
+from typing import Self
 
 class Scheduled:
     """Base of what the loop's work lists and timing wheel call back. Not made from Python."""
@@ -6,7 +7,7 @@ class Scheduled:
 class LoopData:
     """What exists once per event loop: scratch buffers, work lists, timing wheel. Bound to the loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
+    def __new__(cls, loop: asyncio.AbstractEventLoop) -> Self: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
     @property

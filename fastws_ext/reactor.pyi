@@ -1,6 +1,6 @@
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from .endpoint import Ingress
 from .loop_data import LoopData
@@ -9,7 +9,7 @@ from .transport import Poller
 class Reactor(Poller):
     """Raw sockets under an event loop that can watch a descriptor (uvloop, or asyncio's selector loop)."""
 
-    def __init__(self, loop_data: LoopData, connection_class: Callable[[Ingress], Any], ingress: Ingress) -> None: ...
+    def __new__(cls, loop_data: LoopData, connection_class: Callable[[Ingress], Any], ingress: Ingress) -> Self: ...
     @property
     def loop_data(self) -> LoopData: ...
     @property

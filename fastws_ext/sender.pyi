@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Self
 
 from .endpoint import Endpoint, Ingress
 from .loop_data import LoopData, Scheduled
@@ -9,7 +9,7 @@ def use_statuses(statuses: tuple[int, int, int, int]) -> None:
 class Sender(Scheduled):
     """The sending half of a connection and the state that all of it shares."""
 
-    def __init__(self, ingress: Ingress) -> None: ...
+    def __new__(cls, ingress: Ingress) -> Self: ...
     @property
     def loop_data(self) -> LoopData: ...
     @property

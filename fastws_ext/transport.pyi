@@ -13,7 +13,7 @@ class SlimTransport(Link):
     """The transport of one accepted socket, with the face of `asyncio.Transport`. Made by the reactor."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send raw bytes, which have to be whole frames, in the order of everything sent; nothing once it is closing."""
+        """Send raw bytes, whole frames, in the order of everything sent; nothing once it is closing."""
     def close(self) -> None:
         """End the connection with a close frame, code 1001, if it is a WebSocket; with RST if it is none yet."""
     def abort(self) -> None:
