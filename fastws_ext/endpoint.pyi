@@ -31,6 +31,7 @@ class Endpoint:
         on_error: Callable[[Any, BaseException, str], Any] = ...,
         on_deadline: Callable[[Any], Any] = ...,
         on_drain: Callable[[Any], Any] = ...,
+        on_slow: Callable[[Any, float], Any] = ...,
         law_factory: Callable[[int, int, int], Any] | None = None,
         compress: Callable[[bytes, int], bytes] | None = None,
     ) -> None: ...
@@ -53,6 +54,8 @@ class Endpoint:
     on_error: Callable[[Any, BaseException, str], Any]
     on_deadline: Callable[[Any], Any]
     on_drain: Callable[[Any], Any]
+    on_slow: Callable[[Any, float], Any]
+    """What one read brought took longer than 50 ms (here: how many seconds), mostly in the handler: everybody waited."""
     law_factory: Callable[[int, int, int], Any] | None
     compress: Callable[[bytes, int], bytes] | None
     opened: int

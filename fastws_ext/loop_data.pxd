@@ -41,6 +41,7 @@ cdef class LoopData:
     cdef uint32_t now_tick      # as of the last pass
     cdef uint32_t wheel_tick    # the last one that was served
     cdef int64_t start_ns, pass_deadline_ns
+    cdef int64_t looked_ns      # the clock before the connection that is being served
     cdef readonly uint64_t numbers
     cdef public int64_t pass_ns # how long one pass may take
     cdef bint turn_scheduled, in_pass, running, held_back

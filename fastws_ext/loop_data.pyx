@@ -141,6 +141,7 @@ cdef class LoopData:
         cdef int64_t now = monotonic_ns()
         self.now_tick = <uint32_t>((now - self.start_ns) // TICK_NS)
         self.pass_deadline_ns = now + self.pass_ns
+        self.looked_ns = now
         self.in_pass = True
         self.passes += 1
         return now

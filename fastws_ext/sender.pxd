@@ -43,6 +43,7 @@ cdef enum:
     LINGER_BYTES = 262144
     LINGER_TICKS = 20
     FLUSH_BYTES = 1048576       # sent to one socket before others have their turn
+    SLOW_NS = 50000000          # the bytes of one read, handlers included, should not take longer
     COMPRESS_FROM = 128         # bytes; below it deflate costs more than it saves
 
 cdef struct Seat:               # one subscription: where this wire stands in an audience

@@ -15,7 +15,7 @@ from .frames cimport (BROKEN, FOR_LAW, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_PING,
                       Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
 from .loop_data cimport IN_RUN, LoopData, monotonic_ns
 from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
-                      FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN)
+                      FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN, SLOW_NS)
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
@@ -85,6 +85,7 @@ cdef class Wire(Lifecycle):
         cdef LoopData loop = self.ingress.loop_data
         cdef Flow flow = self.flow
         cdef Py_ssize_t used
+        cdef int64_t now
         self.flags = (self.flags | F_READING) & ~F_MORE
         if self.outbox is None and not self.flags & F_BLOCKED:
             loop.current = <PyObject*>self
@@ -114,6 +115,10 @@ cdef class Wire(Lifecycle):
             self.linger()
         elif self.flags & F_EOF and not self.flags & (F_MORE | F_PAUSED | F_DECIDING):
             self.peer_eof()     # it came while bytes were still to be parsed
+        now = monotonic_ns()
+        if now - loop.looked_ns > SLOW_NS and self.endpoint is not None:
+            self.endpoint.on_slow(self, (now - loop.looked_ns) / 1e9)
+        loop.looked_ns = now
         return 0
 
     cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1:

@@ -22,6 +22,7 @@ from fastws.hub.hub import Hub
 from fastws.net.ingress import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
 from fastws.net.session import Details
+from fastws.server.lag import SlowHandlers
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
 
@@ -52,6 +53,7 @@ class Assembly:
         self.engine = MemoryEngine()
         self.hub = Hub(loop_data, self.engine)
         self.gateway = Gateway(app, settings, self.hub, self.engine, loop)
+        self.slow_handlers = SlowHandlers(loop)
         self.is_running = False
         self.runners: dict[str, RawRunner] = {}
         sockets = {path.encode("ascii"): self._raw_path(route) for path, route in app.raw_routes.items()}
@@ -136,6 +138,7 @@ class Assembly:
             max_outbox=settings.max_outbox or _UNLIMITED,
             ping_interval=settings.ping_interval,
             ping_timeout=settings.ping_timeout,
+            on_slow=self.slow_handlers,
             law_factory=Law,
             compress=compress,
             **callbacks,

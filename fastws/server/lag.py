@@ -6,10 +6,12 @@ import asyncio
 import logging
 from typing import Final
 
+from fastws.net.connection import Connection
+
 _log: Final = logging.getLogger("fastws.loop")
 
 WARN_S: Final = 0.1
-"""A handler that holds the loop longer than this is warned of, once in `WARN_EVERY_S`."""
+"""A loop that is later than this is warned of, once in `WARN_EVERY_S`; a shared core alone makes it 50 ms late."""
 WARN_EVERY_S: Final = 10.0
 
 
@@ -51,3 +53,30 @@ class LoopLag:
                 self.last_s * 1000,
             )
         self.start()
+
+
+class SlowHandlers:
+    """Warns of handlers that hold the loop for more than 50 ms: every other client waits meanwhile.
+
+    One for a worker; it is what endpoints call as `on_slow`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.count = 0
+        """How often that happened."""
+        self._loop = loop
+        self._warned_s = -WARN_EVERY_S
+
+    def __call__(self, conn: Connection, seconds: float) -> None:
+        """What one read brought to `conn`, its handlers included, took `seconds`."""
+        self.count += 1
+        now = self._loop.time()
+        if now - self._warned_s < WARN_EVERY_S:
+            return
+        self._warned_s = now
+        _log.warning(
+            "a handler held the event loop for %.0f ms (%d times so far): let it await, or give the work to a process",
+            seconds * 1000,
+            self.count,
+            extra={"conn": conn.id, "path": conn.path},
+        )

@@ -9,6 +9,20 @@ import time
 import pytest
 
 from fastws.server.lag import LoopLag
+from tests.support.raw_client import RawClient
+from tests.support.server import ServerProcess
+from tests.support.waiting import wait_until
+
+SLEEPER = """
+import time
+from fastws import FastWS
+app = FastWS()
+
+@app.raw("/sleep")
+def sleep(conn, message):
+    time.sleep(float(message))
+    conn.send(message)
+"""
 
 
 @pytest.mark.asyncio
@@ -26,3 +40,18 @@ async def test_a_blocked_loop_is_noticed_and_warned_of_once(caplog: pytest.LogCa
     lag.stop()
     lag.stop()
     assert lag.last_s >= 0
+
+
+def test_a_handler_that_holds_the_loop_is_warned_of_with_its_connection() -> None:
+    with ServerProcess(source=SLEEPER) as server:
+        client = RawClient(server.host, server.port)
+        client.upgrade("/sleep")
+        for _ in range(3):
+            client.send_text("0.2")
+            assert client.read_message() == "0.2"
+        wait_until(lambda: "a handler held the event loop" in server.stderr(), 5, "the warning")
+        warning = next(line for line in server.stderr().splitlines() if "a handler held" in line)
+        assert "/sleep" in warning
+        assert "conn" in warning
+        assert server.stderr().count("a handler held the event loop") == 1
+        client.socket.close()
