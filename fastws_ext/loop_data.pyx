@@ -151,7 +151,6 @@ cdef class LoopData:
 
     cdef int end_pass(self) except -1:
         """Serve fan-out, what is unsent and what is to be taken apart; each list may grow while it is served."""
-        cdef int count = 0
         cdef int64_t deadline = monotonic_ns() + self.pass_ns
         while self.fan_outs:
             self.guarded(self.fan_outs[0], IN_RUN | IN_DIRTY)
@@ -159,13 +158,15 @@ cdef class LoopData:
                 break
         while self.dirty.head < self.dirty.end:
             self.guarded(pop(&self.dirty), IN_DIRTY)
-            count += 1
-            if not count & 15 and monotonic_ns() > deadline:
+            if monotonic_ns() > deadline:
                 break
         while self.finish.head < self.finish.end:
             self.guarded(pop(&self.finish), IN_FINISH)
+            if monotonic_ns() > deadline:
+                break
         self.in_pass = False
-        if self.dirty.head < self.dirty.end or self.run.head < self.run.end or self.fan_outs:
+        if (self.dirty.head < self.dirty.end or self.run.head < self.run.end or self.finish.head < self.finish.end
+                or self.fan_outs):
             self.need_turn()
         return 0
 

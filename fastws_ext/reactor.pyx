@@ -123,7 +123,8 @@ cdef class Reactor(Poller):
             return
         for wire in self.connections():
             wire.abort()
-        self.loop_data._turn()
+        while self.loop_data.finish.head < self.loop_data.finish.end:
+            self.loop_data._turn()
         self.stop_accepting()
         self.disable()
 
@@ -198,6 +199,8 @@ cdef class Reactor(Poller):
             return 0
         transport = <SlimTransport>self.table[slot]
         wire = <Wire>transport.wire
+        if wire.state == CLOSED:
+            return 0            # to be taken apart
         try:
             if event.events & EPOLLOUT and wire.flags & F_BLOCKED:
                 wire.flush()

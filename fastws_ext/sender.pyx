@@ -190,7 +190,7 @@ cdef class Sender(Scheduled):
         cdef Outbox outbox
         cdef Py_ssize_t asked, n, total = 0
         cdef bytes frame
-        while self.outbox is not None and self.link is not None:
+        while self.outbox is not None and self.link is not None and self.state != CLOSED:
             outbox = self.outbox
             if outbox.count == 0:
                 return self.emptied()

@@ -175,7 +175,7 @@ class Server:
         **options: Any,
     ) -> None:
         self.transport = transport
-        self.loop = asyncio.get_running_loop()
+        self.loop: Any = asyncio.get_running_loop()
         self.loop_data = LoopData(loop or self.loop)
         self.started = started
         self.connection_class = connection_class

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from fastws_ext.wire import Wire
 from tests.fastws_ext.harness import (
     HANDSHAKING,
     OPEN,
     every_transport,
+    on_reactor,
     serving,
     turns,
     until,
@@ -168,6 +170,27 @@ async def test_a_failing_on_request_answers_500(transport: str) -> None:
         await client.send(b"GET /x HTTP/1.1\r\n\r\n")
         assert (await client.read_response())[0] == 500
         assert len(server.internal) == 1
+
+
+@on_reactor
+@pytest.mark.parametrize("wrong", ["raises", "is no connection"])
+async def test_a_connection_that_cannot_be_made_costs_only_itself(wrong: str) -> None:
+    made: list[Any] = []
+
+    def make(ingress: Any) -> Any:
+        made.append(ingress)
+        if len(made) == 1:
+            if wrong == "raises":
+                raise MemoryError
+            return object()
+        return Wire(ingress)
+
+    async with serving("reactor", connection_class=make, internal_errors=True) as server:
+        unlucky, lucky = await server.client(), await server.client()
+        assert await unlucky.ending() in ("fin", "rst")
+        await lucky.send(upgrade_request())
+        assert (await lucky.read_response())[0] == 101
+        assert (len(server.internal), server.loop_data.errors, server.ingress.connections) == (1, 1, 1)
 
 
 @every_transport

@@ -21,10 +21,12 @@ from tests.support.frames import BINARY, PING, PONG, TEXT, build_frame
 async def test_the_heartbeat_pings_and_times_the_answer(transport: str) -> None:
     async with serving(transport, ping_interval=0.2, ping_timeout=5) as server:
         client = await server.connect()
+        start = time.monotonic()
         for _ in range(2):
             ping = await client.read_frame()
             assert ping.opcode == PING
             await client.send_frame(PONG, ping.payload)
+        assert time.monotonic() - start < 2.5, "every interval, however long an answer may take"
         await until(lambda: server.endpoint.pongs_received == 2)
         counts, seconds = server.endpoint.rtt
         assert sum(counts) == 2

@@ -154,6 +154,39 @@ async def test_what_a_pass_leaves_unparsed_is_served_in_order(transport: str) ->
         assert server.loop_data.backlog == (0, 0, 0)
 
 
+@every_transport
+async def test_taking_many_connections_apart_is_bounded_too(transport: str) -> None:
+    """on_close of everybody who is aborted at once would hold the loop as long as on_message of everybody."""
+    per_pass: Counter[int] = Counter()
+
+    def count(conn: Any, code: int, reason: str) -> None:
+        per_pass[server.loop_data.passes] += 1
+
+    async with serving(transport, on_close=count) as server:
+        clients = await server.connect_many(100)
+        server.loop_data.pass_ns = 0
+        for conn in server.conns:
+            conn.abort()
+        await server.all_closed()
+        assert sum(per_pass.values()) == 100
+        assert max(per_pass.values()) <= 2
+        assert [await client.ending() for client in clients] == ["rst"] * 100
+
+
+@every_transport
+async def test_flushing_many_connections_is_bounded_too(transport: str) -> None:
+    async with serving(transport) as server:
+        clients = await server.connect_many(100)
+        server.loop_data.pass_ns = 0
+        for conn in server.conns:
+            conn.send("x")
+        assert server.loop_data.backlog == (100, 0, 0)
+        before = server.loop_data.passes
+        for client in clients:
+            assert await client.read_message() == "x"
+        assert server.loop_data.passes - before >= 50
+
+
 # The wheel
 
 
