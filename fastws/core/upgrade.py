@@ -91,8 +91,8 @@ class OriginRules:
         if self.listed is not None:
             return parsed in self.listed
         # A proxy may end TLS in front of the server: a Host without a port means the port the page's own scheme
-        # implies.
-        return parse_origin(parsed.scheme + b"://" + host) == parsed
+        # implies. A scheme that implies none cannot be compared with such a Host.
+        return parsed.port is not None and parse_origin(parsed.scheme + b"://" + host) == parsed
 
 
 def origin_rules(origins: Iterable[str]) -> OriginRules:
