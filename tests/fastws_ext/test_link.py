@@ -4,6 +4,8 @@ import asyncio
 import datetime
 import socket
 import ssl
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fastws_ext.wire import Wire
 from tests.fastws_ext.harness import (
     HANDSHAKING,
     OPEN,
@@ -247,7 +248,7 @@ async def test_the_end_of_a_flood_is_noticed(transport: str, ending: str) -> Non
 async def test_unix_sockets(transport: str, tmp_path: Path) -> None:
     async with serving(transport) as server:
         path = str(tmp_path / "socket")
-        unix = await server.loop.create_unix_server(lambda: Wire(server.ingress), path)
+        unix = await server.loop.create_unix_server(partial(server.connection_class, server.ingress), path)
         clients = []
         for _ in range(3):
             sock = socket.socket(socket.AF_UNIX)
@@ -281,7 +282,9 @@ async def test_tls(transport: str, tmp_path: Path) -> None:
     inside.load_cert_chain(certificate)
     outside = ssl.create_default_context(cafile=str(certificate))
     async with serving(transport) as server:
-        tls = await server.loop.create_server(lambda: Wire(server.ingress), "127.0.0.1", 0, ssl=inside)
+        tls = await server.loop.create_server(
+            partial(server.connection_class, server.ingress), "127.0.0.1", 0, ssl=inside
+        )
         port = tls.sockets[0].getsockname()[1]
         readers = []
         for _ in range(3):
@@ -291,12 +294,14 @@ async def test_tls(transport: str, tmp_path: Path) -> None:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
             assert await reader.readexactly(204) == b"\x82\x7e\x00\xc8" + bytes(200)
         assert server.conns[0].remote == readers[0][1].get_extra_info("sockname")[:2]
+        start = time.monotonic()
         readers[0][1].write(build_frame(8, b"\x0f\xa0"))
         assert await readers[0][0].read() == b"\x88\x02\x0f\xa0"
         server.conns[1].close(4001)
         assert await readers[1][0].readexactly(4) == b"\x88\x02\x0f\xa1"
         readers[1][1].write(build_frame(8, b"\x0f\xa1"))
         assert await readers[1][0].read() == b""
+        assert time.monotonic() - start < 1.5, "the end came by itself, not by a deadline"
         server.conns[2].abort()
         with pytest.raises(ConnectionError):
             await read_or_raise(readers[2][0])
