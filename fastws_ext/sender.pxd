@@ -78,6 +78,7 @@ cdef class Sender(Scheduled):
     cdef int push(self, bytes frame, object topic, bytes key) except -1
     cdef int too_slow(self) except -1
     cdef int block(self) except -1
+    cdef int unblock(self) except -1
     cdef int flush(self) except -1
     cdef int emptied(self) except -1
     cdef int drained(self) except -1

@@ -179,6 +179,12 @@ cdef class Sender(Scheduled):
             self.link.want_write(True)
         return 0
 
+    cdef int unblock(self) except -1:
+        if self.flags & F_BLOCKED:
+            self.flags &= ~F_BLOCKED
+            self.link.want_write(False)
+        return 0
+
     cdef int on_dirty(self) except -1:
         if not self.flags & F_BLOCKED:
             self.flush()
@@ -209,7 +215,7 @@ cdef class Sender(Scheduled):
                 self.block()
                 break
             if total >= FLUSH_BYTES and outbox.count:
-                self.flags &= ~F_BLOCKED
+                self.unblock()
                 loop.mark(self, IN_DIRTY)
                 break
         if self.flags & F_HIGH and self.outbox is not None and self.outbox.size <= LOW_WATER:
@@ -218,9 +224,7 @@ cdef class Sender(Scheduled):
 
     cdef int emptied(self) except -1:
         self.outbox = None
-        if self.flags & F_BLOCKED:
-            self.flags &= ~F_BLOCKED
-            self.link.want_write(False)
+        self.unblock()
         if self.flags & F_HIGH:
             self.drained()
         if self.state == LINGERING:

@@ -242,6 +242,14 @@ async def blocked(server: Server) -> tuple[Client, Any]:
     return client, conn
 
 
+def read_now(client: Client) -> int:
+    """Read what is there without a turn of the loop; returns the bytes."""
+    try:
+        return len(client.socket.recv(1 << 20))
+    except BlockingIOError:
+        return 0
+
+
 def numbered(count: int, size: int) -> list[bytes]:
     return [encode_frame(BINARY, b"%08d" % i + bytes([i]) * size) for i in range(count)]
 
@@ -304,6 +312,26 @@ async def test_every_byte_arrives_in_order_however_slowly_it_is_read() -> None:
         await until(lambda: server.conns[0].buffered == 0)
         assert not server.conns[0].congested
         assert server.drained[-1] is server.conns[0]
+
+
+@on_reactor
+async def test_a_socket_that_took_everything_at_last_wakes_nobody_any_more() -> None:
+    async with serving("reactor", max_outbox=1 << 30) as server:
+        client = await server.connect()
+        conn = server.conns[0]
+        for _ in range(3):
+            while conn.buffered < 1_300_000:  # more than is sent to one socket in one go
+                conn.send(bytes(60_000))
+                await turns(1)
+            while conn.buffered:
+                while read_now(client):
+                    pass
+                await turns(1)
+        while read_now(client):
+            await turns(1)
+        waits = server.reactor.waits
+        await turns(100)
+        assert server.reactor.waits - waits <= 5
 
 
 @on_reactor
