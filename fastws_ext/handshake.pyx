@@ -6,7 +6,7 @@ rules by the whole table; both must answer a common upgrade alike.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memchr, memcmp, memcpy, memset
-from .sender cimport F_DECIDING, HANDSHAKING, OPEN
+from .sender cimport CLOSING, F_DECIDING, HANDSHAKING, OPEN
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char* a, const char* b, size_t n)
@@ -176,7 +176,7 @@ cdef class FastIngress(Ingress):
         if wire.state == HANDSHAKING:
             wire.update_reading()
             return 0
-        used = min(wire.need_flow().scanned, n) if wire.state == OPEN else n
+        used = min(wire.need_flow().scanned, n) if wire.state == OPEN or wire.state == CLOSING else n
         wire.need_flow().scanned = 0
         return used
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastws.core.request import MAX_HEAD, MAX_HEADERS
 from fastws_ext.handshake import accept_key
 from fastws_ext.loop_data import LoopData
-from tests.fastws_ext.harness import CLOSED, HANDSHAKING, OPEN, on_reactor, serving, upgrade_request
+from tests.fastws_ext.harness import CLOSED, CLOSING, HANDSHAKING, OPEN, on_reactor, serving, upgrade_request
 from tests.fastws_ext.stage import (
     COMMON,
     HI,
@@ -26,6 +26,7 @@ from tests.fastws_ext.stage import (
     staging,
     with_path,
 )
+from tests.support.frames import close_frame
 
 
 @pytest.fixture
@@ -241,3 +242,20 @@ def test_a_decision_that_raises_is_answered_500(stage: Stage) -> None:
     reported.clear()
     assert stage.loop_data.errors == 1
     stage.loop_data = LoopData(stage.loop)
+
+
+@pytest.mark.parametrize("path", [b"/ws", b"/ws?uncommon"])
+def test_a_handler_that_closes_at_once_still_hears_the_close_that_came_with_the_request(
+    stage: Stage, path: bytes
+) -> None:
+    ended = []
+    stage.endpoint.on_open = lambda conn: conn.close(4321, "enough")
+    stage.endpoint.on_close = lambda conn, code, reason: ended.append((code, reason))
+    wire, transport = stage.connect()
+    wire.data_received(with_path(path) + HI + HI[:3])
+    assert (wire.state, ended) == (CLOSING, [])
+    wire.data_received(HI[3:] + close_frame(4321))
+    stage.turn()
+    assert (transport.ended, ended) == (True, [(4321, "enough")])
+    wire.abort()
+    stage.turn()
