@@ -311,3 +311,37 @@ async def test_a_listener_that_is_not_accepted_from_is_out_of_epoll() -> None:
         await quiet(server)
         await client.send_frame(TEXT, b"x")
         assert await client.read_message() == "x"
+
+
+@on_reactor
+async def test_a_connection_that_cannot_be_made_costs_only_itself() -> None:
+    made: list[Any] = [ValueError("out of order"), "no connection", Wire]
+
+    def connection(ingress: Any) -> Any:
+        made_now = made.pop(0) if len(made) > 1 else made[0]
+        if isinstance(made_now, Exception):
+            raise made_now
+        return made_now(ingress) if made_now is Wire else made_now
+
+    async with serving("reactor", connection_class=connection, internal_errors=True) as server:
+        for _ in range(2):
+            client = await server.client()
+            assert await client.ending() in {"fin", "rst"}
+        assert [type(context["exception"]) for context in server.internal] == [ValueError, TypeError]
+        assert server.ingress.connections == 0
+        client = await server.connect()
+        await client.send_frame(TEXT, b"x")
+        assert await client.read_message() == "x"
+        assert server.reactor.accepted == 1
+
+
+@on_reactor
+async def test_more_sockets_than_one_batch_holds_are_all_served() -> None:
+    async with serving("reactor") as server:
+        clients = await server.connect_many(600)
+        for client in clients:
+            client.send_now(build_frame(TEXT, b"x"))
+        for client in clients:
+            assert await client.read_message() == "x"
+        assert len(server.messages) == 600
+        assert set(server.reactor.connections()) == set(server.conns)
