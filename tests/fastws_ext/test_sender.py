@@ -25,6 +25,7 @@ from tests.fastws_ext.harness import (
 from tests.support.frames import BINARY, CLOSE, PING, TEXT, Frame, build_frame
 
 SCRATCH = 262_144  # replies of one read are joined in this much
+SO_SNDBUFFORCE = 32
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 
@@ -386,8 +387,7 @@ async def test_a_full_socket_is_not_tried_again_before_it_has_room() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may have such buffers")
 async def test_a_big_send_to_a_socket_that_takes_everything_leaves_turns_to_the_others() -> None:
     """8 MiB fit into the buffers of the kernel; a pass without time hands over one MiB of them."""
-    so_sndbufforce = 32
-    big = ((socket.SOL_SOCKET, so_sndbufforce, 16 << 20),)
+    big = ((socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 << 20),)
     async with serving("reactor", max_outbox=128 << 20, listener_options=big) as server:
         await server.connect()
         (conn,) = server.conns
