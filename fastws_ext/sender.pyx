@@ -120,7 +120,12 @@ cdef class Sender(Scheduled):
         if n < 0:
             return self.lost()
         if n < used:
-            self.push(PyBytes_FromStringAndSize(<const char*>loop.scratch + n, used - n), None, None)
+            # Whole, so that the outbox knows it as begun: what follows a frame that is half sent is its other half.
+            self.outbox = Outbox.__new__(Outbox)
+            self.outbox.push(PyBytes_FromStringAndSize(<const char*>loop.scratch, used), None, None)
+            self.outbox.advance(n)
+            if self.outbox.size > HIGH_WATER:
+                self.flags |= F_HIGH
             self.block()
         return 0
 
@@ -140,16 +145,16 @@ cdef class Sender(Scheduled):
                 loop.scratch_used += n
                 return SENT
             self.spill()
-        if self.state == OPEN and self.outbox is not None and self.outbox.size + n > self.endpoint.max_outbox:
+        if self.state == OPEN and self.outbox is not None and self.outbox.cost(n) > self.endpoint.max_outbox:
             if not self.flags & F_BLOCKED:
                 self.flush()        # only the pass was not over yet: the socket may have room
                 if self.state == CLOSED:
                     return GONE
-            if self.outbox is not None and self.outbox.size + n > self.endpoint.max_outbox:
-                excess = self.outbox.size + n - self.endpoint.max_outbox
+            if self.outbox is not None and self.outbox.cost(n) > self.endpoint.max_outbox:
+                excess = self.outbox.cost(n) - self.endpoint.max_outbox
                 dropped = self.outbox.make_room(excess, topic, policy, key) if policy != DISCONNECT else 0
                 self.endpoint.dropped += dropped
-                if self.outbox.size + n > self.endpoint.max_outbox:
+                if self.outbox.cost(n) > self.endpoint.max_outbox:
                     return self.too_slow()
         self.push(frame, topic, key)
         if self.flags & F_BLOCKED:
