@@ -241,6 +241,26 @@ async def test_the_end_of_a_flood_is_noticed(transport: str, ending: str) -> Non
         assert len(server.messages) == 5000 or ending == "reset"
 
 
+@over("uvloop", "asyncio")
+async def test_a_transport_does_not_outlive_the_time_we_give_a_peer_that_never_reads(transport: str) -> None:
+    """To close a transport of the loop is to flush it first, for which such a peer takes for ever."""
+    gone: list[Any] = []
+
+    class Noted(Wire):
+        def connection_lost(self, error: Exception | None) -> None:
+            gone.append(self)
+            super().connection_lost(error)
+
+    async with serving(transport, connection_class=Noted, close_timeout=0.3, max_outbox=64 << 20) as server:
+        await server.connect(receive_buffer=4096)
+        (conn,) = server.conns
+        for _ in range(100):
+            conn.send(bytes(100_000))
+        await turns(3)
+        conn.close(4000)
+        await until(lambda: gone == [conn])
+
+
 # Transports that are not TCP
 
 
