@@ -7,6 +7,9 @@ cdef enum SlowPolicy:
     DROP_OLDEST = 1
     CONFLATE = 2
 
+cdef enum:
+    ITEM_COST = 64              # bytes of memory that a waiting frame takes beside its own: queue entry, object header
+
 cdef struct Item:
     PyObject* frame     # bytes; owned
     PyObject* topic     # owned; NULL: not a publication, never dropped
@@ -17,6 +20,7 @@ cdef class Outbox:
     cdef uint32_t head, count, capacity
     cdef Py_ssize_t sent        # bytes of the first frame that are gone
     cdef Py_ssize_t size        # bytes still to send
+    cdef Py_ssize_t cost(self, Py_ssize_t n) noexcept
     cdef int push(self, bytes frame, object topic, bytes key) except -1
     cdef void advance(self, Py_ssize_t n) noexcept
     cdef Py_ssize_t gather(self, char* out, Py_ssize_t room) noexcept

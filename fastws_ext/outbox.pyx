@@ -55,6 +55,10 @@ cdef class Outbox:
         self.size += PyBytes_GET_SIZE(frame)
         return 0
 
+    cdef Py_ssize_t cost(self, Py_ssize_t n) noexcept:
+        """Memory in bytes if a frame of `n` bytes were queued too: what the limit of an outbox is held against."""
+        return self.size + n + ITEM_COST * (<Py_ssize_t>self.count + 1)
+
     cdef Py_ssize_t gather(self, char* out, Py_ssize_t room) noexcept:
         """Copy what is next to send, whole or in part, into `out`; returns the bytes copied. Nothing is taken out."""
         cdef uint32_t i
@@ -96,7 +100,7 @@ cdef class Outbox:
         queued under `key` included.
         """
         cdef uint32_t i, kept = 0, total = self.count
-        cdef Py_ssize_t freed = 0, dropped = 0
+        cdef Py_ssize_t freed = 0, dropped = 0, size
         cdef Item* item
         cdef Item* target
         cdef bint out
@@ -115,7 +119,9 @@ cdef class Outbox:
             elif out:
                 out = freed < excess
             if out:
-                freed += PyBytes_GET_SIZE(<object>item.frame)
+                size = PyBytes_GET_SIZE(<object>item.frame)
+                freed += size + ITEM_COST
+                self.size -= size
                 dropped += 1
                 drop(item)
             else:
@@ -123,7 +129,6 @@ cdef class Outbox:
                 target[0] = item[0]
                 kept += 1
         self.count = kept
-        self.size -= freed
         return dropped
 
     cdef int discard_unsent(self) except -1:

@@ -30,6 +30,11 @@ def stage() -> Iterator[Stage]:
         yield stage
 
 
+def cost(size: int) -> int:
+    """What a waiting frame of `size` bytes is held against the limit with."""
+    return size + 64
+
+
 class Stalled:
     """An open connection whose transport takes nothing until `resume`; the first frame waits already."""
 
@@ -80,13 +85,17 @@ class Model:
     def size(self) -> int:
         return sum(len(frame) for frame, _, _ in self.queue)
 
+    def cost(self, size: int) -> int:
+        """Memory with another frame of `size` bytes: 64 for each, and the bytes."""
+        return sum(cost(len(frame)) for frame, _, _ in self.queue) + cost(size)
+
     def push(self, frame: bytes, topic: int | None, key: bytes | None) -> None:
         if self.slow:
             return
-        if self.queue and self.size + len(frame) > self.limit:
+        if self.queue and self.cost(len(frame)) > self.limit:
             if topic is not None:
                 self._make_room(len(frame), topic, key)
-            if self.size + len(frame) > self.limit:
+            if self.cost(len(frame)) > self.limit:
                 self.slow = True
                 self.dropped += len(self.queue)
                 self.queue.clear()
@@ -99,7 +108,7 @@ class Model:
         before = len(self.queue)
         if self.policies[topic] == DROP_OLDEST:
             for item in [item for item in self.queue if item[1] == topic]:
-                if self.size + size > self.limit:
+                if self.cost(size) > self.limit:
                     self.queue.remove(item)
         elif self.policies[topic] == CONFLATE:
             seen = {key}
@@ -117,7 +126,7 @@ message_keys = st.sampled_from((None, b"a", b"b"))
 
 
 @settings(max_examples=300)
-@given(limit=st.integers(30, 200), pushes=st.lists(st.tuples(topics, message_keys, st.integers(8, 60)), max_size=25))
+@given(limit=st.integers(100, 900), pushes=st.lists(st.tuples(topics, message_keys, st.integers(8, 60)), max_size=25))
 def test_what_waits_is_what_the_policies_of_the_topics_say(
     stage: Stage, limit: int, pushes: list[tuple[int | None, bytes | None, int]]
 ) -> None:
@@ -158,7 +167,7 @@ def test_any_frame_fits_an_empty_outbox(stage: Stage, policy: int) -> None:
 
 def test_drop_oldest_drops_no_more_than_it_has_to(stage: Stage) -> None:
     frames = [encode_frame(BINARY, b"%08d" % i) for i in range(5)]
-    stalled = Stalled(stage, 7 + 40)
+    stalled = Stalled(stage, cost(7) + 4 * cost(10))
     audience = Audience(stage.loop_data, DROP_OLDEST)
     audience.add(stalled.wire)
     for frame in frames:
@@ -170,7 +179,7 @@ def test_drop_oldest_drops_no_more_than_it_has_to(stage: Stage) -> None:
 
 def test_conflate_keeps_the_newest_of_each_key(stage: Stage) -> None:
     frames = [encode_frame(BINARY, b"%08d" % i) for i in range(7)]
-    stalled = Stalled(stage, 7 + 60)
+    stalled = Stalled(stage, cost(7) + 6 * cost(10))
     audience = Audience(stage.loop_data, CONFLATE)
     audience.add(stalled.wire)
     for frame, key in zip(frames, (b"a", b"b", b"a", None, b"a", None, b"b"), strict=True):
@@ -182,7 +191,7 @@ def test_conflate_keeps_the_newest_of_each_key(stage: Stage) -> None:
 
 @pytest.mark.parametrize("policy", [DROP_OLDEST, CONFLATE])
 def test_a_policy_drops_publications_of_its_own_topic_only(stage: Stage, policy: int) -> None:
-    stalled = Stalled(stage, 7 + 30)
+    stalled = Stalled(stage, cost(7) + 3 * cost(10))
     other, audience = Audience(stage.loop_data, policy), Audience(stage.loop_data, policy)
     other.add(stalled.wire)
     audience.add(stalled.wire)
@@ -192,6 +201,15 @@ def test_a_policy_drops_publications_of_its_own_topic_only(stage: Stage, policy:
     assert stalled.endpoint.slow_consumers == 1
     assert (other.dropped, audience.dropped) == (0, 1)
     assert stalled.resume() == SLOW
+    stalled.end()
+
+
+def test_tiny_frames_count_with_the_memory_they_take(stage: Stage) -> None:
+    stalled = Stalled(stage, 64_000)
+    for _ in range(10_000):
+        stalled.wire.send("")
+    assert stalled.endpoint.slow_consumers == 1
+    assert stalled.endpoint.dropped < 1_000
     stalled.end()
 
 
