@@ -233,7 +233,7 @@ cdef class FastIngress(Ingress):
             headers += 1
             if headers > MAX_HEADERS or not self.read_header(p + line, colon - line, p + start, end - start, head, &seen):
                 return False
-        return seen == 31
+        return seen == 31 and i + 2 == size     # a CR at the start of a line ends no head
 
     cdef bint read_header(self, const uint8_t* name, Py_ssize_t size, const uint8_t* value, Py_ssize_t length, Head* head,
                           int* seen) noexcept:

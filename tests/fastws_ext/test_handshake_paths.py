@@ -48,6 +48,7 @@ def test_the_upgrades_of_usual_clients_are_common(stage: Stage, name: str) -> No
 
 UNCOMMON_HEADS = {
     "other-path": with_path(b"/other"),
+    "cr-before-a-header": replaced(b"Host", b"Host: a", b"\rTransfer-Encoding: chunked"),
     "path-case": with_path(b"/WS"),
     "path-slash": with_path(b"/ws/"),
     "query": with_path(b"/ws?"),
