@@ -33,5 +33,6 @@ cdef class Audience(Gathering):
     cdef bint serve(self, tuple frames, PyObject* exclude, bytes key, uint32_t number) except -1
     cdef int wait(self, tuple publication, bint first) except -1
     cdef void move(self, uint32_t source, uint32_t target) noexcept
+    cdef int hand_over(self, Wire wire, bytes frame, bytes key) except -1
     cdef bint serve_first(self) except -1
     cdef bint go_on(self) except -1

@@ -150,7 +150,7 @@ cdef class Audience(Gathering):
                     continue
                 wire = <Wire>place.wire
                 frame = frames[wire.codec] if wire.codec < count else None
-                status = wire.publish(<bytes>frame, self, key, self.policy) if frame is not None else DROPPED
+                status = self.hand_over(wire, <bytes>frame, key) if frame is not None else DROPPED
                 if status == SENT:
                     self.sent += 1
                 elif status == QUEUED:
@@ -165,6 +165,15 @@ cdef class Audience(Gathering):
         finally:
             self.serving = False
         return not self.cursor
+
+    cdef int hand_over(self, Wire wire, bytes frame, bytes key) except -1:
+        """One member's delivery; what fails in its transport ends that member only."""
+        try:
+            return wire.publish(frame, self, key, self.policy)
+        except Exception as error:
+            self.loop_data.report(error, wire)
+            wire.abort()
+            return DROPPED
 
     cdef bint serve_first(self) except -1:
         """Continue the publication at the head of the queue; True when it is delivered and gone from there."""

@@ -11,94 +11,15 @@ from hypothesis import strategies as st
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.fanout import Audience
 from fastws_ext.frames import encode_frame
+from fastws_ext.loop_data import LoopData
 from fastws_ext.wire import Wire
+from tests.fastws_ext.crowd import FRAME, Crowd, Member, frames_of
 from tests.fastws_ext.harness import OPEN, on_reactor, serving, turns
 from tests.fastws_ext.stage import COMMON, RecordingTransport, Stage, staging
-from tests.support.frames import BINARY, TEXT, build_frame
+from tests.support.frames import TEXT, build_frame
 
 CROWD = 1500  # with no time at all one slice is at most 512 members
 SLICE = 512
-FRAME = 8  # bytes of each frame of `frames_of`
-
-
-def frames_of(number: int) -> tuple[bytes, bytes]:
-    """Frames of a publication for codec 0 and codec 1; wires of codec 2 get nothing."""
-    return encode_frame(BINARY, b"0%05d" % number), encode_frame(BINARY, b"1%05d" % number)
-
-
-class Member:
-    """A wire that may hear publications, and what the model knows of it."""
-
-    def __init__(self, crowd: "Crowd", index: int) -> None:
-        self.wire, self.transport = crowd.stage.connect(crowd.ingress)
-        self.wire.codec = index % 3
-        self.wire.data_received(COMMON)
-        self.stints: list[list[int]] = []  # per time in the audience: what was published for it, by number
-        self.forget()
-
-    def forget(self) -> None:
-        self.transport.written = b""
-        self.stints.clear()
-        self.inside = False
-
-    def join(self, audience: Audience) -> None:
-        joined = audience.add(self.wire)
-        assert joined == (not self.inside)
-        if joined:
-            self.stints.append([])
-            self.inside = True
-
-    def leave(self, audience: Audience) -> None:
-        assert audience.discard(self.wire) == self.inside
-        self.inside = False
-
-    def close(self) -> None:
-        self.wire.abort()
-        self.inside = False
-
-    def heard(self) -> list[int]:
-        data = self.transport.written
-        frames = [data[i : i + FRAME] for i in range(0, len(data), FRAME)]
-        assert all(frame[2:3] == b"%d" % self.wire.codec for frame in frames)
-        return [int(frame[3:]) for frame in frames]
-
-    def check(self) -> None:
-        """Each stint has heard a beginning of what was for it, in order, and a stint that lasts has heard all."""
-        heard = self.heard()
-        for stint in self.stints:
-            count = sum(number in stint for number in heard)
-            assert heard[:count] == stint[:count]
-            heard = heard[count:]
-        assert heard == []
-        if self.inside:
-            assert count == len(stint)
-
-
-class Crowd:
-    """Many open connections of one endpoint, over transports that only record."""
-
-    def __init__(self, stage: Stage, count: int, **options: Any) -> None:
-        self.stage = stage
-        self.ingress = stage.table()
-        self.ingress.routes = {b"/ws": Endpoint(stage.loop_data, "/ws", ping_interval=0, **options)}
-        self.members = [Member(self, index) for index in range(count)]
-
-    def refresh(self) -> None:
-        """Everybody is open and knows nothing."""
-        self.settle()
-        for index, member in enumerate(self.members):
-            if member.wire.state != OPEN:
-                self.members[index] = Member(self, index)
-            member.forget()
-
-    def settle(self) -> int:
-        """Let the loop turn until nothing is left to deliver; returns the turns."""
-        count, passes = 0, -1
-        while passes != self.stage.loop_data.passes:
-            passes = self.stage.loop_data.passes
-            self.stage.turn()
-            count += 1
-        return count
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +199,45 @@ def test_members_that_are_too_slow_leave_and_the_others_hear_each_publication_on
             assert (member.wire in audience) == (index not in slow)
             member.close()
         stage.turn()
+
+
+class FailingTransport(RecordingTransport):
+    """A transport that raises for whatever is written once the upgrade is answered."""
+
+    def write(self, data: Any) -> None:
+        if self.written:
+            raise RuntimeError("broken")
+        super().write(data)
+
+
+@pytest.mark.parametrize("count", [3, 2 * SLICE + 100])
+def test_a_member_whose_transport_fails_is_the_only_one_that_misses_a_publication(count: int) -> None:
+    reported: list[Any] = []
+    with staging() as stage:
+        stage.loop.set_exception_handler(lambda loop, context: reported.append(context["object"]))
+        stage.loop_data.pass_ns = 0
+        crowd = Crowd(stage, count, max_outbox=FRAME)
+        failing = Wire(crowd.ingress)
+        failing.connection_made(FailingTransport())
+        failing.data_received(COMMON)
+        audience = Audience(stage.loop_data)
+        audience.add(failing)  # the first to join is the last to be served
+        for member in crowd.members:
+            member.wire.codec = 0
+            audience.add(member.wire)
+        crowd.settle()
+        failing.send_frame(frames_of(0)[0])
+        assert audience.publish(frames_of(1)) == count + 1
+        assert audience.publish(frames_of(2)) > 0
+        crowd.settle()
+        assert set(reported) == {failing}
+        assert audience.publish(frames_of(3)) == count
+        crowd.settle()
+        for member in crowd.members:
+            assert member.heard() == [1, 2, 3]
+            member.close()
+        crowd.settle()
+        stage.loop_data = LoopData(stage.loop)
 
 
 class Reentrant:
