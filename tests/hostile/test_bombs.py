@@ -35,6 +35,8 @@ JSON_BOMBS = {
     "deep in the command": '{"cmd":' + "[" * 30_000 + "]" * 30_000 + "}",
     "deep in a heartbeat": '{"type":"HEARTBEAT","x":' + "[" * 30_000 + "]" * 30_000 + "}",
     "deep beside a wrong field": '{"cmd":"sub","topic":5,"id":1,"x":' + '{"a":' * 9000 + "1" + "}" * 9000 + "}",
+    "digits and nothing else": "9" * ROOM,
+    "escapes and nothing else": '"' + "\\u" * (ROOM // 2),
     "a long integer": pub("1" * ROOM),
     "a long integer as id": '{"cmd":"ping","id":' + "9" * ROOM + "}",
     "a long fraction": pub("0." + "1" * ROOM),
@@ -76,6 +78,11 @@ MSGPACK_BOMBS = {
     "an extension that says it is huge": HEAD + b"\xc9\xff\xff\xff\xff\x01",
     "huge arrays in huge arrays": HEAD + b"\xdd\x7f\xff\xff\xff" * (ROOM // 5),
     "huge maps in huge maps": HEAD + b"\xdf\x7f\xff\xff\xff\xa1a" * (ROOM // 7),
+    "arrays of 65,535 in each other": b"\xdc\xff\xff" * (ROOM // 3),
+    "maps as keys": b"\x81" * ROOM,
+    "many fields": msgspec.msgpack.encode(
+        {"id": 1, "cmd": "ping", **{f"{number:x}": number for number in range(5000)}}
+    ),
     "many nothings": HEAD + b"\xdd\x00\x00\xf0\x00" + b"\xc0" * 0xF000,
     "many empty maps": HEAD + b"\xdd\x00\x00\xf0\x00" + b"\x80" * 0xF000,
     "many extensions": HEAD + b"\xdc\x20\x00" + b"\xd4\x01\x00" * 0x2000,

@@ -130,3 +130,15 @@ def test_a_request_in_single_bytes_costs_no_more_than_its_bytes(server: ServerPr
         client.send(b"\r\n")
         assert client.read_response().status in (101, 408)  # a slow machine does not get it all across
     assert server.cpu_s() - cpu < 1.5
+
+
+def test_clients_that_come_and_go_leave_nothing(server: ServerProcess) -> None:
+    descriptors = server.descriptors()
+    for number in range(300):
+        client = RawClient(server.host, server.port)
+        client.send(HEAD[: number % len(HEAD)])
+        if number % 2:
+            client.reset()
+        else:
+            client.close()
+    wait_until(lambda: server.descriptors() <= descriptors)

@@ -102,6 +102,7 @@ def refusal(server: ServerProcess, request: bytes) -> int:
         client.send(request)
         response = client.read_response()
         assert response.headers["connection"] == "close"
+        assert json.loads(response.body)["error"]["message"]
         assert client.read_until_eof() == b""
         return response.status
 
@@ -157,6 +158,7 @@ TOO_MUCH = {
     "many headers": (FIRST + REST + b"X: y\r\n" * 20_000, 431),
     "many empty headers": (FIRST + REST + b"X:\r\n" * 30_000, 431),
     "many headers of one name": (FIRST + REST + b"Origin: a\r\n" * 10_000, 431),
+    "NUL and NUL": (b"\x00" * 100_000, 414),
     "a hundred and one": (FIRST + b"X:\r\n" * 96 + REST + b"\r\n", 431),
 }
 
