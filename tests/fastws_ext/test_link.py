@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fastws_ext.wire import Wire
 from tests.fastws_ext.harness import (
     HANDSHAKING,
     OPEN,
