@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.contract.talking import Talker, get, http, upgrade
+from tests.support.frames import build_frame
 from tests.support.raw_client import RawClient
 from tests.support.server import ServerProcess
 from tests.support.waiting import wait_until
@@ -185,7 +186,7 @@ def test_rates_of_commands() -> None:
     with ServerProcess("--messages-per-second", "20") as server, Talker.welcomed(server) as client:
         for number in range(140):
             client.say("ping", id=number)
-        answers = []
+        answers: list[Any] = []
         while len(answers) < 140:
             frame = client.read_frame()
             if frame.opcode == 8:
@@ -246,3 +247,25 @@ def test_a_reader_that_stops_is_closed_4003_and_others_hear_everything() -> None
         assert len(numbers) < count
         with Talker.welcomed(server) as again:
             assert again.ask("sub", topic="t") != 105
+
+
+@pytest.mark.parametrize("path", ["/ws", "/echo"])
+def test_silence_after_a_ping_closes_4002_and_any_byte_is_life(path: str) -> None:
+    with ServerProcess("--ping-interval", "0.4", "--ping-timeout", "0.4", source=APP) as server:
+        with Talker(server) as silent:
+            silent.upgrade(path)
+            frames = silent.frames_until_close()
+            assert frames[-2].opcode == 9
+            assert (frames[-1].close_code, frames[-1].close_reason) == (4002, "no_pong")
+        with Talker(server) as talking:
+            talking.upgrade(path)
+            begun = time.monotonic()
+            one_byte_at_a_time = iter(build_frame(9) * 10)
+            pings = 0
+            while time.monotonic() - begun < 2:
+                frame = talking.read_frame()
+                assert frame.opcode != 8
+                if frame.opcode == 9:
+                    pings += 1
+                    talking.send(bytes([next(one_byte_at_a_time)]))
+            assert 2 <= pings <= 8

@@ -103,7 +103,7 @@ def test_a_ping_flood_that_reads_nothing_is_no_reason_to_close(server: ServerPro
         for number in range(20):
             client.send(b"".join(build_frame(9, b"%d" % (number * 2000 + place)) for place in range(2000)))
         client.send(build_frame(9, b"last"))
-        answers = []
+        answers: list[bytes] = []
         while not answers or answers[-1] != b"last":
             frame = client.read_frame()
             assert frame.opcode == 10
