@@ -159,7 +159,7 @@ class Settings:
     )
     max_outbox: int = LIMITS.integer(
         1048576,
-        "Bytes that may wait for a client that reads too slowly, 64 for each frame included; then its slow_policy decides.",
+        "Bytes that may wait for a client that reads too slowly, counting 64 for each frame; then slow_policy decides.",
         unit="bytes",
         metavar="BYTES",
     )
