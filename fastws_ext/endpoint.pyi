@@ -55,7 +55,7 @@ class Endpoint:
     on_deadline: Callable[[Any], Any]
     on_drain: Callable[[Any], Any]
     on_slow: Callable[[Any, float], Any]
-    """What one read brought took longer than 50 ms (here: how many seconds), mostly in the handler: everybody waited."""
+    """What one read brought took longer than 50 ms (here in seconds), mostly in the handler: everybody waited."""
     law_factory: Callable[[int, int, int], Any] | None
     compress: Callable[[bytes, int], bytes] | None
     opened: int
