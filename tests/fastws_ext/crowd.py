@@ -82,11 +82,6 @@ class Crowd:
                 self.members[index] = Member(self, index)
             member.forget()
 
-    def settle(self) -> int:
-        """Let the loop turn until nothing is left to deliver; returns the turns."""
-        count, passes = 0, -1
-        while passes != self.stage.loop_data.passes:
-            passes = self.stage.loop_data.passes
-            self.stage.turn()
-            count += 1
-        return count
+    def settle(self) -> None:
+        """Let the loop turn until nothing is left to deliver."""
+        self.stage.settle()

@@ -133,6 +133,13 @@ class Stage:
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
 
+    def settle(self) -> None:
+        """Let the loop turn until a turn has no pass: nothing is left to do."""
+        passes = -1
+        while passes != self.loop_data.passes:
+            passes = self.loop_data.passes
+            self.turn()
+
 
 @contextmanager
 def staging() -> Iterator[Stage]:
@@ -140,6 +147,7 @@ def staging() -> Iterator[Stage]:
     stage = Stage()
     try:
         yield stage
+        stage.settle()
     finally:
         stage.loop.close()
     assert stage.loop_data.errors == 0

@@ -190,15 +190,15 @@ def test_members_that_are_too_slow_leave_and_the_others_hear_each_publication_on
             if index in slow:
                 member.wire.pause_writing()
                 member.wire.send_frame(frames_of(0)[0])
-        stage.turn()
+        stage.settle()
         for number in (1, 2):
             audience.publish(frames_of(number))
-            stage.turn()
+            stage.settle()
         for index, member in enumerate(crowd.members):
             assert member.heard() == ([] if index in slow else [1, 2])
             assert (member.wire in audience) == (index not in slow)
             member.close()
-        stage.turn()
+        stage.settle()
 
 
 class FailingTransport(RecordingTransport):
@@ -321,7 +321,7 @@ def test_a_wire_that_is_not_open_cannot_join(crowd: Crowd) -> None:
     assert len(audience) == 0
     assert not audience.add(wire)
     wire.abort()
-    crowd.stage.turn()
+    crowd.stage.settle()
 
 
 def test_a_wire_has_left_every_audience_when_its_end_is_told() -> None:
@@ -333,11 +333,11 @@ def test_a_wire_has_left_every_audience_when_its_end_is_told() -> None:
             for member in crowd.members:
                 audience.add(member.wire)
         crowd.members[1].close()
-        stage.turn()
+        stage.settle()
         assert sizes == [2] * 40
         for member in crowd.members:
             member.close()
-        stage.turn()
+        stage.settle()
 
 
 def test_wires_and_audiences_may_be_freed_in_any_order() -> None:
@@ -353,7 +353,7 @@ def test_wires_and_audiences_may_be_freed_in_any_order() -> None:
         del wires[2]
         assert [len(audience) for audience in audiences] == [4, 4]
         assert audiences[0].publish(frames_of(1)) == 4
-        stage.turn()
+        stage.settle()
         del wires[0]
         assert set(audiences[0].wires()) == set(wires)
         wires.clear()

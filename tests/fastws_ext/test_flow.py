@@ -54,7 +54,7 @@ class Listener:
 
     def end(self) -> None:
         self.wire.abort()
-        self.stage.turn()
+        self.stage.settle()
 
 
 texts = st.one_of(st.text(max_size=20), st.text("aä€😀", min_size=60, max_size=90))

@@ -70,7 +70,7 @@ def test_nothing_is_decided_before_the_head_is_complete(stage: Stage) -> None:
     assert wire.state == OPEN
     assert stage.ingress.asked == []
     wire.abort()
-    stage.turn()
+    stage.settle()
 
 
 def test_a_bare_line_feed_is_refused_at_once(stage: Stage) -> None:
@@ -108,7 +108,7 @@ def test_a_request_line_without_an_end_is_refused_when_it_cannot_be_good_any_mor
     wire.data_received(b"x")
     assert transport.written == b"414"
     wire.abort()
-    stage.turn()
+    stage.settle()
 
 
 def padded(size: int) -> bytes:
@@ -221,7 +221,7 @@ def test_an_upgrade_may_be_decided_later_and_frames_that_came_meanwhile_are_kept
     assert transport.reading
     assert transport.written == b"yes" + 2 * HI_ECHOED
     wire.abort()
-    stage.turn()
+    stage.settle()
 
 
 def test_a_decision_that_raises_is_answered_500(stage: Stage) -> None:
@@ -237,7 +237,7 @@ def test_a_decision_that_raises_is_answered_500(stage: Stage) -> None:
     assert transport.ended
     assert [type(context["exception"]) for context in reported] == [ValueError]
     wire.abort()
-    stage.turn()
+    stage.settle()
     assert wire.state == CLOSED
     reported.clear()
     assert stage.loop_data.errors == 1
@@ -258,4 +258,4 @@ def test_a_handler_that_closes_at_once_still_hears_the_close_that_came_with_the_
     stage.turn()
     assert (transport.ended, ended) == (True, [(4321, "enough")])
     wire.abort()
-    stage.turn()
+    stage.settle()

@@ -61,12 +61,12 @@ class Stalled:
     def resume(self) -> bytes:
         """What goes out when the transport takes everything again."""
         self.wire.resume_writing()
-        self.stage.turn()
+        self.stage.settle()
         return self.transport.written
 
     def end(self) -> None:
         self.wire.abort()
-        self.stage.turn()
+        self.stage.settle()
         assert self.wire.buffered == 0
 
 
