@@ -25,7 +25,7 @@ from fastws.core.codecs.commands import (
 )
 from fastws.errors import EngineError, TopicError
 from fastws.gateway.commands import FatalError, Handler, Result
-from fastws.gateway.session import CONNECTING, ENDED, MAX_WAITING, READY, Session
+from fastws.gateway.session import CONNECTING, ENDED, MAX_WAITING, MAX_WAITING_SIZE, READY, Session
 from fastws.net.connection import OPEN, Connection
 from fastws.net.stepping import step
 from fastws_ext.frames import encode_frame
@@ -89,7 +89,8 @@ class Execution:
             self._run(conn, session, said)
             return
         work.waiting.append(said)
-        if len(work.waiting) >= MAX_WAITING:
+        work.waiting_size += len(message)
+        if len(work.waiting) >= MAX_WAITING or work.waiting_size > MAX_WAITING_SIZE:
             conn.pause_reading()
 
     def _refuse(self, conn: Connection, said: Any) -> None:
@@ -156,7 +157,9 @@ class Execution:
         work.task = None
         while work.waiting and not session.is_busy and conn.phase == OPEN:
             self._run(conn, session, work.waiting.popleft())
-            if conn.paused and len(work.waiting) <= MAX_WAITING // 2:
+            if not work.waiting:
+                work.waiting_size = 0
+            if conn.paused and len(work.waiting) <= MAX_WAITING // 2 and work.waiting_size <= MAX_WAITING_SIZE:
                 conn.resume_reading()
         if conn.phase != OPEN:
             work.waiting.clear()

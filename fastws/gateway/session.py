@@ -26,17 +26,22 @@ ENDED: Final = 3
 MAX_WAITING: Final = 128
 """Commands that may wait for the one before them; reading pauses while there are so many."""
 
+MAX_WAITING_SIZE: Final = 262_144
+"""Bytes of messages that may wait, whose decoded form may take many times as much; reading pauses beyond that too."""
+
 
 class Work:
     """Of connections with a command or a hook under way, or with limits per second."""
 
-    __slots__ = ("early", "meter", "task", "waiting")
+    __slots__ = ("early", "meter", "task", "waiting", "waiting_size")
 
     def __init__(self, meter: Meter | None = None) -> None:
         self.meter = meter
         self.task: asyncio.Task[None] | None = None
         self.waiting: deque[Said] = deque()
         """What came meanwhile, in order."""
+        self.waiting_size = 0
+        """Bytes of the messages that came meanwhile, counted until all of them were executed."""
         self.early: list[bytes] = []
         """Frames that the connect hooks sent; they follow the welcome."""
 

@@ -437,6 +437,20 @@ class TestAnEngineElsewhere:
             assert not player.conn.paused
             assert player.transport.reading
 
+    async def test_reading_pauses_while_few_but_large_ones_wait(self) -> None:
+        engine = LateEngine()
+        async with staged(engine=engine) as stage:
+            player = stage.connect()
+            player.say({"id": 0, "cmd": "pub", "topic": "t", "data": 0})
+            for number in range(1, 20):
+                player.say({"id": number, "cmd": "ping", "more": "x" * 50_000})
+            assert player.conn.paused
+            assert len(player.conn.session.work.waiting) == 6
+            engine.gate.set()
+            await stage.settle()
+            assert [answer["id"] for answer in player.hear()] == list(range(20))
+            assert not player.conn.paused
+
     async def test_an_engine_that_fails_at_once_leaves_nothing(self) -> None:
         class Broken(MemoryEngine):
             def recover(self, *_asked: Any) -> Recovery:

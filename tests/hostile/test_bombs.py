@@ -173,8 +173,8 @@ def test_batches_of_thousands_share_the_loop(server: ServerProcess, line: str) -
         stopped.set()
         attacker.close()
         thread.join()
-    assert slowest_s < 0.3
-    assert grown < 60_000_000
+    assert slowest_s < 2  # were it not shared, a second of it would be served first
+    assert grown < 30_000_000
 
 
 def test_a_batch_is_answered_to_the_end(server: ServerProcess) -> None:

@@ -93,7 +93,7 @@ def test_a_flood_that_reads_no_answers(server: ServerProcess, frame: bytes) -> N
     with attack(client, frame * (60_000 // len(frame)), 1000) as goes_on:
         slowest_s = slowest_echo_s(server, goes_on)
         grown = server.rss() - memory
-    assert slowest_s < 0.5
+    assert slowest_s < 1.5  # without turns a bystander waits for the whole flood
     assert grown < ONCE + OUTBOX // 2 * FRAME_COST
 
 

@@ -89,7 +89,7 @@ def test_many_of_them_at_once_cost_little_and_others_are_served(server: ServerPr
 
         assert server.pss() - memory < 400 * 16_000
         wait_until(all_gone, 6, "all attackers are gone")
-        assert worst_s < 0.5
+        assert worst_s < 1.5
         assert server.cpu_s() - cpu < 1.0
         assert server.pss() - memory < 2_000_000
         for client in attackers:

@@ -203,5 +203,5 @@ def test_a_flood_of_wrong_heads_starves_nobody(server: ServerProcess) -> None:
                 begun = time.monotonic()
                 bystander.send_text("?")
                 assert bystander.read_message() == "?"
-                assert time.monotonic() - begun < 0.5
+                assert time.monotonic() - begun < 1.5
                 assert client.read_response().status == 400
