@@ -12,7 +12,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
-from .loop_data cimport IN_RUN, RECEIVE_SIZE
+from .loop_data cimport IN_RUN, RECEIVE_SIZE, monotonic_ns
 from .sender cimport CLOSED, F_BLOCKED
 from .transport cimport Poller, SlimTransport
 from .wire cimport Wire
@@ -161,7 +161,7 @@ cdef class Reactor(Poller):
         """
         cdef epoll_event* event
         cdef uint32_t slot
-        cdef uint64_t calls
+        cdef uint64_t received = self.receives
         while True:
             if self.event_next == self.event_count:
                 self.waits += 1
@@ -174,14 +174,14 @@ cdef class Reactor(Poller):
                 if slot < LISTENER_SLOTS:
                     self.knocking |= 1 << slot
                     continue
-                calls = self.receives + self.sends
                 self.serve(event)
-                if (self.receives + self.sends != calls and self.event_next < self.event_count
-                        and self.loop_data.out_of_time()):
+                if self.loop_data.looked_ns > self.loop_data.pass_deadline_ns and self.event_next < self.event_count:
                     return 0
-            # Another look is cheaper than another turn of the loop while many sockets are busy.
-            if self.event_count < 16 or self.loop_data.out_of_time():
+            # Another look is cheaper than another turn of the loop while many sockets are busy. Those that wait for
+            # their turn with bytes unparsed stay readable, and are no reason to look again.
+            if self.receives - received < 16 or self.loop_data.out_of_time():
                 break
+            received = self.receives
         # Those who are here are served before those who come.
         for slot in range(LISTENER_SLOTS):
             if self.knocking >> slot & 1:
@@ -204,6 +204,7 @@ cdef class Reactor(Poller):
         try:
             if event.events & EPOLLOUT and wire.flags & F_BLOCKED:
                 wire.flush()
+                self.loop_data.looked_ns = monotonic_ns()
             if event.events & EPOLLIN and transport.armed & EPOLLIN:
                 self.read(transport)
             elif event.events & (EPOLLHUP | EPOLLERR):
