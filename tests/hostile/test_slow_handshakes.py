@@ -1,5 +1,6 @@
 """Clients that never finish their request, or their body, or their goodbye: one deadline, little memory, no CPU."""
 
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -142,3 +143,28 @@ def test_clients_that_come_and_go_leave_nothing(server: ServerProcess) -> None:
         else:
             client.close()
     wait_until(lambda: server.descriptors() <= descriptors)
+
+
+def test_more_silent_sockets_than_descriptors(server: ServerProcess) -> None:
+    """Who is in is served, who comes is told or waits, and all is well when the silent ones are gone."""
+    limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    cpu = server.cpu_s()
+    with RawClient(server.host, server.port) as bystander:
+        bystander.upgrade("/echo")
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.descriptors() + 50, limits[1]))
+        try:
+            silent = [RawClient(server.host, server.port) for _ in range(100)]
+            with RawClient(server.host, server.port) as late:
+                late.send(HEAD)
+                assert late.read_response().status in (101, 503)
+            bystander.send_text("?")
+            assert bystander.read_message() == "?"
+            for client in silent:
+                with suppress(ConnectionError):
+                    client.read_until_eof()
+                client.close()
+            with RawClient(server.host, server.port) as after:
+                after.upgrade("/echo")
+        finally:
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+    assert server.cpu_s() - cpu < 1.0
