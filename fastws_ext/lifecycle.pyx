@@ -367,8 +367,8 @@ cdef class Lifecycle(Sender):
         """Note that this wire is at `index` of `gathering`; returns the number of the seat."""
         cdef Seat* larger
         if self.seat_count == self.seat_room:
-            room = self.seat_room * 2 if self.seat_room else 1
-            if room > 0xFFFF:
+            room = min(self.seat_room * 2, 0xFFFF) if self.seat_room else 1
+            if room == self.seat_count:
                 raise OverflowError("a connection joins at most 65,535 topics")
             larger = <Seat*>realloc(self.seats, room * sizeof(Seat))
             if larger == NULL:

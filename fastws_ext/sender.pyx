@@ -192,7 +192,11 @@ cdef class Sender(Scheduled):
 
     cdef int on_dirty(self) except -1:
         if not self.flags & F_BLOCKED:
-            self.flush()
+            try:
+                self.flush()
+            except BaseException as error:
+                self.ingress.loop_data.report(error, self)
+                self.lost()
         return 0
 
     cdef int flush(self) except -1:

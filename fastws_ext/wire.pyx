@@ -13,7 +13,7 @@ from .endpoint cimport Endpoint
 from .flow cimport Flow
 from .frames cimport (BROKEN, FOR_LAW, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG, OP_TEXT, PLAIN, UTF8_REJECT,
                       Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
-from .loop_data cimport IN_RUN, LoopData, monotonic_ns
+from .loop_data cimport IN_RUN, LoopData, TICK_NS, monotonic_ns
 from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
                       FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN, SLOW_NS)
 
@@ -331,7 +331,8 @@ cdef class Wire(Lifecycle):
         if self.flags & F_RTT and n == 8:
             memcpy(&sent, p, 8)
             now = monotonic_ns()
-            if 0 < sent <= now:
+            # The peer may have changed the stamp: not before our last ping was due, and not after now.
+            if self.ingress.loop_data.start_ns + <int64_t>self.ping_at * TICK_NS <= sent <= now:
                 self.flags &= ~F_RTT
                 self.endpoint.count_rtt(now - sent)
         return 0
