@@ -11,6 +11,7 @@ _PARTS = {
     "the Redis engine": ("redis", "data_dir", "prefix"),
     "the control API": ("admin_key",),
     "token authentication": ("jwt_secret", "jwt_public_key", "jwt_jwks", "jwt_issuer", "jwt_audience"),
+    "limiting users": ("max_connections_per_user", "user_limit_policy"),
     "TLS": ("ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_require_client_cert"),
 }
 

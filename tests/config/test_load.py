@@ -200,6 +200,8 @@ SAMPLES = {
     "redis": "redis://h",
     "ssl_require_client_cert": "true",
     "jwt_jwks": "https://example.com",
+    "max_connections_per_user": "3",
+    "user_limit_policy": "replace",
 }
 
 
