@@ -92,6 +92,7 @@ cdef class Audience(Gathering):
         return 0
 
     cdef void forget(self, uint32_t index, uint8_t codec) noexcept:
+        cdef Place* smaller
         self.codec_counts[codec & (CODECS - 1)] -= 1
         if index < self.cursor:
             self.cursor -= 1
@@ -99,6 +100,11 @@ cdef class Audience(Gathering):
             index = self.cursor
         self.used -= 1
         self.move(self.used, index)
+        if self.room >= 64 and self.used <= self.room >> 2:
+            smaller = <Place*>realloc(self.places, (self.room >> 1) * sizeof(Place))
+            if smaller != NULL:
+                self.places = smaller
+                self.room >>= 1
 
     def publish(self, tuple frames not None, Wire exclude=None, bytes key=None):
         """Deliver one publication; `frames[wire.codec]` goes to each member but `exclude`. See the stub."""
@@ -135,7 +141,7 @@ cdef class Audience(Gathering):
             self.queue.append(publication)
         return 0
 
-    cdef bint serve(self, tuple frames, PyObject* exclude, bytes key, uint32_t number) except -1:
+    cdef bint serve(self, tuple frames, PyObject* exclude, bytes key, uint64_t number) except -1:
         """Serve places below `cursor` for at most one pass's time; True when all are done."""
         cdef Place* place
         cdef Wire wire
@@ -146,7 +152,7 @@ cdef class Audience(Gathering):
             while self.cursor:
                 self.cursor -= 1
                 place = &self.places[self.cursor]
-                if <int>(number - place.joined) <= 0 or place.wire == exclude:
+                if number <= place.joined or place.wire == exclude:
                     continue
                 wire = <Wire>place.wire
                 frame = frames[wire.codec] if wire.codec < count else None
