@@ -49,6 +49,7 @@ cdef class LoopData:
     cdef readonly uint64_t passes, errors
     cdef int64_t begin_pass(self) noexcept
     cdef int end_pass(self) except -1
+    cdef int serve_lists(self) except -1
     cdef bint out_of_time(self) noexcept
     cdef int mark(self, Scheduled item, uint8_t kind) except -1
     cdef int need_turn(self) except -1
@@ -58,6 +59,7 @@ cdef class LoopData:
     cdef int serve_run(self) except -1
     cdef int guarded(self, Scheduled item, uint8_t kind) except -1
     cdef int report(self, error, item) except -1
+    cdef bint serve_until(self, uint32_t target) except -1
     cdef bint serve_slot(self, uint32_t tick) except -1
     cdef int add_fan_out(self, Scheduled item) except -1
 

@@ -150,24 +150,33 @@ cdef class LoopData:
         return monotonic_ns() > self.pass_deadline_ns
 
     cdef int end_pass(self) except -1:
+        try:
+            self.serve_lists()
+        finally:
+            self.in_pass = False
+            if (self.dirty.head < self.dirty.end or self.run.head < self.run.end or self.finish.head < self.finish.end
+                    or self.fan_outs):
+                self.need_turn()
+        return 0
+
+    cdef int serve_lists(self) except -1:
         """Serve fan-out, what is unsent and what is to be taken apart; each list may grow while it is served."""
         cdef int64_t deadline = monotonic_ns() + self.pass_ns
         while self.fan_outs:
             self.guarded(self.fan_outs[0], IN_RUN | IN_DIRTY)
             if monotonic_ns() > deadline:
                 break
+        # A fan-out that goes on for many passes must not leave the others one item in each.
+        deadline = max(deadline, monotonic_ns() + self.pass_ns // 2)
         while self.dirty.head < self.dirty.end:
             self.guarded(pop(&self.dirty), IN_DIRTY)
             if monotonic_ns() > deadline:
                 break
+        deadline = max(deadline, monotonic_ns() + self.pass_ns // 2)
         while self.finish.head < self.finish.end:
             self.guarded(pop(&self.finish), IN_FINISH)
             if monotonic_ns() > deadline:
                 break
-        self.in_pass = False
-        if (self.dirty.head < self.dirty.end or self.run.head < self.run.end or self.finish.head < self.finish.end
-                or self.fan_outs):
-            self.need_turn()
         return 0
 
     cdef int serve_run(self) except -1:
@@ -226,8 +235,10 @@ cdef class LoopData:
     def _turn(self):
         self.turn_scheduled = False
         self.begin_pass()
-        self.serve_run()
-        self.end_pass()
+        try:
+            self.serve_run()
+        finally:
+            self.end_pass()
 
     # The wheel. A slot is a list linked through its members; what is in it is alive because its owner keeps it, and
     # takes itself out before it goes.
@@ -271,19 +282,24 @@ cdef class LoopData:
             self.tick_handle = self.loop.call_later(TICK_NS / 1e9, self._tick)
             return
         self.begin_pass()
-        wait = TICK_NS / 1e9
+        wait = 0
+        try:
+            if self.serve_until(target):
+                wait = TICK_NS / 1e9
+                self.held_back = False      # not before everybody late was served: once is enough
+        finally:
+            self.tick_handle = self.loop.call_later(wait, self._tick)   # first: whatever raises, the wheel turns on
+            self.end_pass()
+
+    cdef bint serve_until(self, uint32_t target) except -1:
+        """True when every slot up to `target` is done, False when the pass ran out of time."""
         while self.wheel_tick != target:
             if not self.serve_slot(self.wheel_tick + 1):
-                wait = 0
-                break
+                return False
             self.wheel_tick += 1
             if self.wheel_tick != target and self.out_of_time():
-                wait = 0
-                break
-        else:
-            self.held_back = False      # not before everybody late was served: once is enough
-        self.end_pass()
-        self.tick_handle = self.loop.call_later(wait, self._tick)
+                return False
+        return True
 
     cdef bint serve_slot(self, uint32_t tick) except -1:
         """True when the slot is done, False when the pass ran out of time in it."""
