@@ -105,12 +105,12 @@ def encode_frame(int opcode, payload, *, bint fin=True, bint rsv1=False):
     return frame_from(<uint8_t>((128 if fin else 0) | (64 if rsv1 else 0) | opcode), text, size)
 
 
-def encode_close(int code, str reason=""):
+def encode_close(int code, str reason not None=""):
     """A close frame with `code` (1005: without one) and `reason`."""
     return close_frame(code, reason)
 
 
-def judge(bytes data):
+def judge(bytes data not None):
     """What the codec says of the header at the start of `data`: (judgement, header bytes, payload bytes)."""
     cdef Header header
     header.length = 0
@@ -120,7 +120,7 @@ def judge(bytes data):
     return said, header.size, header.length
 
 
-def unmask(bytes payload, bytes key, int phase=0):
+def unmask(bytes payload not None, bytes key not None, int phase=0):
     """`payload` XOR the 4-byte `key`, which starts at byte `phase` of itself."""
     if len(key) != 4:
         raise ValueError("a masking key has 4 bytes")
@@ -130,7 +130,7 @@ def unmask(bytes payload, bytes key, int phase=0):
     return plain
 
 
-def utf8_feed(int state, bytes data):
+def utf8_feed(int state, bytes data not None):
     """Validate further: (new state, bytes that were right). State 0 is between characters, 8 is rejected."""
     cdef uint8_t now = <uint8_t>state
     cdef size_t good = fastws_utf8_feed(&now, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))

@@ -156,6 +156,8 @@ cdef class FastIngress(Ingress):
             return 0
         if size <= MAX_HEAD and self.routes:
             endpoint = self.common_upgrade(wire, p, size, key)
+            if wire.state != HANDSHAKING:
+                return n        # `admit` gave it up
             if endpoint is not None:
                 self.common += 1
                 wire.open(endpoint, ANSWER + key[:28] + b"\r\n\r\n", 0)

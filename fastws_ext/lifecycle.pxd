@@ -1,6 +1,6 @@
 """A connection from accept to the end of its socket: HTTP stage, heartbeat, close handshake."""
 from libc.stdint cimport uint32_t
-from .endpoint cimport Endpoint, Gathering
+from .endpoint cimport Endpoint
 from .link cimport Link
 from .sender cimport Sender
 
@@ -8,14 +8,12 @@ cdef class Lifecycle(Sender):
     cdef int attach(self, Link link) except -1
     cdef int open(self, Endpoint endpoint, bytes answer, int window_bits) except -1
     cdef int update_reading(self) except -1
+    cdef int unpause(self) except -1
     cdef int fail(self, int code, str reason) except -1
     cdef int end_with(self, int code, str reason) except -1
     cdef int peer_eof(self) except -1
     cdef int notify(self) except -1
-    cdef int leave_all(self) except -1
+    cdef int say_farewell(self) except -1
     cdef int beat(self, uint32_t now) except -1
     cdef int reschedule(self) except -1
     cdef uint32_t until(self, uint32_t tick, uint32_t now) noexcept
-    cdef int sit(self, Gathering gathering, uint32_t index) except -1
-    cdef int seat_of(self, Gathering gathering) noexcept
-    cdef int unseat(self, int seat) noexcept

@@ -1,14 +1,12 @@
 """A connection from accept to the end of its socket: HTTP stage, heartbeat, close handshake."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint32_t
-from libc.stdlib cimport realloc
 from .frames cimport OP_PING
 from .link cimport LoopLink
 from .loop_data cimport IN_FINISH, IN_RUN, monotonic_ns
 from .outbox cimport DISCONNECT
 from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_FINISHED, F_HIGH, F_OPENED, F_PAUSED, F_PING_OUT, F_READING,
-                      F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN, Seat)
+                      F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN)
 
 
 cdef class Lifecycle(Sender):
@@ -98,23 +96,33 @@ cdef class Lifecycle(Sender):
 
     def await_body(self, Py_ssize_t total):
         """HTTP stage: ask again when `total` bytes, head included, have arrived."""
+        if self.state != HANDSHAKING or self.link is None:
+            return
         self.flags &= ~F_DECIDING
         self.need_flow().body_end = total
         if not self.flags & F_READING:
             self.update_reading()
 
     def pause_reading(self):
-        """Stop reading and parsing; pings are not answered meanwhile, their deadline stays."""
-        self.flags |= F_PAUSED
-        self.update_reading()
+        """Stop reading and parsing; pings are not answered meanwhile, their deadline stays.
+
+        Does nothing once the connection is closing: the peer's close frame has to be heard.
+        """
+        if self.state <= OPEN:
+            self.flags |= F_PAUSED
+            self.update_reading()
 
     def resume_reading(self):
         """Go on after pause_reading."""
+        self.unpause()
+
+    cdef int unpause(self) except -1:
         if self.flags & F_PAUSED:
             self.flags &= ~F_PAUSED
             self.update_reading()
             if self.flow is not None and self.flow.raw_end > self.flow.raw_start:
                 self.ingress.loop_data.mark(self, IN_RUN)
+        return 0
 
     cdef int update_reading(self) except -1:
         if self.link is not None and not self.flags & F_EOF:
@@ -134,7 +142,7 @@ cdef class Lifecycle(Sender):
             self.abort()
         return 0
 
-    def close(self, int code=1000, str reason=""):
+    def close(self, int code=1000, str reason not None=""):
         """Start the close handshake; nothing is sent after its frame. Does nothing unless OPEN."""
         if code != 1005 and not (1000 <= code <= 4999):
             raise ValueError("a close code is 1000 to 4999")
@@ -154,8 +162,7 @@ cdef class Lifecycle(Sender):
             if self.flow is not None:
                 # The rest of a frame that is under way is no header of another.
                 self.flow.skip = self.flow.message_left if self.flow.opcode else self.flow.law_left
-            self.flags &= ~F_PAUSED
-            self.update_reading()
+            self.unpause()      # the peer's close frame may be among the bytes that wait
         return 0
 
     def abort(self):
@@ -238,9 +245,18 @@ cdef class Lifecycle(Sender):
         if link is None or self.flags & F_FINISHED:
             return 0
         self.flags |= F_FINISHED
-        if self.flags & F_RESET:
-            link.reset_socket()
-        link.close_socket()
+        try:
+            try:
+                if self.flags & F_RESET:
+                    link.reset_socket()
+            finally:
+                link.close_socket()
+        finally:
+            self.say_farewell()
+        return 0
+
+    cdef int say_farewell(self) except -1:
+        """What is due when the socket is gone, whatever fails on the way."""
         if self.outbox is not None and self.endpoint is not None:
             self.endpoint.dropped += self.outbox.count
         self.outbox = None
@@ -360,46 +376,6 @@ cdef class Lifecycle(Sender):
         self.ping_ticks = self.ingress.loop_data.ticks(seconds) if seconds > 0 else 0
         if self.state == OPEN:
             self.reschedule()
-
-    # Seats in audiences: each side knows where it stands with the other, so leaving costs no search.
-
-    cdef int sit(self, Gathering gathering, uint32_t index) except -1:
-        """Note that this wire is at `index` of `gathering`; returns the number of the seat."""
-        cdef Seat* larger
-        if self.seat_count == self.seat_room:
-            room = min(self.seat_room * 2, 0xFFFF) if self.seat_room else 1
-            if room == self.seat_count:
-                raise OverflowError("a connection joins at most 65,535 topics")
-            larger = <Seat*>realloc(self.seats, room * sizeof(Seat))
-            if larger == NULL:
-                raise MemoryError
-            self.seats = larger
-            self.seat_room = room
-        self.seats[self.seat_count].gathering = <PyObject*>gathering
-        self.seats[self.seat_count].index = index
-        self.seat_count += 1
-        return self.seat_count - 1
-
-    cdef int seat_of(self, Gathering gathering) noexcept:
-        """The seat this wire has there, or -1."""
-        cdef int seat
-        for seat in range(self.seat_count):
-            if self.seats[seat].gathering == <PyObject*>gathering:
-                return seat
-        return -1
-
-    cdef int unseat(self, int seat) noexcept:
-        """Give up a seat. The last one takes its number; returns 1 if one did."""
-        self.seat_count -= 1
-        if seat == self.seat_count:
-            return 0
-        self.seats[seat] = self.seats[self.seat_count]
-        return 1
-
-    cdef int leave_all(self) except -1:
-        while self.seat_count:
-            (<Gathering>self.seats[self.seat_count - 1].gathering).vacate(self.seats[self.seat_count - 1].index)
-        return 0
 
     @property
     def buffered(self):

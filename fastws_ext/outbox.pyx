@@ -78,20 +78,20 @@ cdef class Outbox:
 
     cdef void advance(self, Py_ssize_t n) noexcept:
         """`n` bytes are gone."""
-        cdef Item* item
+        cdef Item item
         cdef Py_ssize_t left
         self.size -= n
         while self.count:
-            item = &self.items[self.head]
+            item = self.items[self.head]
             left = PyBytes_GET_SIZE(<object>item.frame) - self.sent
             if n < left:
                 self.sent += n
                 return
             n -= left
             self.sent = 0
-            drop(item)
             self.head = (self.head + 1) & (self.capacity - 1)
             self.count -= 1
+            drop(&item)
 
     cdef Py_ssize_t make_room(self, Py_ssize_t excess, object topic, int policy, bytes key) except -1:
         """Drop publications of `topic`, begun ones excepted, as its policy says; returns how many were dropped.

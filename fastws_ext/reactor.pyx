@@ -123,7 +123,8 @@ cdef class Reactor(Poller):
             return
         for wire in self.connections():
             wire.abort()
-        while self.loop_data.finish.head < self.loop_data.finish.end:
+        # Inside a handler the pass that called it does this when it ends.
+        while not self.loop_data.in_pass and self.loop_data.finish.head < self.loop_data.finish.end:
             self.loop_data._turn()
         self.stop_accepting()
         self.disable()

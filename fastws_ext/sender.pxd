@@ -82,6 +82,10 @@ cdef class Sender(Scheduled):
     cdef int flush(self) except -1
     cdef int emptied(self) except -1
     cdef int drained(self) except -1
+    cdef int sit(self, Gathering gathering, uint32_t index) except -1
+    cdef int seat_of(self, Gathering gathering) noexcept
+    cdef int unseat(self, int seat) noexcept
+    cdef int leave_all(self) except -1
     cdef Flow need_flow(self)
     # Of the life cycle, for the sending half to call.
     cdef int end(self, int code, str reason) except -1

@@ -4,7 +4,7 @@ Everything sent is flushed once: replies to the bytes being read are joined in t
 are used up; everything else goes to the connection's outbox and is sent at the end of the pass.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdlib cimport free
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from .frames cimport OP_BINARY, OP_CLOSE, OP_PING, OP_TEXT, close_frame, frame_from, write_header
 from .loop_data cimport GATHER_SIZE, IN_DIRTY, SCRATCH_SIZE
@@ -27,6 +27,8 @@ def use_statuses(tuple statuses not None):
 
 cdef class Sender(Scheduled):
     def __cinit__(self, Ingress ingress not None):
+        if ingress.loop_data is None:
+            raise TypeError("Ingress.__init__ was not called")
         self.ingress = ingress
         ingress.loop_data.numbers += 1
         self.number = ingress.loop_data.numbers
@@ -145,11 +147,13 @@ cdef class Sender(Scheduled):
                 loop.scratch_used += n
                 return SENT
             self.spill()
+            if self.state == CLOSED:
+                return GONE
         if self.state == OPEN and self.outbox is not None and self.outbox.cost(n) > self.endpoint.max_outbox:
             if not self.flags & F_BLOCKED:
                 self.flush()        # only the pass was not over yet: the socket may have room
-                if self.state == CLOSED:
-                    return GONE
+                if self.state != OPEN:
+                    return GONE     # lost, or closed by on_drain: nothing follows a close frame
             if self.outbox is not None and self.outbox.cost(n) > self.endpoint.max_outbox:
                 excess = self.outbox.cost(n) - self.endpoint.max_outbox
                 dropped = self.outbox.make_room(excess, topic, policy, key) if policy != DISCONNECT else 0
@@ -255,6 +259,57 @@ cdef class Sender(Scheduled):
         if self.state != OPEN:
             return GONE
         return self.queue(frame, topic, key, policy)
+
+    # Seats in audiences: each side knows where it stands with the other, so leaving costs no search.
+
+    cdef int sit(self, Gathering gathering, uint32_t index) except -1:
+        """Note that this wire is at `index` of `gathering`; returns the number of the seat."""
+        cdef Seat* larger
+        if self.seat_count == self.seat_room:
+            room = min(self.seat_room * 2, 0xFFFF) if self.seat_room else 1
+            if room == self.seat_count:
+                raise OverflowError("a connection joins at most 65,535 topics")
+            larger = <Seat*>realloc(self.seats, room * sizeof(Seat))
+            if larger == NULL:
+                raise MemoryError
+            self.seats = larger
+            self.seat_room = room
+        self.seats[self.seat_count].gathering = <PyObject*>gathering
+        self.seats[self.seat_count].index = index
+        self.seat_count += 1
+        return self.seat_count - 1
+
+    cdef int seat_of(self, Gathering gathering) noexcept:
+        """The seat this wire has there, or -1."""
+        cdef int seat
+        for seat in range(self.seat_count):
+            if self.seats[seat].gathering == <PyObject*>gathering:
+                return seat
+        return -1
+
+    cdef int unseat(self, int seat) noexcept:
+        """Give up a seat. The last one takes its number; returns 1 if one did. A past of many topics keeps no memory."""
+        cdef Seat* smaller
+        cdef bint moved
+        self.seat_count -= 1
+        moved = seat != self.seat_count
+        if moved:
+            self.seats[seat] = self.seats[self.seat_count]
+        if not self.seat_count:
+            free(self.seats)
+            self.seats = NULL
+            self.seat_room = 0
+        elif self.seat_room >= 8 and self.seat_count <= self.seat_room >> 2:
+            smaller = <Seat*>realloc(self.seats, (self.seat_room >> 1) * sizeof(Seat))
+            if smaller != NULL:
+                self.seats = smaller
+                self.seat_room >>= 1
+        return moved
+
+    cdef int leave_all(self) except -1:
+        while self.seat_count:
+            (<Gathering>self.seats[self.seat_count - 1].gathering).vacate(self.seats[self.seat_count - 1].index)
+        return 0
 
     cdef Flow need_flow(self):
         if self.flow is None:

@@ -136,7 +136,7 @@ cdef class SlimTransport(Link):
 
     def get_protocol(self):
         """The connection."""
-        return <object>self.wire
+        return <object>self.wire if self.wire != NULL else None
 
     def get_extra_info(self, name, default=None):
         """`peername`, `sockname` and `fileno`; `default` for everything else, and when the socket is closed."""

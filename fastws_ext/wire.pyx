@@ -42,6 +42,10 @@ cdef class Wire(Lifecycle):
         cdef bytes chunk = bytes(data)
         cdef LoopData loop = self.ingress.loop_data
         cdef bint outer = not loop.in_pass
+        if self.flags & F_READING:
+            # A handler made its transport deliver more (TLS does so when it is closed): not before this is parsed.
+            loop.loop.call_soon(self.data_received, chunk)
+            return
         if outer:
             loop.begin_pass()
         try:
