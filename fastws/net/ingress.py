@@ -131,7 +131,9 @@ class Ingress(FastIngress):
         except RequestError as error:
             self._refuse(conn, None, error.status, str(error), "protocol")
             return
-        if request.content_length > MAX_BODY and not wants_upgrade(request):
+        # An upgrade with a body is refused below, in the order of the table; elsewhere the header `Upgrade` is ignored.
+        is_upgrade = request.path in self.site.sockets and wants_upgrade(request)
+        if request.content_length > MAX_BODY and not is_upgrade:
             self._refuse(conn, request, 413, f"a body has at most {MAX_BODY} bytes", "protocol")
             return
         if request.path == b"/healthz":

@@ -7,6 +7,7 @@ same protocol on them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import stat
 from contextlib import suppress
@@ -37,11 +38,22 @@ def bind_tcp(host: str, port: int, *, keepalive: bool = True) -> list[socket.soc
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise StartError(f"cannot listen on {host}: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise StartError(f"cannot listen on {host}: this is no name of a host") from error
     sockets: list[socket.socket] = []
+    absent: OSError | None = None
     try:
         for family, kind, protocol, _, address in dict.fromkeys(found):
             own_port = sockets[0].getsockname()[1] if sockets else port
-            sockets.append(_bind(family, kind, protocol, (address[0], own_port, *address[2:]), keepalive))
+            try:
+                sockets.append(_bind(family, kind, protocol, (address[0], own_port, *address[2:]), keepalive))
+            except OSError as error:
+                # `localhost` is often ::1 as well where there is no IPv6; one address of the name is enough.
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                absent = error
+        if not sockets and absent is not None:
+            raise absent
     except OSError as error:
         for sock in sockets:
             sock.close()

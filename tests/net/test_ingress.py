@@ -312,6 +312,9 @@ def test_methods_and_bodies(transport: str) -> None:
             await client.close()
             waiting = get("/take", "POST", "Expect: 100-continue", body=b"abc")
             check_refusal(await server.ask(waiting[:-3]), 417)
+            for fields in ((), ("Connection: Upgrade", "Upgrade: websocket")):
+                too_much = get("/take", "POST", *fields, f"Content-Length: {MAX_BODY + 1}")
+                check_refusal(await server.ask(too_much), 413)
             gone = await server.client()
             gone.write(request[:2000])
             await until(lambda: server.admission.admitted == 1)

@@ -41,6 +41,23 @@ def test_every_address_of_a_name_has_one_port(opened: list[socket.socket]) -> No
     assert len({port_of(sock) for sock in opened}) == 1
 
 
+def test_an_address_of_a_name_that_this_machine_does_not_have(
+    opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent, present = (socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0] for host in ("192.0.2.1", "127.0.0.1"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kinds: [absent, present])
+    opened += bind_tcp("both.example", 0)
+    assert [sock.getsockname()[0] for sock in opened] == ["127.0.0.1"]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kinds: [absent])
+    with pytest.raises(StartError, match=r"cannot listen on absent\.example:0"):
+        bind_tcp("absent.example", 0)
+
+
+def test_what_can_be_no_name() -> None:
+    with pytest.raises(StartError, match="no name of a host"):
+        bind_tcp("a" * 70, 0)
+
+
 def test_ipv6(opened: list[socket.socket]) -> None:
     if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
         pytest.skip("this machine has no IPv6")
