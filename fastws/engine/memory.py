@@ -21,13 +21,20 @@ from fastws.engine.contract import (
     Page,
     Recovery,
 )
-from fastws.errors import InternalError
+from fastws.errors import EngineError, InternalError
 from fastws.types import Published
 
 IDLE_S: Final = 3600.0
 """Seconds that the position of a topic outlives its publications and its subscribers here; then its epoch ends."""
 
+MAX_KEYS: Final = 1_000_000
+"""Keys of publications that are remembered at once, some 250 MB; above that a publication with a new key is refused."""
+
+MAX_QUIET_TOPICS: Final = 100_000
+"""Topics with history above which a new one takes the place of those that nobody hears and that hold nothing."""
+
 _SWEEP_S: Final = 1.0
+_MADE_ROOM_BY: Final = 4  # logs looked at for each new one while there are too many
 _SWEPT_AT_ONCE: Final = 2000  # logs looked at per sweep, about 1 ms
 _LONG_KEY: Final = 64  # characters; longer ones are remembered by their digest
 
@@ -104,6 +111,9 @@ class MemoryEngine(Engine):
             known = self._keys.get(key)
             if known is not None:
                 return known[1]._replace(duplicate=True)
+            if len(self._keys) >= MAX_KEYS:
+                # Forgetting one instead would deliver its publication twice.
+                raise EngineError("as many keys of publications are remembered as may be")
         publication = Publication(outgoing.data, int(self._wall_clock() * 1000), user=outgoing.user, conn=outgoing.conn)
         published = Published(None, None, duplicate=False)
         if outgoing.retention is not None:
@@ -160,6 +170,8 @@ class MemoryEngine(Engine):
         """The log of a topic, made if there is none; maybe with more in it than holds now."""
         log = self._logs.get(topic)
         if log is None:
+            if len(self._logs) >= MAX_QUIET_TOPICS:
+                self._look_at(_MADE_ROOM_BY, self._clock(), 0.0)
             log = self._logs[topic] = _Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
         log.retention = retention
         return log
@@ -181,10 +193,14 @@ class MemoryEngine(Engine):
         """Give back the memory of what is too old, a bounded part at a time; called every second."""
         now_s = self._clock()
         self._forget_keys(now_s)
-        for topic in list(islice(self._logs, _SWEPT_AT_ONCE)):
+        self._look_at(_SWEPT_AT_ONCE, now_s, IDLE_S)
+
+    def _look_at(self, number: int, now_s: float, idle_s: float) -> None:
+        """Trim those logs that were looked at the longest ago, and drop those that were of no use for `idle_s`."""
+        for topic in list(islice(self._logs, number)):
             log = self._logs.pop(topic)
             log.trim(now_s)
-            if log.entries or topic in self._joined or now_s - log.used_s < IDLE_S:
+            if log.entries or topic in self._joined or now_s - log.used_s < idle_s:
                 self._logs[topic] = log
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastws.core.publication import Position, Publication, Retention
 from fastws.engine.contract import EpochError, Outgoing
 from fastws.engine.memory import IDLE_S, MemoryEngine
-from fastws.errors import InternalError
+from fastws.errors import EngineError, InternalError
 
 KEEP_3 = Retention(3, 0.0)
 KEEP_10_S = Retention(100, 10.0)
@@ -213,6 +213,36 @@ class TestMemory:
             assert again.offset == 1
             assert again.epoch != first.epoch
             assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == (2, kept.epoch, False)
+
+        running(test)
+
+    def test_names_that_clients_invent_do_not_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastws.engine.memory.MAX_QUIET_TOPICS", 50)
+
+        def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+            engine.join("heard")
+            heard = engine.recover("heard", KEEP_3, None).position
+            kept = engine.publish(Outgoing("kept", b"1", KEEP_3))
+            for number in range(1000):
+                engine.history(f"t{number}", KEEP_3, None, 10)
+            assert len(engine._logs) <= 51
+            assert engine.recover("heard", KEEP_3, heard).recovered
+            assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == (2, kept.epoch, False)
+
+        running(test)
+
+    def test_keys_that_clients_invent_do_not_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastws.engine.memory.MAX_KEYS", 50)
+
+        def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+            for number in range(50):
+                engine.publish(Outgoing("t", b"1", key=f"k{number}"))
+            with pytest.raises(EngineError):
+                engine.publish(Outgoing("t", b"1", key="k50"))
+            assert engine.publish(Outgoing("t", b"1", key="k7")).duplicate
+            assert not engine.publish(Outgoing("t", b"1")).duplicate
+            clock.now_s += 301
+            assert not engine.publish(Outgoing("t", b"1", key="k50")).duplicate
 
         running(test)
 
