@@ -13,6 +13,6 @@ cdef class Link:
     cdef object facade(self)                        # what Python may use as an asyncio.Transport
 
 cdef class LoopLink(Link):
-    cdef object transport
+    cdef object transport, peer
     cdef bint full, half_closes, wanted, held
     cdef int apply(self) except -1

@@ -50,6 +50,12 @@ cdef class LoopLink(Link):
         self.half_closes = transport.can_write_eof()
         self.wanted = True
         transport.set_write_buffer_limits(high=65536)
+        try:
+            peer = transport.get_extra_info("peername")
+        except (OSError, ValueError):
+            peer = None     # gone already; uvloop asks the kernel each time, and a closed socket raises
+        # Asked once, so that whoever counts by address counts up and down under the same one.
+        self.peer = (peer[0], peer[1]) if isinstance(peer, tuple) else None
 
     cdef Py_ssize_t send_some(self, const char* p, Py_ssize_t n) except -2:
         if self.transport.is_closing():
@@ -87,7 +93,10 @@ cdef class LoopLink(Link):
     cdef int shut_write(self) except -1:
         if self.half_closes:
             if not self.transport.is_closing():
-                self.transport.write_eof()
+                try:
+                    self.transport.write_eof()
+                except OSError:
+                    self.transport.abort()      # asyncio's lets out that the peer has reset meanwhile
         else:
             self.transport.close()
         return 0
@@ -104,10 +113,7 @@ cdef class LoopLink(Link):
         return 0
 
     cdef object address(self):
-        peer = self.transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            return (peer[0], peer[1])
-        return None
+        return self.peer
 
     cdef object facade(self):
         return self.transport
