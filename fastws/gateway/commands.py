@@ -81,8 +81,8 @@ class Commands:
             raise TopicError(
                 closes.LIMIT_EXCEEDED.code, f"one connection subscribes to at most {self._max_topics} topics"
             )
-        if namespace.max_subscribers and heard is not None and len(heard.audience) >= namespace.max_subscribers:
-            raise TopicError(closes.LIMIT_EXCEEDED.code, "the topic has as many subscribers as it may")
+        if heard is not None:
+            _check_room(heard)
         topic = self._hub.topic(key, name, namespace)
         retention = namespace.retention
         if retention is None:
@@ -100,9 +100,13 @@ class Commands:
     async def _enter_later(
         self, conn: Connection, session: Session, topic: Topic, answer: Awaitable[Recovery]
     ) -> Result:
+        topic.awaited += 1
         try:
-            return self._enter(conn, session, topic, await answer)
+            recovery = await answer
+            _check_room(topic)  # others may have come meanwhile
+            return self._enter(conn, session, topic, recovery)
         finally:
+            topic.awaited -= 1
             self._hub.settle(topic)
 
     def _enter(self, conn: Connection, session: Session, topic: Topic, recovery: Recovery | None) -> Result:
@@ -173,6 +177,12 @@ class Commands:
 
     def ping(self, _conn: Connection, _session: Session, _command: Ping) -> Result:
         return {"ts": int(time() * 1000)}
+
+
+def _check_room(topic: Topic) -> None:
+    limit = topic.namespace.max_subscribers
+    if limit and len(topic.audience) >= limit:
+        raise TopicError(closes.LIMIT_EXCEEDED.code, "the topic has as many subscribers as it may")
 
 
 def _position(since: Since | None) -> Position | None:

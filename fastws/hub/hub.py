@@ -76,8 +76,8 @@ class Hub:
         self.settle(topic)
 
     def settle(self, topic: Topic) -> None:
-        """Let go of a topic that nobody hears."""
-        if not len(topic.audience) and self.topics.get(topic.key) is topic:
+        """Let go of a topic that nobody hears or is about to hear."""
+        if not len(topic.audience) and not topic.awaited and self.topics.get(topic.key) is topic:
             del self.topics[topic.key]
             self._engine.leave(topic.key)
 

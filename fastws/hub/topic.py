@@ -21,7 +21,7 @@ _ALIKE: Final = b""  # where the topic itself is the key
 class Topic:
     """A topic with its audience. It is made by the hub and lives as long as somebody hears it."""
 
-    __slots__ = ("audience", "key", "name", "namespace")
+    __slots__ = ("audience", "awaited", "key", "name", "namespace")
 
     def __init__(self, loop_data: LoopData, key: str, name: str, namespace: Namespace) -> None:
         self.key = key
@@ -29,6 +29,8 @@ class Topic:
         self.name = name
         self.namespace = namespace
         self.audience = Audience(loop_data, _POLICIES[namespace.slow_policy])
+        self.awaited = 0
+        """Connections that will hear it once the engine has answered."""
 
     def deliver(self, publication: Publication, exclude: Any = None) -> int:
         """Send a publication to everyone who hears the topic but `exclude`; returns to how many.
