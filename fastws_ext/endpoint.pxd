@@ -23,6 +23,7 @@ cdef class Ingress:
     cdef readonly LoopData loop_data
     cdef uint32_t handshake_ticks
     cdef public Py_ssize_t connections
+    cdef set on_loop_transports     # no table owns them, and one that is not read from is held by nobody else
     cdef Py_ssize_t receive_head(self, Scheduled wire, const uint8_t* p, Py_ssize_t n) except -1
 
 cdef class Gathering:           # base of Audience: what a closing wire takes itself out of

@@ -50,6 +50,7 @@ cdef class Endpoint:
 cdef class Ingress:
     def __init__(self, LoopData loop_data not None, *, double handshake_timeout=3.0):
         self.loop_data = loop_data
+        self.on_loop_transports = set()
         self.handshake_ticks = loop_data.ticks(handshake_timeout) if handshake_timeout > 0 else 0
 
     cdef Py_ssize_t receive_head(self, Scheduled wire, const uint8_t* p, Py_ssize_t n) except -1:

@@ -13,6 +13,7 @@ cdef class Lifecycle(Sender):
     def connection_made(self, transport):
         """asyncio's side of the Protocol: the connection runs on a transport of the event loop."""
         self.attach(LoopLink(transport))
+        self.ingress.on_loop_transports.add(self)
 
     def eof_received(self):
         """asyncio's side of the Protocol; True keeps our half open until everything is sent."""
@@ -261,6 +262,7 @@ cdef class Lifecycle(Sender):
             self.endpoint.dropped += self.outbox.count
         self.outbox = None
         self.ingress.connections -= 1
+        self.ingress.on_loop_transports.discard(self)
         try:
             try:
                 if self.endpoint is None:

@@ -1,5 +1,6 @@
 """Audiences: everyone who was in hears each publication once and in order, whoever comes and goes meanwhile."""
 
+import gc
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -342,25 +343,29 @@ def test_a_wire_has_left_every_audience_when_its_end_is_told() -> None:
 
 def test_wires_and_audiences_may_be_freed_in_any_order() -> None:
     with staging() as stage:
-        ingress = stage.table()
-        ingress.routes = {b"/ws": Endpoint(stage.loop_data, "/ws", ping_interval=0)}
-        wires = [open_wire(ingress) for _ in range(5)]
+        wires = [open_wire(stage) for _ in range(5)]
         audiences = [Audience(stage.loop_data) for _ in range(3)]
         for audience in audiences:
             for wire in wires:
                 audience.add(wire)
         del audiences[1], audience, wire
         del wires[2]
+        gc.collect()
         assert [len(audience) for audience in audiences] == [4, 4]
         assert audiences[0].publish(frames_of(1)) == 4
         stage.settle()
         del wires[0]
+        gc.collect()
         assert set(audiences[0].wires()) == set(wires)
         wires.clear()
+        gc.collect()
         assert [len(audience) for audience in audiences] == [0, 0]
 
 
-def open_wire(ingress: Any) -> Wire:
+def open_wire(stage: Stage) -> Wire:
+    """One with an ingress of its own, which is all that holds it: together they are garbage."""
+    ingress = stage.table()
+    ingress.routes = {b"/ws": Endpoint(stage.loop_data, "/ws", ping_interval=0)}
     wire = Wire(ingress)
     wire.connection_made(RecordingTransport())
     wire.data_received(COMMON)

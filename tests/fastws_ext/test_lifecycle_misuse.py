@@ -1,6 +1,7 @@
 """Handlers that do at an awkward moment what they may do at any."""
 
 import asyncio
+import gc
 import sys
 from typing import Any
 
@@ -129,8 +130,11 @@ async def test_the_reactor_may_be_closed_inside_a_handler() -> None:
 @on_reactor
 async def test_the_reactor_may_be_closed_inside_a_delivery() -> None:
     """on_drain runs while members are served; the delivery has to come to its end only once."""
-    options: dict[str, Any] = {"max_outbox": 100_000, "on_drain": lambda conn: server.reactor.close()}
-    async with serving("reactor", **options) as server:
+
+    def give_up(conn: Any) -> None:
+        server.reactor.close()
+
+    async with serving("reactor", max_outbox=100_000, on_drain=give_up) as server:
         await server.connect_many(600)
         audience = Audience(server.loop_data)
         server.loop_data.pass_ns = 0
@@ -157,6 +161,24 @@ async def test_a_connection_that_admit_gives_up_is_not_opened() -> None:
         assert await client.ending() == "rst"
         await server.all_closed()
         assert (server.endpoint.opened, server.closes) == (0, [])
+
+
+@every_transport
+async def test_a_paused_connection_that_nobody_holds_is_no_garbage(transport: str) -> None:
+    """A transport of the loop that is not read from is not held by the loop."""
+
+    def pause(conn: Any) -> None:
+        conn.pause_reading()
+        conn.set_deadline(0.1)
+
+    options: dict[str, Any] = {"on_open": pause, "on_deadline": lambda conn: conn.resume_reading()}
+    async with serving(transport, keep=False, **options) as server:
+        client = await server.connect(pipelined=build_frame(TEXT, b"x"))
+        gc.collect()
+        assert await client.read_message() == "x"
+        client.close()
+        await server.all_closed()
+        assert server.closes == [(1006, "")]
 
 
 class Stubborn(asyncio.Transport):
