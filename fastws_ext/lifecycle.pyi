@@ -33,7 +33,8 @@ class Lifecycle(Sender):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Start the close handshake: nothing is sent after its frame, the peer's is awaited for `close_timeout`.
 
-        Does nothing unless OPEN. Code 1005 sends a close frame without a code. ValueError outside 1000..4999.
+        Does nothing unless OPEN. Code 1005 sends a close frame without a code. ValueError outside 1000..4999
+        and for 1004, 1006 and 1015, which RFC 6455 7.4.1 keeps off the wire.
         """
     def abort(self) -> None:
         """End the connection with RST, without a close frame."""

@@ -145,8 +145,8 @@ cdef class Lifecycle(Sender):
 
     def close(self, int code=1000, str reason not None=""):
         """Start the close handshake; nothing is sent after its frame. Does nothing unless OPEN."""
-        if code != 1005 and not (1000 <= code <= 4999):
-            raise ValueError("a close code is 1000 to 4999")
+        if not 1000 <= code <= 4999 or code == 1004 or code == 1006 or code == 1015:
+            raise ValueError("a close code is 1000 to 4999, and not 1004, 1006 or 1015, which are never sent")
         self.end(code, reason)
 
     cdef int end(self, int code, str reason) except -1:

@@ -9,7 +9,7 @@ import socket
 import weakref
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno
+from libc.errno cimport EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
 from .loop_data cimport IN_RUN, RECEIVE_SIZE, monotonic_ns
@@ -253,9 +253,10 @@ cdef class Reactor(Poller):
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 self.out_of_descriptors(listening)
                 break
-            elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO and errno != EPERM:
-                self.out_of_descriptors(listening)      # unknown: not to be asked again at once
+            elif errno in (EBADF, EINVAL, ENOTSOCK, EFAULT):
+                self.out_of_descriptors(listening)      # not to be asked again at once
                 break
+            # Everything else is the fate of one client on its way here: accept(2) says to go on with the next.
         return 0
 
     cdef int adopt(self, int fd, void* address) except -1:

@@ -72,7 +72,7 @@ async def test_closing_without_a_code_and_with_a_long_reason(transport: str) -> 
         assert await clients[0].read_close() == (1005, "")
         server.conns[1].close(4000, "€" * 100)
         assert await clients[1].read_close() == (4000, "€" * 41)
-        for code in (999, 5000, 0, -1):
+        for code in (999, 5000, 0, -1, 1004, 1006, 1015):
             with pytest.raises(ValueError, match="close code"):
                 server.conns[0].close(code)
 
