@@ -15,12 +15,13 @@ from time import time
 from typing import Any, Final, Protocol
 
 from fastws import __version__, closes
-from fastws.config import Settings
+from fastws.config import Settings, contradictions
 from fastws.core.codecs import CODECS
 from fastws.core.codecs.data import pack_data
 from fastws.core.rates import Meter
 from fastws.core.topics import Namespaces
 from fastws.engine.contract import Engine
+from fastws.errors import ConfigError
 from fastws.gateway.access import Access
 from fastws.gateway.commands import Commands
 from fastws.gateway.execution import Execution
@@ -285,5 +286,16 @@ class Gateway:
 def merged_namespaces(
     of_app: Mapping[str, Mapping[str, Any]], of_file: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """The namespaces of both places; what the operator's file says about an option holds over the application's."""
-    return {name: {**of_app.get(name, {}), **of_file.get(name, {})} for name in (*of_app, *of_file)}
+    """The namespaces of both places; what the operator's file says about an option holds over the application's.
+
+    Raises `ConfigError` where each of them is right, but not both together.
+    """
+    merged = {name: {**of_app.get(name, {}), **of_file.get(name, {})} for name in (*of_app, *of_file)}
+    problems = [
+        f"[namespaces.{name}] with what the application says: {problem}"
+        for name, table in merged.items()
+        for problem in contradictions(table)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return merged

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fastws import FastWS, __version__
+from fastws.errors import ConfigError
 from fastws.gateway.gateway import merged_namespaces
 from fastws.types import SendStatus
 from tests.gateway.stage import JSON, MSGPACK, staged
@@ -153,3 +154,11 @@ async def test_the_file_says_more_than_the_application() -> None:
         "mine": {"history_size": 5},
         "other": {},
     }
+
+
+async def test_namespaces_that_contradict_each_other() -> None:
+    of_app = {"chat": {"history_size": 10, "recover": True}}
+    with pytest.raises(ConfigError, match=r"\[namespaces\.chat\].*recover = true needs history_size"):
+        merged_namespaces(of_app, {"chat": {"history_size": 0}})
+    with pytest.raises(ConfigError, match="conflate"):
+        merged_namespaces(of_app, {"chat": {"slow_policy": "conflate"}})
