@@ -7,7 +7,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from .frames cimport OP_BINARY, OP_CLOSE, OP_PING, OP_TEXT, close_frame, frame_from, write_header
-from .loop_data cimport GATHER_SIZE, IN_DIRTY, SCRATCH_SIZE
+from .loop_data cimport Scheduled, GATHER_SIZE, IN_DIRTY, SCRATCH_SIZE
 from .outbox cimport DISCONNECT
 
 cdef extern from "Python.h":
@@ -39,6 +39,12 @@ cdef class Sender(Scheduled):
         return self.ingress.loop_data
 
     def __dealloc__(self):
+        # Before the references go: the last of them may take the loop's wheel along, which must not find us there.
+        if self.wheel_link != NULL:
+            self.wheel_link[0] = self.wheel_next
+            if self.wheel_next != NULL:
+                (<Scheduled>self.wheel_next).wheel_link = self.wheel_link
+            self.wheel_link = NULL
         for i in range(self.seat_count):
             (<Gathering>self.seats[i].gathering).forget(self.seats[i].index, self.codec)
         free(self.seats)
