@@ -248,6 +248,9 @@ class Gateway:
     def _asked(self, conn: Connection, session: Session, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             conn.close(*closes.GOING_AWAY)
+        elif (error := task.exception()) is not None:
+            self.on_error(conn, error, "connect")
+            conn.close(*closes.INTERNAL)
         self._execution.go_on(conn, session)
 
     def _welcome(self, conn: Connection, session: Session) -> None:

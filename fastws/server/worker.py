@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from inspect import isawaitable
 from pathlib import Path
@@ -122,9 +122,11 @@ class Worker:
             self.listeners.adopt(sock)
         self.loop_data.start()
         await self.parts.start()
-        await self._run_startup_hooks()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.on_stop_signal, number)
+        await self._run_startup_hooks()
+        if self._stop.is_set():
+            return
         self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
         for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
@@ -143,12 +145,25 @@ class Worker:
         for hook in self.app.startup_hooks:
             try:
                 result = hook()
-                if isawaitable(result):
-                    await result
+                if isawaitable(result) and not await self._unless_stopped(result):
+                    return
             except Exception as error:
                 _log.error("on_startup failed: %s", _name_of(hook), exc_info=error)
                 raise StartError(f"on_startup failed in {_name_of(hook)}: {type(error).__name__}: {error}") from error
         self._has_started = True
+
+    async def _unless_stopped(self, waiting: Awaitable[Any]) -> bool:
+        """Await, but no longer than until a signal says stop: then it is cancelled and the answer is False."""
+        task = asyncio.ensure_future(waiting)
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
 
     def on_stop_signal(self, number: int) -> None:
         """TERM and INT: drain, and stop at once when a second one comes."""

@@ -6,6 +6,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -159,6 +161,21 @@ def test_a_failing_start_exits_3() -> None:
     )
     with pytest.raises(ServerFailed, match=r"exited 3 (.|\n)*on_startup failed in start: OSError: no disk"):
         ServerProcess(source=source).start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_start_that_takes_long(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import asyncio\nfrom fastws import FastWS\napp = FastWS()\n"
+        "@app.on_startup\nasync def start():\n    print('starting', flush=True)\n    await asyncio.Event().wait()\n"
+    )
+    command = [sys.executable, "-m", "fastws", "--app-dir", str(tmp_path), "--port", "0", "slow:app"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(number)
+        assert process.stdout.read() == ""
+        assert process.wait(20) == 0
 
 
 def test_a_raw_endpoint_on_the_path_of_the_protocol_exits_2() -> None:
