@@ -25,12 +25,12 @@ from fastws.errors import ConfigError
 from fastws.gateway.access import Access
 from fastws.gateway.commands import Commands
 from fastws.gateway.execution import Execution
-from fastws.gateway.hooks import Hooks
 from fastws.gateway.identity import offered_token, terms
 from fastws.gateway.services import GatewayServices
 from fastws.gateway.session import CONNECTING, ENDED, READY, STRANGER, Session
 from fastws.hub.hub import Hub
 from fastws.net.connection import OPEN, Connection
+from fastws.net.hooks import Hooks
 from fastws.net.session import Details
 from fastws.net.stepping import step
 from fastws.types import CloseInfo, SendStatus
@@ -235,15 +235,8 @@ class Gateway:
             session.work = None
 
     async def _ask_hooks(self, conn: Connection, session: Session) -> None:
-        if not await self._hooks.connect(conn):
-            return
-        if conn.phase == OPEN:
+        if await self._hooks.connect(conn):
             self._welcome(conn, session)
-            return
-        if self._hooks.watch_disconnect:
-            # It ended while a hook was waiting: the hooks saw it come, so they see it go.
-            code = conn.close_code or closes.ABNORMAL
-            await self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, conn.close_reason))
 
     def _asked(self, conn: Connection, session: Session, task: asyncio.Task[None]) -> None:
         if task.cancelled():

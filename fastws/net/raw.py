@@ -19,17 +19,14 @@ from typing import Any, Final
 
 from fastws import closes
 from fastws.core.rates import Meter
-from fastws.errors import Reject
-from fastws.net.connection import CLOSED, OPEN, Connection
+from fastws.net.connection import CLOSED, Connection
+from fastws.net.hooks import Hooks
 from fastws.net.inbox import CAPACITY, ConnectionEnded, Inbox
 from fastws.net.session import Details, Session
 from fastws.net.stepping import as_coroutine, step
 from fastws.types import CloseInfo, ConnectionInfo
 
 _log: Final = logging.getLogger("fastws.raw")
-
-ConnectHook = Callable[[Connection], Any]
-DisconnectHook = Callable[[ConnectionInfo, CloseInfo], Any]
 
 
 class RawSession(Session):
@@ -71,8 +68,8 @@ class RawRunner(ABC):
         handler: Callable[..., Any],
         *,
         judge: Callable[[Details], closes.Close | None] | None = None,
-        connect_hooks: Sequence[ConnectHook] = (),
-        disconnect_hooks: Sequence[DisconnectHook] = (),
+        connect_hooks: Sequence[Callable[[Connection], Any]] = (),
+        disconnect_hooks: Sequence[Callable[[ConnectionInfo, CloseInfo], Any]] = (),
         keep_headers: Collection[bytes] = (),
         messages_per_s: int = 0,
         bytes_per_s: int = 0,
@@ -86,15 +83,13 @@ class RawRunner(ABC):
         self._handler = handler
         self._judge = judge
         self._rates = (messages_per_s, bytes_per_s)
-        self._connect_hooks = connect_hooks
-        self._disconnect_hooks = disconnect_hooks
+        self._hooks = Hooks(connect_hooks, disconnect_hooks, node)
         self._keep_headers = keep_headers
-        self._node = node
 
     @property
     def wants_session(self) -> bool:
         """Whether connections need a session from the first moment."""
-        return bool(self._connect_hooks or self._disconnect_hooks)
+        return self._hooks.watch_connect or self._hooks.watch_disconnect
 
     @property
     def has_rates(self) -> bool:
@@ -150,49 +145,19 @@ class RawRunner(ABC):
             return None
         if session.inbox is not None:
             session.inbox.end()
-        if not (session.connected and self._disconnect_hooks):
-            return None
-        info = ConnectionInfo(conn.id, conn.user, conn.tenant, conn.device, self._node)
-        self._run(conn, session, self._tell_disconnected(info, CloseInfo(code, reason)))
+        if session.connected and self._hooks.watch_disconnect:
+            self._run(conn, session, self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))
         return None
 
     async def connect(self, conn: Connection, session: RawSession) -> bool:
         """Run the connect hooks. False: one refused or failed, and the connection is closing."""
-        try:
-            for hook in self._connect_hooks:
-                result = hook(conn)
-                if isawaitable(result):
-                    await result
-        except Reject as reject:
-            if reject.is_http:
-                _log.error("on_connect raised an HTTP status, 1008 is sent", extra={"conn": conn.id})
-                conn.close(*closes.POLICY)
-            else:
-                conn.close(reject.code, reject.reason)
-            return False
-        session.connected = True
-        if conn.phase != OPEN:
-            # It ended while a hook was waiting: the hooks saw it come, so they see it go.
-            code = conn.close_code or closes.ABNORMAL
-            info = ConnectionInfo(conn.id, conn.user, conn.tenant, conn.device, self._node)
-            await self._tell_disconnected(info, CloseInfo(code, conn.close_reason))
-            return False
-        return True
+        session.connected = await self._hooks.connect(conn)
+        return session.connected
 
     def forget_request(self, session: RawSession) -> None:
         """The connection is established: its headers are dropped, but for those to keep."""
         if session.details is not None and not session.details.forget_request(self._keep_headers):
             session.details = None
-
-    async def _tell_disconnected(self, info: ConnectionInfo, close: CloseInfo) -> None:
-        for hook in self._disconnect_hooks:
-            try:
-                result = hook(info, close)
-                if isawaitable(result):
-                    await result
-            except Exception as error:
-                self.errors += 1
-                _log.error("on_disconnect failed", exc_info=error, extra={"conn": info.id})
 
     def _run(self, conn: Connection, session: RawSession | None, awaitable: Awaitable[Any]) -> asyncio.Task[Any] | None:
         """Step a coroutine outside the order of messages; its errors are reported. Returns the task if it waits."""
@@ -340,7 +305,7 @@ class StreamRunner(RawRunner):
     @property
     def wants_hooks(self) -> bool:
         """Whether anyone is to be told that it is here."""
-        return bool(self._connect_hooks or self._disconnect_hooks)
+        return self._hooks.watch_connect or self._hooks.watch_disconnect
 
 
 def _nothing(conn: Connection) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from fastws import closes
 from fastws.errors import Reject
-from fastws.net.connection import Connection
+from fastws.net.connection import OPEN, Connection
 from fastws.types import CloseInfo, ConnectionInfo
 
-_log: Final = logging.getLogger("fastws.gateway")
+_log: Final = logging.getLogger("fastws.hooks")
 
 
 class Hooks:
@@ -41,7 +41,7 @@ class Hooks:
         return bool(self._disconnect)
 
     async def connect(self, conn: Connection) -> bool:
-        """Ask the connect hooks. False: one refused or failed, and the connection is closing."""
+        """Ask the connect hooks. False: one refused or failed and the connection is closing, or it ended meanwhile."""
         try:
             for hook in self._connect:
                 result = hook(conn)
@@ -58,6 +58,10 @@ class Hooks:
             self.errors += 1
             _log.error("on_connect failed", exc_info=error, extra={"conn": conn.id})
             conn.close(*closes.INTERNAL)
+            return False
+        if conn.phase != OPEN:
+            # It ended while a hook was waiting: the hooks saw it come, so they see it go.
+            await self.disconnect(self.info(conn), CloseInfo(conn.close_code or closes.ABNORMAL, conn.close_reason))
             return False
         return True
 
