@@ -1,13 +1,16 @@
 """Servers measured in turns: every round visits each of them, so that a busy moment of the machine hits them alike."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bench import measure, servers
-from bench.load import Load, LoadResult, Span
+from bench.build import BuildError
+from bench.load import Load, LoadError, LoadResult, Span
 from bench.report import ProgressBar, Spread
+
+Options = Mapping[str, float | str | bool]
 
 OURS = "fastws"
 REFERENCE = "c_epoll"
@@ -19,33 +22,54 @@ def in_turns(
     peers: Sequence[str],
     rounds: int,
     progress: ProgressBar,
-    options: Mapping[str, float | str | bool],
+    options: Options | Callable[[str], Options],
+    failures: dict[str, str] | None = None,
 ) -> dict[str, list[LoadResult]]:
     """Run `rounds` of the load against each server; the order turns around from round to round.
 
-    :param options: of the load engine.
+    :param options: of the load engine: the same for every server, or a function from a server's name to its own.
+    :param failures: where a peer that fails is named with the reason; it has no results then, and the others go on.
+        None: its failure is raised. A failure of fastws always is.
     :raises bench.load.LoadError: something failed in a run.
+    :raises bench.build.BuildError: a server does not compile.
     :raises bench.servers.ServerError: a server does not start.
     """
     server_cpus, client_cpus = measure.server_and_client_cpus()
     results: dict[str, list[LoadResult]] = {name: [] for name in [OURS, *peers]}
     progress.start(rounds * len(results))
     with ExitStack() as stack:
-        running = {name: stack.enter_context(server) for name, server in _servers(peers, server_cpus).items()}
+        running: dict[str, servers.Server] = {}
+        for name in list(results):
+            with _its_failure_named(name, results, failures):
+                running[name] = stack.enter_context(_server(name, server_cpus))
         for number in range(rounds):
-            names = list(results) if number % 2 == 0 else list(reversed(results))
-            for name in names:
+            for name in list(results) if number % 2 == 0 else list(reversed(results)):
                 progress.say(f"round {number + 1} of {rounds}: {name}")
-                results[name].append(_once(mode, running[name], client_cpus, options))
+                with _its_failure_named(name, results, failures):
+                    own = options(name) if callable(options) else options
+                    results[name].append(_once(mode, running[name], client_cpus, own))
                 progress.step()
     return results
 
 
-def _servers(peers: Sequence[str], cpus: set[int]) -> dict[str, servers.Server]:
-    return {OURS: servers.fastws(cpus=cpus)} | {name: servers.peer(name, cpus=cpus) for name in peers}
+@contextmanager
+def _its_failure_named(
+    name: str, results: dict[str, list[LoadResult]], failures: dict[str, str] | None
+) -> Iterator[None]:
+    try:
+        yield
+    except (BuildError, LoadError, servers.ServerError) as error:
+        if name == OURS or failures is None:
+            raise
+        failures[name] = str(error)
+        del results[name]
 
 
-def _once(mode: str, server: servers.Server, cpus: set[int], options: Mapping[str, float | str | bool]) -> LoadResult:
+def _server(name: str, cpus: set[int]) -> servers.Server:
+    return servers.fastws(cpus=cpus) if name == OURS else servers.peer(name, cpus=cpus)
+
+
+def _once(mode: str, server: servers.Server, cpus: set[int], options: Options) -> LoadResult:
     with Load(mode, server.port, server_pids=server.pids, cpus=cpus, options={"path": server.path, **options}) as load:
         return load.finish().check()
 

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from bench.load import LoadResult, read_result
+from bench import servers
+from bench.load import LoadError, LoadResult, read_result
 from bench.report import PlainProgress, Spread
 from bench.scenarios import turns
 
@@ -49,3 +50,43 @@ def test_rounds_go_back_and_forth(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(one.run.server_cpu_s > 0 for own in results.values() for one in own)
     order = [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     assert order == ["fastws", "c_epoll", "c_epoll", "fastws"]
+
+
+def test_each_server_may_have_options_of_its_own() -> None:
+    options = {"fastws": {"connections": 3}, "c_epoll": {"connections": 5}}
+    results = turns.in_turns("connect", ["c_epoll"], 1, PlainProgress(), options.__getitem__)
+    assert {name: own[0].connected for name, own in results.items()} == {"fastws": 3, "c_epoll": 5}
+
+
+@pytest.fixture
+def peers_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One that works, one that does not start, one that has no such endpoint."""
+    whole = servers.peer
+
+    def peer(name: str, *, cpus: set[int] | None = None) -> servers.Server:
+        if name == "not starting":
+            return servers.Server(name, ["false"])
+        server = servers.fastws(cpus=cpus) if name == "without echo" else whole(name, cpus=cpus)
+        server.path = "/nowhere" if name == "without echo" else server.path
+        return server
+
+    monkeypatch.setattr(servers, "peer", peer)
+    return ["not starting", "without echo", "c_epoll"]
+
+
+def test_a_peer_that_fails_is_named_and_the_others_go_on(peers_of_all_kinds: list[str]) -> None:
+    failures: dict[str, str] = {}
+    results = turns.in_turns("connect", peers_of_all_kinds, 2, PlainProgress(), {"connections": 2}, failures)
+    assert {name: len(own) for name, own in results.items()} == {"fastws": 2, "c_epoll": 2}
+    assert "does not listen" in failures["not starting"]
+    assert "404" in failures["without echo"]
+
+
+def test_nobody_asked_for_failures_so_they_are_raised(peers_of_all_kinds: list[str]) -> None:
+    with pytest.raises(servers.ServerError):
+        turns.in_turns("connect", peers_of_all_kinds[:1], 1, PlainProgress(), {"connections": 2})
+
+
+def test_a_failure_of_our_own_is_always_raised() -> None:
+    with pytest.raises(LoadError):
+        turns.in_turns("connect", ["c_epoll"], 1, PlainProgress(), {"connections": 2, "path": "/nowhere"}, {})
