@@ -1,11 +1,4 @@
-/*
- * The limit of the machine: a WebSocket echo server that does nothing but what every server must do.
- *
- * One thread, one level-triggered epoll. Per ready socket one recv and one send: frames are unmasked in the receive
- * buffer, their replies are packed over them (a reply's header is four bytes shorter), and all of them leave in one
- * send. There are no limits, no UTF-8 check, no timers and no fragments; an incomplete frame at the end of a read
- * waits in a copy of its own. Usage: echo [PORT]   (0 = any free one; printed)
- */
+/* Sockets: see server.h for the whole. Usage: server [PORT]   (0 = any free one; printed) */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,41 +13,18 @@
 #include <unistd.h>
 
 #include "../../engine/accept_key.h"
+#include "server.h"
 
-#define BUFFER_SIZE (1 << 18)
-#define LARGEST_MESSAGE (16u << 20)
 #define EVENTS 512
 #define ACCEPT_BATCH 128
 
-typedef struct {
-    char *tail; /* the beginning of a frame whose end has not come yet, or of a request head */
-    char *unsent;
-    uint32_t tail_length;
-    uint32_t unsent_length;
-    uint8_t open;
-} connection;
-
-static connection *connections; /* by descriptor */
+connection *connections;
 static unsigned char shared_buffer[BUFFER_SIZE];
 static int epoll_fd;
 
-typedef uint64_t word4 __attribute__((vector_size(32), aligned(1), may_alias));
-typedef uint64_t word __attribute__((aligned(1), may_alias));
-
-/* to may lie before from in the same buffer: each step reads before it writes, and never writes past what it read. */
-static void unmask(unsigned char *to, const unsigned char *from, size_t length, const unsigned char *key) {
-    uint32_t key32;
-    memcpy(&key32, key, 4);
-    uint64_t key64 = (uint64_t)key32 << 32 | key32;
-    word4 key256 = {key64, key64, key64, key64};
-    size_t i = 0;
-    for (; i + 32 <= length; i += 32) *(word4 *)(to + i) = *(const word4 *)(from + i) ^ key256;
-    for (; i + 8 <= length; i += 8) *(word *)(to + i) = *(const word *)(from + i) ^ key64;
-    for (; i < length; i++) to[i] = from[i] ^ ((const unsigned char *)&key64)[i & 7];
-}
-
-static void drop(int fd) {
+void drop(int fd) {
     connection *c = &connections[fd];
+    if (c->role == HEARS) fanout_leave(fd);
     free(c->tail);
     free(c->unsent);
     memset(c, 0, sizeof *c);
@@ -66,15 +36,23 @@ static void watch(int fd, uint32_t events) {
     epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event);
 }
 
-static int send_all(int fd, const unsigned char *bytes, size_t length) {
+static void keep_unsent(connection *c, const unsigned char *bytes, size_t length) {
+    c->unsent = realloc(c->unsent, c->unsent_length + length);
+    memcpy(c->unsent + c->unsent_length, bytes, length);
+    c->unsent_length += (uint32_t)length;
+}
+
+int send_all(int fd, const unsigned char *bytes, size_t length) {
     connection *c = &connections[fd];
+    if (c->unsent) {
+        keep_unsent(c, bytes, length);
+        return 0;
+    }
     ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) return -1;
     if (sent < 0) sent = 0;
     if ((size_t)sent == length) return 0;
-    c->unsent_length = (uint32_t)(length - (size_t)sent);
-    c->unsent = malloc(c->unsent_length);
-    memcpy(c->unsent, bytes + sent, c->unsent_length);
+    keep_unsent(c, bytes + sent, length - (size_t)sent);
     watch(fd, EPOLLOUT);
     return 0;
 }
@@ -95,6 +73,12 @@ static void send_rest(int fd) {
     watch(fd, EPOLLIN);
 }
 
+static enum role role_for(const char *head) {
+    if (!strncmp(head, "GET /fanout ", 12)) return HEARS;
+    if (!strncmp(head, "GET /publish ", 13)) return SPEAKS;
+    return ECHOES;
+}
+
 /* Answers the upgrade; returns the bytes of the head, 0 if it is not complete, -1 if it cannot be answered. */
 static ssize_t upgrade(int fd, const unsigned char *bytes, size_t length) {
     const char *end = memmem(bytes, length, "\r\n\r\n", 4);
@@ -110,50 +94,12 @@ static ssize_t upgrade(int fd, const unsigned char *bytes, size_t length) {
         size_t used = strlen(answer);
         accept_key(key, answer + used);
         memcpy(answer + used + ACCEPT_LENGTH, "\r\n\r\n", 4);
-        connections[fd].open = 1;
         if (send(fd, answer, used + ACCEPT_LENGTH + 4, MSG_NOSIGNAL) < 0) return -1;
+        connections[fd].role = role_for((const char *)bytes);
+        if (connections[fd].role == HEARS) fanout_join(fd);
         return (ssize_t)head;
     }
     return -1;
-}
-
-/*
- * Turns the frames in bytes into their replies, packed at the same place. Returns the bytes of the replies, sets *used
- * to the bytes of complete frames; *closing is set once a close frame was answered. -1: not a frame for an echo server.
- */
-static ssize_t reply_in_place(unsigned char *bytes, size_t length, size_t *used, int *closing) {
-    unsigned char *to = bytes;
-    size_t at = 0;
-    while (length - at >= 6 && !*closing) {
-        const unsigned char *frame = bytes + at;
-        unsigned first = frame[0];
-        uint64_t size = frame[1] & 0x7f;
-        size_t header = 6;
-        if (!(frame[1] & 0x80) || !(first & 0x80)) return -1;
-        if (size == 126) {
-            if (length - at < 8) break;
-            size = (uint64_t)frame[2] << 8 | frame[3];
-            header = 8;
-        } else if (size == 127) {
-            if (length - at < 14) break;
-            size = 0;
-            for (int i = 2; i < 10; i++) size = size << 8 | frame[i];
-            header = 14;
-            if (size > LARGEST_MESSAGE) return -1;
-        }
-        if (length - at < header + size) break;
-        unsigned char key[4];
-        memcpy(key, frame + header - 4, 4);
-        to[0] = (first & 0x0f) == 9 ? 0x8a : (unsigned char)first;
-        to[1] = frame[1] & 0x7f;
-        if (header > 6) memmove(to + 2, frame + 2, header - 6);
-        unmask(to + header - 4, frame + header, size, key);
-        to += header - 4 + size;
-        at += header + size;
-        *closing = (first & 0x0f) == 8;
-    }
-    *used = at;
-    return to - bytes;
 }
 
 static void keep_tail(connection *c, const unsigned char *bytes, size_t length) {
@@ -174,12 +120,12 @@ static void receive_large(int fd) {
         if (got == 0 || errno != EAGAIN) drop(fd);
         return;
     }
-    size_t used = 0, length = c->tail_length + (size_t)got;
+    size_t length = c->tail_length + (size_t)got;
     int closing = 0;
     unsigned char *bytes = (unsigned char *)c->tail;
     c->tail_length = (uint32_t)length;
-    ssize_t replies = reply_in_place(bytes, length, &used, &closing);
-    if (replies < 0 || length > LARGEST_MESSAGE + BUFFER_SIZE || (replies && send_all(fd, bytes, (size_t)replies))) {
+    ssize_t used = frames_received(fd, bytes, length, &closing);
+    if (used < 0 || length > LARGEST_MESSAGE + BUFFER_SIZE) {
         drop(fd);
         return;
     }
@@ -187,7 +133,7 @@ static void receive_large(int fd) {
     if (!used) return;
     c->tail = NULL;
     c->tail_length = 0;
-    keep_tail(c, bytes + used, length - used);
+    keep_tail(c, bytes + used, length - (size_t)used);
     free(bytes);
 }
 
@@ -205,25 +151,19 @@ static void receive(int fd) {
         return;
     }
     length += (size_t)got;
-    unsigned char *bytes = shared_buffer;
-    if (!c->open) {
-        ssize_t head = upgrade(fd, bytes, length);
-        if (head < 0) {
-            drop(fd);
-            return;
-        }
-        bytes += head;
-        length -= (size_t)head;
-    }
-    size_t used = 0;
+    ssize_t used = 0;
     int closing = 0;
-    ssize_t replies = c->open ? reply_in_place(bytes, length, &used, &closing) : 0;
-    if (replies < 0 || (replies && send_all(fd, bytes, (size_t)replies) < 0)) {
+    if (c->role == UPGRADING) used = upgrade(fd, shared_buffer, length);
+    if (used >= 0 && c->role != UPGRADING) {
+        ssize_t frames = frames_received(fd, shared_buffer + used, length - (size_t)used, &closing);
+        used = frames < 0 ? -1 : used + frames;
+    }
+    if (used < 0) {
         drop(fd);
         return;
     }
     if (closing) shutdown(fd, SHUT_WR);
-    if (c->tail_length || used < length) keep_tail(c, bytes + used, length - used);
+    if (c->tail_length || (size_t)used < length) keep_tail(c, shared_buffer + used, length - (size_t)used);
 }
 
 static void accept_some(int listener, size_t most) {
@@ -262,6 +202,7 @@ int main(int argc, char **argv) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     connections = calloc(files.rlim_max, sizeof *connections);
+    fanout_prepare(files.rlim_max);
     int listener = listen_on(argc > 1 ? atoi(argv[1]) : 0);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS];
