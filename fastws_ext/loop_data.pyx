@@ -27,6 +27,7 @@ cdef int64_t monotonic_ns() noexcept nogil:
 
 cdef int push(WorkList* work, PyObject* item) except -1:
     cdef PyObject** larger
+    cdef size_t i
     if work.end == work.capacity:
         if work.head > work.capacity >> 1:
             for i in range(work.end - work.head):

@@ -22,6 +22,7 @@ cdef void drop(Item* item) noexcept:
 @cython.no_gc       # bytes and audiences only, and an audience never leads back to an outbox
 cdef class Outbox:
     def __dealloc__(self):
+        cdef uint32_t i
         for i in range(self.count):
             drop(&self.items[(self.head + i) & (self.capacity - 1)])
         free(self.items)

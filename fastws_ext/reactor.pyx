@@ -171,7 +171,7 @@ cdef class Reactor(Poller):
             while self.event_next < self.event_count:
                 event = &self.events[self.event_next]
                 self.event_next += 1
-                slot = <uint32_t>(event.data.u64 & 0xFFFFFFFF)
+                slot = <uint32_t>event.data.u64         # the lower half
                 if slot < LISTENER_SLOTS:
                     self.knocking |= 1 << slot
                     continue
@@ -191,7 +191,7 @@ cdef class Reactor(Poller):
         return 0
 
     cdef int serve(self, epoll_event* event) except -1:
-        cdef uint32_t slot = <uint32_t>(event.data.u64 & 0xFFFFFFFF)
+        cdef uint32_t slot = <uint32_t>event.data.u64
         cdef SlimTransport transport
         cdef Wire wire
         if slot >= self.table_size or self.table[slot] == NULL:

@@ -32,6 +32,7 @@ cdef class Sender(Scheduled):
         self.ingress = ingress
         ingress.loop_data.numbers += 1
         self.number = ingress.loop_data.numbers
+        self.last_seen = ingress.loop_data.now_tick
 
     @property
     def loop_data(self):
@@ -271,6 +272,7 @@ cdef class Sender(Scheduled):
     cdef int sit(self, Gathering gathering, uint32_t index) except -1:
         """Note that this wire is at `index` of `gathering`; returns the number of the seat."""
         cdef Seat* larger
+        cdef uint32_t room
         if self.seat_count == self.seat_room:
             room = min(self.seat_room * 2, 0xFFFF) if self.seat_room else 1
             if room == self.seat_count:
