@@ -12,7 +12,7 @@ _PARTS = {
     "the control API": ("admin_key",),
     "token authentication": ("jwt_secret", "jwt_public_key", "jwt_jwks", "jwt_issuer", "jwt_audience"),
     "limiting users": ("max_connections_per_user", "user_limit_policy"),
-    "TLS": ("ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_require_client_cert"),
+    "client certificates": ("ssl_ca_certs", "ssl_require_client_cert"),
 }
 
 NOT_BUILT: dict[str, str] = {name: part for part, names in _PARTS.items() for name in names}

@@ -289,6 +289,11 @@ class Settings:
         has_token_option = any(self.is_set(name) for name in OPTIONS if name.startswith("jwt_"))
         return has_token_option or self.ssl_require_client_cert
 
+    @property
+    def scheme(self) -> str:
+        """`https` if the listener for clients speaks TLS, else `http`."""
+        return "http" if self.ssl_certfile is None else "https"
+
     @cached_property
     def on_loopback(self) -> bool:
         """True if every listener for clients is on loopback or a Unix socket. Looks up host names."""

@@ -58,16 +58,21 @@ class TrustedProxies:
         return self._trusts(_parse(address) if address else _LOCAL)
 
     def client(
-        self, peer: tuple[str, int] | None, forwarded_for: Sequence[bytes], forwarded_proto: Sequence[bytes]
+        self,
+        peer: tuple[str, int] | None,
+        forwarded_for: Sequence[bytes],
+        forwarded_proto: Sequence[bytes],
+        *,
+        over_tls: bool = False,
     ) -> Client:
         """The client behind `peer`, by the values of the two headers in their order; both are ignored if the peer is
-        not trusted.
+        not trusted. `over_tls`: whether the peer itself speaks TLS, which holds unless the second header says more.
 
         An entry that is no address ends the walk: the last good one is the client.
         """
         address, port = (canonical_address(peer[0]), peer[1]) if peer is not None else ("", 0)
         if not (forwarded_for or forwarded_proto) or address not in self:
-            return Client(address, port, False)
+            return Client(address, port, over_tls)
         for entry in reversed([item for value in forwarded_for for item in value.split(b",")]):
             try:
                 address, port = canonical_address(_without_port(entry.decode("ascii").strip())), 0
@@ -76,7 +81,7 @@ class TrustedProxies:
             if address not in self:
                 break
         protos = [item.strip().lower() for value in forwarded_proto for item in value.split(b",")]
-        return Client(address, port, bool(protos) and protos[-1] in (b"https", b"wss"))
+        return Client(address, port, protos[-1] in (b"https", b"wss") if protos else over_tls)
 
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)

@@ -161,7 +161,7 @@ class HttpRequest:
 
     @property
     def scheme(self) -> str:
-        """`https` where a trusted proxy says so, else `http`."""
+        """`https` over TLS and where a trusted proxy says so, else `http`."""
         return "https" if self.client.secure else "http"
 
     def json(self) -> Any:

@@ -78,6 +78,8 @@ class Site:
     is_ready: Callable[[], tuple[bool, dict[str, Any]]] = lambda: (True, {})
     """For `/readyz`: whether it is, and the checks by name."""
     access_log: bool = False
+    over_tls: bool = False
+    """Clients speak TLS to this server."""
 
 
 class Ingress(FastIngress):
@@ -367,11 +369,12 @@ class Ingress(FastIngress):
         self._refuse(conn, request, 500, "the application failed", "protocol")
 
     def _client(self, conn: Connection, request: Request) -> Client:
-        proxies = self.site.proxies
+        proxies, over_tls = self.site.proxies, self.site.over_tls
         if proxies is not None:
-            return proxies.client(conn.peer, request.get_all(b"x-forwarded-for"), request.get_all(b"x-forwarded-proto"))
+            told = request.get_all(b"x-forwarded-for"), request.get_all(b"x-forwarded-proto")
+            return proxies.client(conn.peer, *told, over_tls=over_tls)
         address = _peer_address(conn)
-        return Client(address, conn.peer[1] if conn.peer is not None else 0, False)
+        return Client(address, conn.peer[1] if conn.peer is not None else 0, over_tls)
 
     def _refuse_method(self, conn: Connection, request: Request, methods: Sequence[str]) -> None:
         allowed = list(dict.fromkeys([*methods, *(["HEAD"] if "GET" in methods else [])]))

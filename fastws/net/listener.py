@@ -1,7 +1,7 @@
 """Sockets that are listened on, and the connections made from them.
 
-TCP under uvloop goes through the reactor. Unix sockets and other event loops use the loop's own transports, with the
-same protocol on them.
+TCP under uvloop goes through the reactor. TLS, Unix sockets and other event loops use the loop's own transports, with
+the same protocol on them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Final, cast
 
 from fastws.errors import StartError
 from fastws.net.connection import CLOSED, HANDSHAKING, Connection
-from fastws_ext.endpoint import Ingress
+from fastws.net.ingress import Ingress
+from fastws.net.tls.acceptor import TlsAcceptor
 from fastws_ext.loop_data import LoopData
 from fastws_ext.reactor import Reactor
 
@@ -124,7 +126,8 @@ def _answers(path: str) -> bool:
 class Listeners:
     """The listening sockets of one worker and every connection made from them.
 
-    `through_reactor`: whether TCP is served by the reactor, which needs uvloop or another loop on epoll.
+    `through_reactor`: whether TCP is served by the reactor, which needs uvloop or another loop on epoll. `tls`: every
+    listener speaks TLS with this context. `handshake_timeout_s`: from accept to the end of its handshake, 0 = no limit.
     """
 
     def __init__(
@@ -135,11 +138,23 @@ class Listeners:
         *,
         backlog: int,
         through_reactor: bool,
+        tls: ssl.SSLContext | None = None,
+        handshake_timeout_s: float = 0,
     ) -> None:
         self._loop = loop
         self._ingress = ingress
         self._backlog = backlog
-        self._reactor = Reactor(loop_data, Connection, ingress) if through_reactor else None
+        self._reactor = Reactor(loop_data, Connection, ingress) if through_reactor and tls is None else None
+        self._acceptor: TlsAcceptor | None = None
+        if tls is not None:
+            self._acceptor = TlsAcceptor(
+                loop,
+                tls,
+                lambda: Connection(ingress),
+                self._remember,
+                timeout_s=handshake_timeout_s,
+                has_room=lambda newcomers: ingress.connections + newcomers < ingress.admission.capacity,
+            )
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
         self._on_loop: set[Connection] = set()
@@ -156,7 +171,9 @@ class Listeners:
     async def listen(self) -> None:
         """Serve every socket that was adopted."""
         for sock in self._sockets:
-            if sock.family == socket.AF_UNIX:
+            if self._acceptor is not None:
+                self._acceptor.listen(sock, self._backlog)
+            elif sock.family == socket.AF_UNIX:
                 self._servers.append(
                     await self._loop.create_unix_server(self._make_connection, sock=sock, backlog=self._backlog)
                 )
@@ -169,11 +186,14 @@ class Listeners:
                 self._reactor.listen(sock)
 
     def _make_connection(self) -> asyncio.Protocol:
+        conn = Connection(self._ingress)
+        self._remember(conn)
+        return cast("asyncio.Protocol", conn)
+
+    def _remember(self, conn: Connection) -> None:
         if len(self._on_loop) > 2 * self._ingress.connections + 64:
             self._on_loop = {conn for conn in self._on_loop if conn.phase < CLOSED}
-        conn = Connection(self._ingress)
         self._on_loop.add(conn)
-        return cast("asyncio.Protocol", conn)
 
     def connections(self) -> list[Connection]:
         """Those that were accepted and are not closed yet."""
@@ -188,6 +208,8 @@ class Listeners:
         """Stop listening and reset what is left."""
         for server in self._servers:
             server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         if self._reactor is not None:
             self._reactor.close()
         for conn in self._on_loop:

@@ -69,6 +69,7 @@ class Assembly:
             proxies=proxies,
             is_ready=is_ready,
             access_log=settings.access_log,
+            over_tls=settings.ssl_certfile is not None,
         )
 
     async def start(self) -> None:

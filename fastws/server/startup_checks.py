@@ -2,15 +2,17 @@
 
 import importlib.util
 import resource
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fastws.config import Settings, as_url, is_loopback
+from fastws.config import OPTIONS, Settings, as_url, is_loopback
 from fastws.config.not_built import NOT_BUILT
-from fastws.errors import StartError
+from fastws.errors import ConfigError, StartError
 from fastws.net.admission import DESCRIPTOR_RESERVE
+from fastws.net.tls.context import server_context
 
 _MILLION = 1_000_000
 
@@ -50,9 +52,10 @@ def protect(settings: Settings) -> None:
         ways = ["--anonymous to accept clients without a token", "--host 127.0.0.1 to serve this machine only"]
         if "jwt_secret" not in NOT_BUILT:
             ways.insert(0, "--jwt-secret, --jwt-public-key or --jwt-jwks to authenticate clients")
+        address = as_url(settings.host, settings.port, settings.scheme)
         raise StartError(
-            f"protected mode: no authentication is configured, and {as_url(settings.host, settings.port)} can be "
-            f"reached from other machines. Set one of:\n{_bullets(ways)}"
+            f"protected mode: no authentication is configured, and {address} can be reached from other machines. "
+            f"Set one of:\n{_bullets(ways)}"
         )
     if settings.admin_port != -1 and settings.admin_key is None and not is_loopback(settings.admin_host):
         ways = ["--admin-host 127.0.0.1 to serve this machine only", "--admin-port -1 to turn it off"]
@@ -62,6 +65,16 @@ def protect(settings: Settings) -> None:
             f"protected mode: the admin address {as_url(settings.admin_host, settings.admin_port)} can be reached "
             f"from other machines without a key. Set one of:\n{_bullets(ways)}"
         )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return what TLS is served with, None without TLS. Raises `ConfigError` if the files cannot be used."""
+    if settings.ssl_certfile is None:
+        for name in ("ssl_keyfile", "ssl_keyfile_password"):
+            if getattr(settings, name) is not None:
+                raise ConfigError(f"{OPTIONS[name].flag} is set without --ssl-certfile: TLS needs the certificate too")
+        return None
+    return server_context(settings.ssl_certfile, settings.ssl_keyfile, settings.ssl_keyfile_password)
 
 
 def raise_descriptor_limit() -> None:
@@ -96,7 +109,9 @@ def codec_name() -> str:
 
 def first_line(settings: Settings, program: str) -> str:
     """Return the line that says what is about to run: version, address, workers, engine, event loop, codec."""
-    address = f"unix:{settings.uds}" if settings.uds is not None else as_url(settings.host, settings.port)
+    address = as_url(settings.host, settings.port, settings.scheme)
+    if settings.uds is not None:
+        address = f"unix:{settings.uds}" + (" with TLS" if settings.ssl_certfile is not None else "")
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     engine = "memory" if settings.redis == "none" else f"redis {settings.shown('redis')}"
     return (

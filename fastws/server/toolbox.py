@@ -56,6 +56,7 @@ def check(file: str | None) -> None:
     the server would take it, else 2 with one line for each thing that is wrong.
     """
     settings = load({"config": file})
+    startup_checks.tls_context(settings)
     try:
         startup_checks.protect(settings)
     except StartError as error:

@@ -29,6 +29,7 @@ from fastws.server.assembly import Assembly
 from fastws.server.drain import Drain, close_now
 from fastws.server.lag import LoopLag
 from fastws.server.notify import Notifier
+from fastws.server.startup_checks import tls_context
 from fastws_ext.loop_data import LoopData
 
 _log: Final = logging.getLogger("fastws.server")
@@ -107,6 +108,8 @@ class Worker:
             self.ingress,
             backlog=settings.backlog,
             through_reactor=type(self.loop).__module__.startswith("uvloop"),
+            tls=tls_context(settings),
+            handshake_timeout_s=settings.handshake_timeout,
         )
         self.lag = LoopLag(self.loop)
 
@@ -117,7 +120,7 @@ class Worker:
             sockets, address = [bind_unix(settings.uds)], f"unix:{settings.uds}"
         else:
             sockets = bind_tcp(settings.host, settings.port, keepalive=settings.tcp_keepalive)
-            address = as_url(settings.host, sockets[0].getsockname()[1])
+            address = as_url(settings.host, sockets[0].getsockname()[1], settings.scheme)
         for sock in sockets:
             self.listeners.adopt(sock)
         self.loop_data.start()
