@@ -39,8 +39,8 @@ cdef class Lifecycle(Sender):
     cdef int attach(self, Link link) except -1:
         self.link = link
         self.ingress.connections += 1
-        self.last_seen = self.ingress.loop_data.now_tick
         if self.ingress.handshake_ticks:
+            # From accept, when this object was made; a TLS handshake may lie between.
             self.ingress.loop_data.set_due(self, self.last_seen + self.ingress.handshake_ticks)
         return 0
 
