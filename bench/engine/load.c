@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -24,14 +25,21 @@ static const char usage[] =
     "  rate      --rate messages a second on a fixed schedule; latency counts from when a message was due\n"
     "  idle      holds the connections, answers pings\n"
     "  connect   upgrades only\n"
+    "  fanout    one more connection publishes; the next burst goes out when all others have heard the last one;\n"
+    "            messages are deliveries, latency is the time until the last subscriber has a burst\n"
     "options (default):\n"
     "  --connections N (100)   --processes N (1)       --concurrency N dialling at once, each process (256)\n"
     "  --path PATH (/echo)     --header 'Name: value'  --server-pid PID to read CPU time of; both may be repeated\n"
-    "  --size BYTES (64)       --text                  --inflight N (1)       --rate PER_SECOND (1000)\n"
+    "  --size BYTES (64; 128)  --text                  --inflight N (1)       --rate PER_SECOND (1000)\n"
     "  --warmup S (0.5)        --seconds S (3)         --connect-seconds S (60)\n"
+    "  --subscribe TEXT        what every connection but the publisher says after its upgrade (idle, fanout)\n"
+    "  --publish-path PATH (--path)   --publish TEXT with {payload} in it ({payload})   --burst N in a write (1)\n"
     "  --until-stdin           idle: until a line or the end of standard input, at most --seconds\n"
     "  --abrupt                end with resets, not close frames\n"
     "  --progress              JSON lines on standard error\n";
+
+#define MODES 5
+static const char *const modes[MODES] = {"echo", "rate", "idle", "connect", "fanout"};
 
 typedef struct {
     uint64_t at, messages, bytes;
@@ -87,7 +95,7 @@ static void wait_connected(const options *o, const shared_state *shared) {
     while (!interrupted && (double)(now_ns() - start) / 1e9 < o->connect_seconds) {
         uint64_t settled = 0;
         for (int i = 0; i < o->processes; i++) settled += shared->workers[i].settled;
-        if (settled >= (uint64_t)o->connections) break;
+        if (settled >= (uint64_t)(o->connections + (o->mode == FANOUT))) break;
         if ((double)(now_ns() - said) / 1e9 > PROGRESS_EVERY_S) {
             say(o, shared, "connecting");
             said = now_ns();
@@ -97,10 +105,15 @@ static void wait_connected(const options *o, const shared_state *shared) {
     say(o, shared, "connected");
 }
 
-/* Sleeps, with progress; ends early when interrupted or, if asked, when standard input says something. */
+/* Until each subscriber hears the publisher, or it is clear that some do not: the publisher sees to a bound. */
+static void wait_subscribed(const shared_state *shared) {
+    while (!interrupted && !shared->subscribed && !shared->spoiled) wait_a_moment(0.001);
+}
+
+/* Sleeps, with progress; ends early when interrupted or spoiled or, if asked, when standard input says something. */
 static void spend(const options *o, const shared_state *shared, double seconds, const char *phase, int mind_stdin) {
     uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
-    while (!interrupted) {
+    while (!interrupted && !shared->spoiled) {
         uint64_t now = now_ns();
         if (now >= end) return;
         double left = (double)(end - now) / 1e9;
@@ -132,7 +145,8 @@ static void print_span(const char *name, const reading *from, const reading *to)
 
 static void print_failures(const options *o, const shared_state *shared) {
     static const char *const names[FAILURES] = {"cannot_connect", "not_upgraded", "bad_frame",
-                                                "bad_payload",    "closed_early", "unanswered"};
+                                                "bad_payload",    "closed_early", "unanswered",
+                                                "lost",           "repeated"};
     const char *first = "";
     uint64_t all = 0;
     printf("\"failures\":{");
@@ -149,7 +163,6 @@ static void print_failures(const options *o, const shared_state *shared) {
 }
 
 static void report(const options *o, const shared_state *shared, const reading readings[4]) {
-    static const char *const modes[] = {"echo", "rate", "idle", "connect"};
     histogram *all = calloc(2, sizeof *all);
     uint64_t connected = 0, pings = 0;
     for (int i = 0; i < o->processes; i++) {
@@ -196,12 +209,21 @@ static void refuse(const char *why) {
 }
 
 static enum mode mode_named(const char *name) {
-    static const char *const names[] = {"echo", "rate", "idle", "connect"};
-    for (int i = 0; i < 4; i++) {
-        if (!strcmp(name, names[i])) return (enum mode)i;
+    for (int i = 0; i < MODES; i++) {
+        if (!strcmp(name, modes[i])) return (enum mode)i;
     }
     refuse("unknown mode");
     return ECHO;
+}
+
+static void check_publication(options *o) {
+    const char *hole = strstr(o->publish, PAYLOAD_HOLE);
+    if (!hole || strstr(hole + 1, PAYLOAD_HOLE)) refuse("--publish has {payload} in it, once");
+    if (strlen(o->publish) > LARGEST_TEXT) refuse("--publish is at most 4096 bytes");
+    if (o->size < LEAST_PUBLICATION) refuse("--size of a publication is at least 24");
+    if (o->burst < 1 || o->burst > MOST_BURST) refuse("--burst is 1 to 256");
+    if (!o->publish_path) o->publish_path = o->path;
+    o->run_number = (uint32_t)mix(now_ns());
 }
 
 static void check(options *o) {
@@ -215,6 +237,9 @@ static void check(options *o) {
     if (o->size > 16u << 20 || o->size * (size_t)o->inflight > 256u << 20) {
         refuse("--size is at most 16 MiB, and 256 MiB in flight on a connection");
     }
+    if (*o->subscribe && o->mode != IDLE && o->mode != FANOUT) refuse("--subscribe goes with idle and fanout");
+    if (strlen(o->subscribe) > LARGEST_TEXT) refuse("--subscribe is at most 4096 bytes");
+    if (o->mode == FANOUT) check_publication(o);
     if (!(o->rate > 0) || o->rate > 1e8) refuse("--rate is more than 0");
     if (!(o->seconds >= 0 && o->seconds <= MOST_SECONDS)) refuse("--seconds is 0 to 7200");
     if (!(o->warmup >= 0 && o->warmup <= MOST_SECONDS)) refuse("--warmup is 0 to 7200");
@@ -239,9 +264,10 @@ static void parse(options *o, int argc, char **argv) {
         {"path", 1, 0, 'a'}, {"header", 1, 0, 'h'}, {"server-pid", 1, 0, 'i'}, {"size", 1, 0, 's'}, {"text", 0, 0, 't'},
         {"inflight", 1, 0, 'k'}, {"rate", 1, 0, 'r'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 'S'},
         {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'},
-        {0}};
+        {"subscribe", 1, 0, 'b'}, {"publish-path", 1, 0, 'A'}, {"publish", 1, 0, 'B'}, {"burst", 1, 0, 'n'}, {0}};
     if (argc < 2) refuse("which mode?");
     o->mode = mode_named(argv[1]);
+    if (o->mode == FANOUT) o->size = 128;
     for (int option; (option = getopt_long(argc - 1, argv + 1, "", known, NULL)) != -1;) {
         switch (option) {
             case 'p': o->port = atoi(optarg); break;
@@ -262,6 +288,10 @@ static void parse(options *o, int argc, char **argv) {
             case 'C': o->connect_seconds = atof(optarg); break;
             case 'u': o->until_stdin = 1; break;
             case 'x': o->abrupt = 1; break;
+            case 'b': o->subscribe = optarg; break;
+            case 'A': o->publish_path = optarg; break;
+            case 'B': o->publish = optarg; break;
+            case 'n': o->burst = atoi(optarg); break;
             case 'g': o->progress = 1; break;
             default: refuse("unknown option");
         }
@@ -271,10 +301,12 @@ static void parse(options *o, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     options o = {.connections = 100, .processes = 1, .concurrency = 256, .inflight = 1, .size = 64, .warmup = 0.5,
-                 .seconds = 3, .connect_seconds = 60, .rate = 1000, .path = "/echo"};
+                 .seconds = 3, .connect_seconds = 60, .rate = 1000, .path = "/echo", .subscribe = "", .publish = PAYLOAD_HOLE,
+                 .burst = 1};
     parse(&o, argc, argv);
     shared_state *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) refuse("no memory");
+    shared->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     struct sigaction action = {.sa_handler = interrupt};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -287,8 +319,9 @@ int main(int argc, char **argv) {
     }
     wait_connected(&o, shared);
     readings[1] = readings[2] = readings[3] = take_reading(&o, shared);
-    if (o.mode != CONNECT && !interrupted) {
+    if (o.mode != CONNECT && !interrupted && !shared->spoiled) {
         shared->phase = WARMING;
+        if (o.mode == FANOUT) wait_subscribed(shared);
         if (o.mode != IDLE) spend(&o, shared, o.warmup, "warming", 0);
         readings[2] = take_reading(&o, shared);
         shared->measured_from = readings[2].at;

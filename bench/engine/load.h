@@ -3,7 +3,9 @@
  *
  * load.c        options, phases, what the whole run did: one JSON object at the end
  * worker.c      one process: its epoll loop, connecting, the schedules of the modes
- * client.c      one connection: upgrade, frames out, frames in and whether they are right
+ * client.c      one connection: dialling, upgrade, bytes out and in, its end
+ * messages.c    frames out, frames in and whether they are right
+ * fanout.c      the publisher and what its subscribers hear
  *
  * The first process sleeps and directs; the workers it forks own the sockets. They share one mapping: a phase that only
  * the first writes, and figures that only their worker writes.
@@ -25,10 +27,15 @@
 #define MOST_SERVER_PIDS 64
 #define VARIANTS 8          /* payloads that follow each other on a connection, so that a lost reply shows */
 #define RECEIVE_SIZE (1 << 18)
+#define LARGEST_TEXT 4096   /* of what is sent as told: subscription, publication */
+#define MOST_BURST 256
+#define PAYLOAD_HOLE "{payload}"
+#define LEAST_PUBLICATION 24 /* bytes of payload */
+#define BELL UINT32_MAX     /* epoll's data of shared_state.bell */
 
-enum mode { ECHO, RATE, IDLE, CONNECT };
+enum mode { ECHO, RATE, IDLE, CONNECT, FANOUT };
 enum phase { CONNECTING, WARMING, MEASURING, STOPPING };
-enum failure { CANNOT_CONNECT, NOT_UPGRADED, BAD_FRAME, BAD_PAYLOAD, CLOSED_EARLY, UNANSWERED, FAILURES };
+enum failure { CANNOT_CONNECT, NOT_UPGRADED, BAD_FRAME, BAD_PAYLOAD, CLOSED_EARLY, UNANSWERED, LOST, REPEATED, FAILURES };
 
 typedef struct {
     enum mode mode;
@@ -36,6 +43,10 @@ typedef struct {
     size_t size; /* payload bytes */
     double warmup, seconds, connect_seconds, rate; /* rate: messages per second over all connections */
     const char *path;
+    const char *subscribe;              /* what a connection says after its upgrade; "": nothing */
+    const char *publish_path, *publish; /* fanout: of the publisher; what it sends, with {payload} in it */
+    int burst;                          /* fanout: publications in one write */
+    uint32_t run_number;                /* fanout: tells the publications of this run from others */
     char headers[2048]; /* more lines for the upgrade request, each with its CRLF */
     int server_pids[MOST_SERVER_PIDS], server_pid_count;
 } options;
@@ -52,6 +63,11 @@ typedef struct {
 typedef struct {
     _Atomic int phase;
     _Atomic uint64_t measured_from, measured_to; /* monotonic ns; 0 = not yet */
+    _Atomic uint64_t published, heard; /* fanout: publications sent; deliveries, of all workers */
+    _Atomic int subscribed;            /* fanout: every subscriber has heard something */
+    _Atomic int spoiled;               /* fanout: something failed, the run may end */
+    _Atomic int silent;                /* fanout: nothing is published any more */
+    int bell;                          /* fanout: eventfd that wakes the publisher's worker */
     figures workers[MOST_PROCESSES];
 } shared_state;
 
@@ -60,13 +76,14 @@ enum client_state { UNUSED, DIALLING, UPGRADING, OPEN, LEAVING, GONE };
 /* One connection, and a ring of send times where latency is taken from the sending. */
 typedef struct {
     char *unsent;           /* heap copy of what the socket did not take */
+    unsigned char *begun;   /* fanout: a publication of which the end is still to come */
     unsigned char *held;    /* a response head or control frame that came in parts: allocated while needed */
     uint64_t started;       /* ns: connect() was called */
     uint64_t payload_left;  /* of the frame that is being received */
     uint32_t payload_at;
     uint32_t unsent_length, unsent_at;
-    uint32_t sent, received; /* messages */
-    uint32_t held_length;
+    uint32_t sent, received; /* messages; fanout: received is the number of the next publication */
+    uint32_t held_length, begun_length;
     int fd;
     uint8_t state, head_length;
     unsigned char head[10]; /* of the frame that is being received, as far as it has come */
@@ -92,6 +109,11 @@ typedef struct {
     double interval;        /* rate: ns between two messages of this worker */
     uint64_t schedule_start, scheduled; /* rate: ns; messages that are due */
     unsigned char *receive_buffer;
+    client *publisher;      /* fanout: of the first worker, else NULL */
+    unsigned char *payload; /* fanout: a publication, up to its number */
+    uint64_t burst_started, first_published, retry; /* fanout: ns */
+    uint32_t heard;         /* fanout: deliveries not yet added to the shared ones */
+    char last_word[80];     /* fanout: what a subscriber got that was no publication */
 } worker;
 
 static inline int index_of(const worker *w, const client *c) {
@@ -99,14 +121,24 @@ static inline int index_of(const worker *w, const client *c) {
 }
 
 uint64_t now_ns(void);
+uint64_t mix(uint64_t x);
+size_t put_head(unsigned char *at, unsigned first, size_t size, unsigned mask_bit);
 void run_worker(const options *o, shared_state *shared, int number) __attribute__((noreturn));
 void client_failed(worker *w, client *c, enum failure what, const char *detail);
 void client_dial(worker *w, client *c);
 void client_ready(worker *w, client *c, uint32_t events);
 void client_send_messages(worker *w, client *c, uint32_t count, uint64_t now);
+void client_send_bytes(worker *w, client *c, const void *bytes, size_t length);
+void client_send_frame(worker *w, client *c, unsigned opcode, const void *payload, size_t length);
+void client_receive(worker *w, client *c, const unsigned char *bytes, size_t length);
+void client_hold(client *c, const unsigned char *bytes, size_t length);
 void client_leave(worker *w, client *c);
 void client_close(worker *w, client *c);
 void client_replied(worker *w, client *c, uint32_t replies);
 void frames_prepare(worker *w);
+void fanout_prepare(worker *w);
+void fanout_heard(worker *w, client *c, const unsigned char *bytes, size_t length);
+void fanout_turn(worker *w);
+void fanout_end(worker *w, uint64_t grace_ns, void (*turn)(worker *));
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #define EVENTS 512
 #define IDLE_WAIT_NS 20000000ull    /* how soon a change of phase is noticed */
 #define ANSWER_GRACE_NS 1000000000ull /* rate: what may still come after the last message was due */
+#define DELIVERY_GRACE_NS 5000000000ull /* fanout: the same for the last burst */
 #define GOODBYE_NS 5000000000ull
 #define RATE_BATCH 64               /* most overdue messages in one send */
 
@@ -40,7 +42,7 @@ static void count_scheduled(worker *w, const client *c, uint32_t message, uint64
 
 void client_replied(worker *w, client *c, uint32_t replies) {
     w->figures->messages += replies;
-    if (w->options->mode == IDLE || w->options->mode == CONNECT) return;
+    if (w->options->mode != ECHO && w->options->mode != RATE) return;
     uint64_t now = now_ns();
     uint32_t first = c->received - replies;
     if (w->options->mode == RATE) {
@@ -127,7 +129,15 @@ static void turn(worker *w) {
     uint64_t wait = time_to_wait(w);
     struct timespec timeout = {.tv_sec = 0, .tv_nsec = (long)wait};
     int ready = epoll_pwait2(w->epoll_fd, events, EVENTS, &timeout, NULL);
-    for (int i = 0; i < ready; i++) client_ready(w, &w->clients[events[i].data.u32], events[i].events);
+    for (int i = 0; i < ready; i++) {
+        if (events[i].data.u32 == BELL) {
+            eventfd_t rung;
+            eventfd_read(w->shared->bell, &rung);
+        } else {
+            client_ready(w, &w->clients[events[i].data.u32], events[i].events);
+        }
+    }
+    if (w->options->mode == FANOUT) fanout_turn(w);
     if (w->options->mode == RATE && (w->phase == WARMING || w->phase == MEASURING)) send_scheduled(w);
 }
 
@@ -137,6 +147,7 @@ static void say_goodbye(worker *w) {
         while (answers_missing(w) && now_ns() < end) turn(w);
         count_unanswered(w);
     }
+    if (w->options->mode == FANOUT) fanout_end(w, DELIVERY_GRACE_NS, turn);
     for (int i = 0; i < w->count; i++) client_leave(w, &w->clients[i]);
     end = now_ns() + GOODBYE_NS;
     while (w->figures->finished < (uint64_t)w->count && now_ns() < end) turn(w);
@@ -154,17 +165,24 @@ static void prepare(worker *w, int number) {
     int whole = o->connections / o->processes, rest = o->connections % o->processes;
     w->count = whole + (number < rest);
     w->first_number = number * whole + (number < rest ? number : rest);
+    int publishes = o->mode == FANOUT && number == 0;
+    w->count += publishes;
     w->seed = now_ns() ^ (uint64_t)getpid() << 40;
     w->batch = o->mode == ECHO ? (uint32_t)o->inflight : o->mode == RATE ? RATE_BATCH : 1;
     w->interval = o->mode == RATE ? 1e9 * o->processes / o->rate : 0;
     w->clients = calloc((size_t)w->count + 1, sizeof *w->clients);
+    w->publisher = publishes ? &w->clients[w->count - 1] : NULL;
     w->receive_buffer = malloc(RECEIVE_SIZE);
     if (o->mode == ECHO) {
         w->ring_size = power_of_two((uint32_t)o->inflight);
         w->send_times = calloc((size_t)w->count * w->ring_size, sizeof *w->send_times);
     }
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    frames_prepare(w);
+    if (o->mode == FANOUT) {
+        fanout_prepare(w);
+    } else {
+        frames_prepare(w);
+    }
 }
 
 void run_worker(const options *o, shared_state *shared, int number) {
