@@ -1,0 +1,56 @@
+// Echo and fan-out as most Go services do them: gin routes the request, gorilla/websocket upgrades it, two goroutines
+// serve a subscriber, and a hub hands publications to them.
+package main
+
+import (
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"runtime"
+
+	"github.com/gin-gonic/gin"
+	"github.com/gorilla/websocket"
+)
+
+// Buffer sizes are gorilla's default: the ones of the HTTP server are used on.
+var upgrader = websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
+
+func main() {
+	runtime.GOMAXPROCS(1)
+	gin.SetMode(gin.ReleaseMode)
+	hub := newHub()
+	go hub.run()
+
+	router := gin.New() // gin.Default() would log every request
+	router.GET("/echo", upgraded(echo))
+	router.GET("/fanout", upgraded(hub.subscribe))
+	router.GET("/publish", upgraded(hub.publish))
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("listening on http://%s\n", listener.Addr())
+	log.Fatal(router.RunListener(listener))
+}
+
+func upgraded(serve func(*websocket.Conn)) gin.HandlerFunc {
+	return func(context *gin.Context) {
+		connection, err := upgrader.Upgrade(context.Writer, context.Request, nil)
+		if err != nil {
+			return // answered by the upgrader
+		}
+		serve(connection)
+	}
+}
+
+func echo(connection *websocket.Conn) {
+	defer connection.Close()
+	for {
+		kind, message, err := connection.ReadMessage()
+		if err != nil || connection.WriteMessage(kind, message) != nil {
+			return
+		}
+	}
+}

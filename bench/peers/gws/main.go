@@ -1,0 +1,72 @@
+// Echo and fan-out on gws: its own event loop per connection, its Broadcaster for publications.
+package main
+
+import (
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"runtime"
+
+	"github.com/lxzan/gws"
+)
+
+func main() {
+	runtime.GOMAXPROCS(1)
+	subscribers := gws.NewConcurrentMap[*gws.Conn, struct{}]()
+
+	routes := http.NewServeMux()
+	routes.HandleFunc("/echo", upgraded(&echo{}))
+	routes.HandleFunc("/fanout", upgraded(&fanout{subscribers: subscribers}))
+	routes.HandleFunc("/publish", upgraded(&publish{subscribers: subscribers}))
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("listening on http://%s\n", listener.Addr())
+	log.Fatal(http.Serve(listener, routes))
+}
+
+// All options are the defaults of gws: no compression, no check of UTF-8, one goroutine per connection.
+func upgraded(events gws.Event) http.HandlerFunc {
+	upgrader := gws.NewUpgrader(events, nil)
+	return func(writer http.ResponseWriter, request *http.Request) {
+		connection, err := upgrader.Upgrade(writer, request)
+		if err != nil {
+			return // the upgrader has closed the connection
+		}
+		// A goroutine of its own: what the HTTP server allocated for the request is freed when this one returns.
+		go connection.ReadLoop()
+	}
+}
+
+type echo struct{ gws.BuiltinEventHandler }
+
+func (*echo) OnMessage(connection *gws.Conn, message *gws.Message) {
+	defer message.Close()
+	connection.WriteMessage(message.Opcode, message.Bytes())
+}
+
+type fanout struct {
+	gws.BuiltinEventHandler
+	subscribers *gws.ConcurrentMap[*gws.Conn, struct{}]
+}
+
+func (f *fanout) OnOpen(connection *gws.Conn)           { f.subscribers.Store(connection, struct{}{}) }
+func (f *fanout) OnClose(connection *gws.Conn, _ error) { f.subscribers.Delete(connection) }
+
+type publish struct {
+	gws.BuiltinEventHandler
+	subscribers *gws.ConcurrentMap[*gws.Conn, struct{}]
+}
+
+func (p *publish) OnMessage(_ *gws.Conn, message *gws.Message) {
+	defer message.Close()
+	broadcaster := gws.NewBroadcaster(message.Opcode, message.Bytes())
+	defer broadcaster.Close()
+	p.subscribers.Range(func(connection *gws.Conn, _ struct{}) bool {
+		broadcaster.Broadcast(connection)
+		return true
+	})
+}
