@@ -1,0 +1,37 @@
+"""Echo and fan-out on the asyncio server of `websockets`, under uvloop: no compression, its other defaults.
+
+`/echo` answers each message with itself. Whoever connects to `/fanout` hears what comes in on `/publish`, through the
+library's own `broadcast`.
+"""
+
+import uvloop
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+subscribers: set[ServerConnection] = set()
+
+
+async def handle(connection: ServerConnection) -> None:
+    """Do what the path says until the client leaves."""
+    path = connection.request.path if connection.request else ""
+    if path == "/fanout":
+        subscribers.add(connection)
+        try:
+            await connection.wait_closed()
+        finally:
+            subscribers.remove(connection)
+    elif path == "/publish":
+        async for message in connection:
+            broadcast(subscribers, message)
+    else:
+        async for message in connection:
+            await connection.send(message)
+
+
+async def main() -> None:
+    """Serve on any free port until the process is ended."""
+    async with serve(handle, "127.0.0.1", 0, compression=None, backlog=4096) as server:
+        print(f"listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+        await server.serve_forever()
+
+
+uvloop.run(main())

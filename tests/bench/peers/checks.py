@@ -1,0 +1,106 @@
+"""What every peer has to do, seen by a client that people use: only then its figures mean anything."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from bench import roster, servers
+from bench.load import Load
+from tests.support.waiting import wait_until
+
+MESSAGES = ["", "a", "grüße", b"", b"\x00\xff", "x" * 125, b"x" * 126, "y" * 65535, b"y" * 65536, b"z" * (1 << 20)]
+SUBSCRIBERS = 5
+GREETING = "hello"
+TIMEOUT_S = 20.0
+
+
+@contextmanager
+def running(name: str) -> Iterator[servers.Server]:
+    """The peer; the test is skipped where it is not ready.
+
+    What needs no installing is built on the spot.
+    """
+    peer = roster.read(name)
+    if (problem := peer.problem()) and (peer.install or peer.missing_programs()):
+        pytest.skip(f"{name}: {problem}")
+    with servers.peer(name) as server:
+        yield server
+
+
+def client(server: servers.Server, path: str) -> ClientConnection:
+    """A client that takes messages of any size."""
+    return connect(f"ws://127.0.0.1:{server.port}{path}", compression=None, max_size=None, open_timeout=TIMEOUT_S)
+
+
+def echoes(server: servers.Server) -> None:
+    """Text and binary messages of all header sizes come back as they were; pings and closing are answered."""
+    with client(server, server.path) as socket:
+        for message in MESSAGES:
+            socket.send(message)
+            assert socket.recv(timeout=TIMEOUT_S) == message
+        for number in range(50):
+            socket.send(str(number))
+        assert [socket.recv(timeout=TIMEOUT_S) for _ in range(50)] == [str(number) for number in range(50)]
+        assert socket.ping("there?").wait(TIMEOUT_S)
+    assert socket.close_code == 1000
+
+
+def bears_the_engine(server: servers.Server) -> None:
+    """The load engine finds no reply that is wrong."""
+    for text in (False, True):
+        options = {"connections": 20, "inflight": 4, "seconds": 0.2, "warmup": 0, "path": server.path, "text": text}
+        with Load("echo", server.port, options=options) as load:
+            assert load.finish(30.0).check().run.messages > 0
+
+
+def spreads(server: servers.Server, facts: roster.Fanout) -> None:
+    """Every subscriber hears every publication once and in order, and the publisher hears none."""
+    with ExitStack() as stack:
+        subscribers = [stack.enter_context(client(server, facts.path)) for _ in range(SUBSCRIBERS)]
+        publisher = stack.enter_context(client(server, facts.publish_path))
+        heard = [Heard(socket) for socket in subscribers]
+        wait_until(lambda: all_greeted(publisher, heard), TIMEOUT_S, "all subscribers hear")
+        spoken: list[str | bytes] = [f"{number:04} " + "." * 123 for number in range(100)]
+        spoken.append(b"\x00\xff")
+        for message in spoken:
+            publisher.send(message)
+        assert all(one.wait_for(spoken[-1]) for one in heard)
+        assert [one.publications() for one in heard] == [spoken] * SUBSCRIBERS
+        subscribers[0].close()
+        publisher.send("without the first")
+        assert all(one.wait_for("without the first") for one in heard[1:])
+        with pytest.raises(TimeoutError):
+            publisher.recv(timeout=0)
+
+
+def all_greeted(publisher: ClientConnection, heard: list["Heard"]) -> bool:
+    """Greet once more: an upgrade that was answered does not say that the subscription stands already."""
+    publisher.send(GREETING)
+    return all(one.wait_for(GREETING, timeout_s=0.1) for one in heard)
+
+
+class Heard:
+    """What a subscriber has heard so far, read by a thread of its own."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.messages: list[str | bytes] = []
+        self._more = threading.Condition()
+        threading.Thread(target=self._read, args=(socket,), daemon=True).start()
+
+    def wait_for(self, message: str | bytes, timeout_s: float = TIMEOUT_S) -> bool:
+        """Whether it has been heard, within the time."""
+        with self._more:
+            return self._more.wait_for(lambda: message in self.messages, timeout_s)
+
+    def publications(self) -> list[str | bytes]:
+        """All but greetings."""
+        return [message for message in self.messages if message != GREETING]
+
+    def _read(self, socket: ClientConnection) -> None:
+        for message in socket:
+            with self._more:
+                self.messages.append(message)
+                self._more.notify_all()

@@ -1,0 +1,17 @@
+"""picows echoes and spreads."""
+
+from bench import roster
+from tests.bench.peers import checks
+
+
+def test_echo() -> None:
+    with checks.running("picows") as server:
+        checks.echoes(server)
+        checks.bears_the_engine(server)
+
+
+def test_fanout() -> None:
+    facts = roster.read("picows").fanout
+    assert facts is not None
+    with checks.running("picows") as server:
+        checks.spreads(server, facts)

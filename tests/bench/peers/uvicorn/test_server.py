@@ -1,0 +1,9 @@
+"""uvicorn echoes."""
+
+from tests.bench.peers import checks
+
+
+def test_echo() -> None:
+    with checks.running("uvicorn") as server:
+        checks.echoes(server)
+        checks.bears_the_engine(server)
