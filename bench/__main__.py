@@ -6,13 +6,16 @@ from typing import Any
 
 import click
 
-from bench import measure, report, servers
+from bench import measure, report, roster, servers
 from bench.build import BuildError
 from bench.load import LoadError
-from bench.scenarios import connect, echo, footprint
+from bench.scenarios import connect, echo, footprint, turns
 
 with_peers = click.option(
-    "--peers", default="c_epoll", show_default=True, help="Servers beside fastws, comma-separated; the first is 1."
+    "--peers",
+    default="c_epoll",
+    show_default=True,
+    help="Servers beside fastws, with commas; the first is 1. all: those ready.",
 )
 with_quick = click.option("--quick", is_flag=True, help="Fewer, shorter rounds: whether it works, and about how fast.")
 
@@ -37,7 +40,7 @@ def echo_command(
     """Messages a second on one core, a Python callback for each."""
     if quick:
         rounds, seconds = min(rounds, 3), min(seconds, 1.0)
-    options = echo.EchoOptions(connections, size, inflight, rounds, seconds, text, _names(peers))
+    options = echo.EchoOptions(connections, size, inflight, rounds, seconds, text, _chosen(peers))
     _show("echo", options, lambda progress: echo.run(options, progress))
 
 
@@ -52,7 +55,7 @@ def connect_command(*, connections: int, concurrency: int, rounds: int, peers: s
     if quick:
         rounds, connections = min(rounds, 3), min(connections, 5000)
     connections = min(connections, measure.descriptor_limit() - footprint.SERVER_SPARE)
-    options = connect.ConnectOptions(connections, concurrency, rounds, _names(peers))
+    options = connect.ConnectOptions(connections, concurrency, rounds, _chosen(peers))
     _show("connect", options, lambda progress: connect.run(options, progress))
 
 
@@ -64,19 +67,33 @@ def connect_command(*, connections: int, concurrency: int, rounds: int, peers: s
 def footprint_command(*, connections: int, batches: int, server: str, quick: bool) -> None:
     """Bytes of an idle connection, in the server and in the kernel."""
     if server != "fastws":
-        _names(server)
+        _chosen(server)
     if quick:
         connections, batches = min(connections, 5000), min(batches, 2)
     options = footprint.FootprintOptions(connections, batches, server)
     _show("footprint", options, lambda progress: footprint.run(options, progress))
 
 
-def _names(peers: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in peers.split(",") if name.strip())
-    for name in names:
-        if name not in servers.peer_names():
-            raise click.BadParameter(f"no peer {name!r}; there are: {', '.join(servers.peer_names())}")
-    return names
+@main.command("peers")
+def peers_command() -> None:
+    """Install and build the other servers, where that has not been done, and say which are ready."""
+    with report.progress_bar() as progress:
+        table, failures = roster.prepare_all(progress)
+    click.echo(report.table_text(table))
+    for name, complaint in failures.items():
+        click.echo(f"\n{name}:\n{complaint}", err=True)
+    if failures:
+        raise click.ClickException(f"not ready although all they need is here: {', '.join(failures)}")
+
+
+def _chosen(peers: str) -> tuple[str, ...]:
+    try:
+        chosen, skipped = roster.choose(peers, turns.REFERENCE)
+    except KeyError as error:
+        raise click.BadParameter(error.args[0]) from error
+    for name, problem in skipped.items():
+        click.echo(f"without {name}: {problem}", err=True)
+    return tuple(chosen)
 
 
 def _show(

@@ -1,4 +1,4 @@
-"""Compiles the C programs of the benchmarks on first use, and again when a source is newer."""
+"""Compiles the programs of the benchmarks on first use, and again when a source is newer."""
 
 import os
 import shlex
@@ -10,10 +10,12 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent
 BINARIES = BENCH / "bin"
 ENGINE = BENCH / "engine"
+BUILD_TIMEOUT_S = 900.0
+LAST_LINES = 15  # of what a failed command wrote
 
 
 class BuildError(RuntimeError):
-    """A program of the benchmarks does not compile, or there is no compiler."""
+    """A program of the benchmarks does not build, or something it takes is not installed."""
 
 
 def load_engine() -> Path:
@@ -21,32 +23,66 @@ def load_engine() -> Path:
 
     :raises BuildError: it does not compile.
     """
-    sources = [str(ENGINE / name) for name in ("load.c", "worker.c", "client.c")]
+    sources = sorted(str(path) for path in ENGINE.glob("*.c"))
     command = ["cc", "-O2", "-Wall", "-Wextra", "-o", "{binary}", *sources]
-    return _compiled("load", command, [ENGINE], ENGINE)
+    return _built("load", [command], _files(ENGINE), ENGINE)
 
 
-def peer_binary(folder: Path, command: str) -> Path:
-    """The program of a peer, compiled by its one-line `command`, run in its folder.
+def peer_binary(name: str, steps: Sequence[Sequence[str]], sources: Sequence[Path], folder: Path) -> Path:
+    """The program of a peer, built by the commands `steps`, run in `folder`.
 
-    :raises BuildError: it does not compile.
+    :raises BuildError: it does not build.
     """
-    return _compiled(folder.name, shlex.split(command), [folder, ENGINE], folder)
+    return _built(name, steps, sources, folder)
 
 
-def _compiled(name: str, command: Sequence[str], source_folders: Sequence[Path], folder: Path) -> Path:
+def is_built(name: str, sources: Sequence[Path]) -> bool:
+    """Whether the program is there and no source is newer."""
     binary = BINARIES / name
-    newest = max(path.stat().st_mtime for source in source_folders for path in source.iterdir() if path.is_file())
-    if binary.exists() and binary.stat().st_mtime > newest:
-        return binary
+    return binary.exists() and binary.stat().st_mtime > max(path.stat().st_mtime for path in sources)
+
+
+def outcome_of(command: Sequence[str], folder: Path, timeout_s: float = BUILD_TIMEOUT_S) -> None:
+    """Run a command in `folder`.
+
+    :raises BuildError: it is not installed, failed or took too long; the message ends with the last lines it wrote.
+    """
     if shutil.which(command[0]) is None:
-        raise BuildError(f"{command[0]} is not installed; it builds the benchmark program {name!r}")
+        raise BuildError(f"{command[0]} is not installed")
+    try:
+        result = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{shlex.join(command)}\ntook more than {timeout_s:.0f} s") from error
+    if result.returncode:
+        lines = result.stdout.strip().splitlines()[-LAST_LINES:] or [f"exit code {result.returncode}"]
+        raise BuildError("\n".join([shlex.join(command), *lines]))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
+
+
+def _built(name: str, steps: Sequence[Sequence[str]], sources: Sequence[Path], folder: Path) -> Path:
+    binary = BINARIES / name
+    if is_built(name, sources):
+        return binary
     BINARIES.mkdir(exist_ok=True)
     # Several tests may build at once: each writes a file of its own, and the last rename wins.
     unfinished = BINARIES / f"{name}.{os.getpid()}"
-    arguments = [part.replace("{binary}", str(unfinished)) for part in command]
-    result = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise BuildError(f"{shlex.join(arguments)}\n{result.stderr}")
-    unfinished.replace(binary)
+    try:
+        for step in steps:
+            outcome_of([part.replace("{binary}", str(unfinished)) for part in step], folder)
+        unfinished.replace(binary)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return binary

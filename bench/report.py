@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from bench.build import BENCH
 
@@ -33,33 +33,44 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of texts; the first column is a name, the others are figures."""
+    """Rows of texts; the first column is a name, the others are figures unless they are said to be texts."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    texts: bool = False  # the other columns are texts too, and stand left
+
+
+class ProgressBar(Protocol):
+    """Where scenarios tell how far they are."""
+
+    def start(self, steps: int) -> None:
+        """So many steps are to come, beside those already announced."""
+
+    def say(self, text: str) -> None:
+        """What is going on now."""
+
+    def step(self) -> None:
+        """One step is done."""
 
 
 class PlainProgress:
-    """One line on standard error for each thing that happens."""
+    """A progress bar of lines on standard error, one for each thing that happens."""
 
     def __init__(self) -> None:
         self._steps = self._done = 0
         self._last = ""
 
     def start(self, steps: int) -> None:
-        """`steps` are to come."""
-        self._steps, self._done = steps, 0
+        self._steps += steps
 
     def say(self, text: str) -> None:
-        """What is going on now."""
         if text != self._last:
             print(f"[{self._done}/{self._steps}] {text}", file=sys.stderr, flush=True)
         self._last = text
 
     def step(self) -> None:
-        """One step is done."""
         self._done += 1
 
     def __enter__(self) -> Self:
@@ -70,7 +81,7 @@ class PlainProgress:
 
 
 class RichProgress:
-    """A bar on a terminal."""
+    """A progress bar on a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - rich belongs to the bench extra, and may not be there
@@ -78,17 +89,16 @@ class RichProgress:
 
         self._bar = Progress(console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("starting", total=None)
+        self._steps = 0
 
     def start(self, steps: int) -> None:
-        """`steps` are to come."""
-        self._bar.update(self._task, total=steps, completed=0)
+        self._steps += steps
+        self._bar.update(self._task, total=self._steps)
 
     def say(self, text: str) -> None:
-        """What is going on now."""
         self._bar.update(self._task, description=text)
 
     def step(self) -> None:
-        """One step is done."""
         self._bar.advance(self._task)
 
     def __enter__(self) -> Self:
@@ -99,10 +109,7 @@ class RichProgress:
         self._bar.stop()
 
 
-ProgressBar = PlainProgress | RichProgress
-
-
-def progress_bar() -> ProgressBar:
+def progress_bar() -> PlainProgress | RichProgress:
     """The bar where standard error is a terminal and rich is installed, else plain lines."""
     if sys.stderr.isatty():
         try:
@@ -118,7 +125,10 @@ def table_text(table: Table) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
     lines = [table.title]
     for row in rows:
-        figures = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        figures = (
+            cell.ljust(width) if table.texts else cell.rjust(width)
+            for cell, width in zip(row[1:], widths[1:], strict=True)
+        )
         lines.append("  ".join([row[0].ljust(widths[0]), *figures]).rstrip())
     lines.insert(2, "  ".join("-" * width for width in widths))
     return "\n".join([*lines, *table.notes])

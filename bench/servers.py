@@ -8,13 +8,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
-from bench import measure
-from bench.build import BENCH, peer_binary
+from bench import measure, roster
+from bench.build import BENCH
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
@@ -121,21 +120,12 @@ def fastws(app: str = "bench.apps.echo:app", *options: str, cpus: set[int] | Non
     return Server("fastws", [sys.executable, "-m", "fastws", *fixed, *options, app], cpus=cpus)
 
 
-def peer_names() -> list[str]:
-    """The peers there are: folders of `bench/peers/` with a `peer.toml`."""
-    return sorted(path.parent.name for path in (BENCH / "peers").glob("*/peer.toml"))
-
-
 def peer(name: str, *, cpus: set[int] | None = None) -> Server:
     """A peer, built if it has to be.
 
     :raises KeyError: there is no such peer.
-    :raises bench.build.BuildError: it does not compile.
+    :raises bench.roster.PeerError: its `peer.toml` is wrong.
+    :raises bench.build.BuildError: it does not build.
     """
-    folder = BENCH / "peers" / name
-    if name not in peer_names():
-        raise KeyError(f"no peer {name!r}; there are: {', '.join(peer_names())}")
-    facts = tomllib.loads((folder / "peer.toml").read_text(encoding="utf-8"))
-    binary = peer_binary(folder, facts["build"]) if "build" in facts else folder
-    command = [part.format(binary=binary, python=sys.executable) for part in shlex.split(facts["start"])]
-    return Server(facts["title"], command, path=facts["path"], cpus=cpus, folder=folder)
+    described = roster.read(name)
+    return Server(described.title, described.command(), path=described.path, cpus=cpus, folder=described.folder)

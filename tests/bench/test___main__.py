@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import report, servers
+from bench import report, roster, servers
 from bench.__main__ import main
 
 
@@ -37,7 +37,7 @@ def test_a_table_and_a_file(results: Path) -> None:
 def test_an_unknown_peer_is_wrong_usage(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "no peer 'nobody'; there are: c_epoll, websockets" in result.output
+    assert "no peer 'nobody'; there are: " in result.output
 
 
 def test_a_server_that_does_not_start_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +51,14 @@ def test_footprint_of_a_peer() -> None:
     result = CliRunner().invoke(main, ["footprint", "--server", "c_epoll", "--connections", "50", "--batches", "1"])
     assert result.exit_code == 0, result.output
     assert "footprint of c_epoll" in result.output
+
+
+def test_peers_that_fail_although_all_is_there_are_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(roster, "PEERS", tmp_path)
+    assert CliRunner().invoke(main, ["peers"]).exit_code == 0
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "peer.toml").write_text('title = "Some"\nstart = "x"\nbuild = "false"\n')
+    result = CliRunner().invoke(main, ["peers"])
+    assert result.exit_code == 1
+    assert "failed: exit code 1" in result.output
+    assert "not ready although all they need is here: some" in result.output

@@ -26,6 +26,11 @@ def test_table_lines_up() -> None:
     ]
 
 
+def test_texts_stand_left() -> None:
+    table = report.Table("title", ("name", "state"), [("a", "ready"), ("b", "no")], texts=True)
+    assert report.table_text(table).splitlines()[-1] == "b     no"
+
+
 def test_file_names_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     path = report.save("echo", {"size": 64}, measure.machine_facts(), {"rounds": {}})
@@ -44,3 +49,12 @@ def test_plain_progress_says_a_thing_once(capsys: pytest.CaptureFixture[str]) ->
         progress.step()
         progress.say("second")
     assert capsys.readouterr().err.splitlines() == ["[0/2] first", "[1/2] second"]
+
+
+def test_what_is_announced_later_comes_on_top(capsys: pytest.CaptureFixture[str]) -> None:
+    with report.PlainProgress() as progress:
+        progress.start(1)
+        progress.step()
+        progress.start(2)
+        progress.say("more")
+    assert capsys.readouterr().err == "[1/3] more\n"
