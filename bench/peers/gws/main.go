@@ -41,7 +41,12 @@ func upgraded(events gws.Event) http.HandlerFunc {
 	}
 }
 
-type echo struct{ gws.BuiltinEventHandler }
+// A pong has to carry the payload of its ping (RFC 6455, 5.5.3); the one of BuiltinEventHandler is empty.
+type answersPings struct{ gws.BuiltinEventHandler }
+
+func (answersPings) OnPing(connection *gws.Conn, payload []byte) { connection.WritePong(payload) }
+
+type echo struct{ answersPings }
 
 func (*echo) OnMessage(connection *gws.Conn, message *gws.Message) {
 	defer message.Close()
@@ -49,7 +54,7 @@ func (*echo) OnMessage(connection *gws.Conn, message *gws.Message) {
 }
 
 type fanout struct {
-	gws.BuiltinEventHandler
+	answersPings
 	subscribers *gws.ConcurrentMap[*gws.Conn, struct{}]
 }
 
@@ -57,7 +62,7 @@ func (f *fanout) OnOpen(connection *gws.Conn)           { f.subscribers.Store(co
 func (f *fanout) OnClose(connection *gws.Conn, _ error) { f.subscribers.Delete(connection) }
 
 type publish struct {
-	gws.BuiltinEventHandler
+	answersPings
 	subscribers *gws.ConcurrentMap[*gws.Conn, struct{}]
 }
 
