@@ -12,6 +12,7 @@ from bench.build import load_engine
 
 SPARE_DESCRIPTORS = 100  # of an engine process, beside its connections
 END_GRACE_S = 30.0
+BYSTANDER_RATE = 200.0  # messages a second
 
 
 class LoadError(RuntimeError):
@@ -56,6 +57,7 @@ class LoadResult:
     run: Span
     failures: dict[str, int]  # by kind; "all" is their sum
     first_failure: str
+    bystander: Latency | None = None  # of a quiet client's echo meanwhile, where one was asked for
 
     def check(self) -> Self:
         """Return itself.
@@ -84,10 +86,32 @@ def processes_for(connections: int) -> int:
     return -(-connections // most)
 
 
+def bystander(port: int, path: str, seconds: float, cpus: set[int] | None = None) -> Latency | None:
+    """How long a quiet client waits for its echo: 200 messages a second on one connection, on a fixed schedule.
+
+    Run it while another load is on the server, over which it takes precedence on the client's CPU as far as the
+    system allows. Latency counts from when a message was due.
+
+    :param seconds: how long.
+    :return: None where the server does not answer as an echo.
+    """
+    options: dict[str, float | str | bool] = {
+        "path": path,
+        "connections": 1,
+        "rate": BYSTANDER_RATE,
+        "warmup": 0,
+        "seconds": seconds,
+        "urgent": True,
+    }
+    with Load("rate", port, cpus=cpus, options=options) as load:
+        result = load.finish(seconds + END_GRACE_S)
+    return None if result.failures["all"] else result.run.latency
+
+
 class Load:
     """The engine at work. As a context manager it is stopped on leaving, whatever happened.
 
-    :param mode: echo, rate, idle or connect.
+    :param mode: echo, rate, idle, connect or fanout.
     :param port: of the server on 127.0.0.1.
     :param options: of the engine, with `_` for `-`; True sets a flag, False does not; see
         `bench/bin/load` without arguments.
@@ -118,6 +142,7 @@ class Load:
             )
         self._on_progress = on_progress
         self._connected = threading.Event()
+        self._measuring = threading.Event()
         self._complaints: list[str] = []
         self.progress: dict[str, Any] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -134,7 +159,10 @@ class Load:
                 self._on_progress(self.progress)
             if self.progress["phase"] == "connected":
                 self._connected.set()
+            elif self.progress["phase"] == "measuring":
+                self._measuring.set()
         self._connected.set()  # it has ended
+        self._measuring.set()
 
     def wait_connected(self, timeout_s: float = 90.0) -> int:
         """Wait until every connection is open or has failed; return how many are open.
@@ -144,6 +172,10 @@ class Load:
         if not self._connected.wait(timeout_s) or not self.progress:
             raise LoadError("".join(self._complaints) or "the load engine does not get its connections")
         return int(self.progress["connected"])
+
+    def wait_measuring(self, timeout_s: float = 120.0) -> bool:
+        """Wait for the measured window; return whether it came: the engine may have ended without one."""
+        return self._measuring.wait(timeout_s) and self.progress.get("phase") == "measuring"
 
     def finish(self, timeout_s: float | None = None) -> LoadResult:
         """Wait for the end and return the result.

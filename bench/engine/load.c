@@ -36,6 +36,7 @@ static const char usage[] =
     "  --publish-path PATH (--path)   --publish TEXT with {payload} in it ({payload})   --burst N in a write (1)\n"
     "  --until-stdin           idle: until a line or the end of standard input, at most --seconds\n"
     "  --abrupt                end with resets, not close frames\n"
+    "  --urgent                comes before other processes on its CPU, as far as the system allows\n"
     "  --progress              JSON lines on standard error\n";
 
 #define MODES 5
@@ -264,7 +265,8 @@ static void parse(options *o, int argc, char **argv) {
         {"path", 1, 0, 'a'}, {"header", 1, 0, 'h'}, {"server-pid", 1, 0, 'i'}, {"size", 1, 0, 's'}, {"text", 0, 0, 't'},
         {"inflight", 1, 0, 'k'}, {"rate", 1, 0, 'r'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 'S'},
         {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'},
-        {"subscribe", 1, 0, 'b'}, {"publish-path", 1, 0, 'A'}, {"publish", 1, 0, 'B'}, {"burst", 1, 0, 'n'}, {0}};
+        {"subscribe", 1, 0, 'b'}, {"publish-path", 1, 0, 'A'}, {"publish", 1, 0, 'B'}, {"burst", 1, 0, 'n'},
+        {"urgent", 0, 0, 'U'}, {0}};
     if (argc < 2) refuse("which mode?");
     o->mode = mode_named(argv[1]);
     if (o->mode == FANOUT) o->size = 128;
@@ -292,6 +294,7 @@ static void parse(options *o, int argc, char **argv) {
             case 'A': o->publish_path = optarg; break;
             case 'B': o->publish = optarg; break;
             case 'n': o->burst = atoi(optarg); break;
+            case 'U': o->urgent = 1; break;
             case 'g': o->progress = 1; break;
             default: refuse("unknown option");
         }
@@ -326,6 +329,7 @@ int main(int argc, char **argv) {
         readings[2] = take_reading(&o, shared);
         shared->measured_from = readings[2].at;
         shared->phase = MEASURING;
+        say(&o, shared, "measuring");
         spend(&o, shared, o.seconds, o.mode == IDLE ? "holding" : "measuring", o.until_stdin);
         readings[3] = take_reading(&o, shared);
         shared->measured_to = readings[3].at;

@@ -39,7 +39,7 @@ enum failure { CANNOT_CONNECT, NOT_UPGRADED, BAD_FRAME, BAD_PAYLOAD, CLOSED_EARL
 
 typedef struct {
     enum mode mode;
-    int port, connections, processes, concurrency, inflight, text, progress, until_stdin, abrupt;
+    int port, connections, processes, concurrency, inflight, text, progress, until_stdin, abrupt, urgent;
     size_t size; /* payload bytes */
     double warmup, seconds, connect_seconds, rate; /* rate: messages per second over all connections */
     const char *path;

@@ -1,12 +1,14 @@
 /* One process of the load engine: dials its share of the connections, keeps the schedule of the mode, says goodbye. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,6 +192,10 @@ void run_worker(const options *o, shared_state *shared, int number) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* stops with its director, whatever happens to that */
     prctl(PR_SET_TIMERSLACK, 1);
     signal(SIGINT, SIG_IGN);
+    if (o->urgent) {
+        struct sched_param least = {.sched_priority = 1};
+        if (sched_setscheduler(0, SCHED_RR, &least)) setpriority(PRIO_PROCESS, 0, -20);
+    }
     prepare(&w, number);
     for (;;) {
         int phase = atomic_load(&shared->phase);
