@@ -27,5 +27,6 @@ cdef class Ingress:
     cdef Py_ssize_t receive_head(self, Scheduled wire, const uint8_t* p, Py_ssize_t n) except -1
 
 cdef class Gathering:           # base of Audience: what a closing wire takes itself out of
+    cdef int catch_up(self, uint32_t index) except -1   # give what is under way to a wire that is about to leave
     cdef int vacate(self, uint32_t index) except -1
     cdef void forget(self, uint32_t index, uint8_t codec) noexcept  # the same for a wire that is being freed

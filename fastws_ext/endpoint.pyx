@@ -70,6 +70,9 @@ cdef class Ingress:
 
 
 cdef class Gathering:
+    cdef int catch_up(self, uint32_t index) except -1:
+        raise NotImplementedError
+
     cdef int vacate(self, uint32_t index) except -1:
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from .loop_data import LoopData, Scheduled
 from .wire import Wire
 
 class Delivery(Scheduled):
-    """The work list's hold on an audience with a publication in progress. Not made from Python."""
+    """The work list's hold on an audience with publications to deliver. Not made from Python."""
 
 class Audience(Gathering):
     """The wires of this process that hear one topic."""
@@ -17,7 +17,7 @@ class Audience(Gathering):
     policy: int
     @property
     def sent(self) -> int:
-        """Deliveries handed to the end of a pass."""
+        """Deliveries given to the socket or to the end of the pass."""
     @property
     def queued(self) -> int:
         """Deliveries that wait for a full socket."""
@@ -29,7 +29,9 @@ class Audience(Gathering):
     def add(self, wire: Wire) -> bool:
         """Let `wire` hear what is published from now on; False if it did already or is not open."""
     def discard(self, wire: Wire) -> bool:
-        """Take `wire` out; False if it was not in. A closing wire leaves by itself."""
+        """Take `wire` out; False if it was not in. What was published before is still sent to it, before this returns.
+        A closing wire leaves by itself.
+        """
     def wires(self) -> list[Any]:
         """The members."""
     def count(self, codec: int) -> int:
@@ -39,7 +41,8 @@ class Audience(Gathering):
     ) -> int:
         """Deliver one publication: `frames[wire.codec]` to every member but `exclude`.
 
-        Publications of one audience arrive in the order of these calls; a big audience is served in slices.
+        Publications of one audience arrive in the order of these calls. From 64 members on an audience is served at the
+        end of the pass, in slices; what was published in one pass arrives as one piece, frame after frame.
 
         :param key: what CONFLATE keeps the newest of; None: the topic itself.
         :returns: how many members there were. :raises TypeError: a frame is neither bytes nor None.

@@ -1,22 +1,44 @@
 """Delivery of one frame to many wires.
 
-A publication is encoded once per codec and every wire's outbox gets a reference to the same bytes. Big audiences are
-served in slices from the last place down to the first, so that members may come and go between slices: places from
-`cursor` up have been served, and whoever leaves is replaced without mixing the two parts.
+A publication is encoded once per codec and every wire sends the same bytes. A big audience hears at the end of the
+pass, and publications of one pass leave as one piece: ten of them cost each member what one costs. Audiences are served
+in slices from the last place down to the first, so that members may come and go between slices: places from `cursor` up
+have been served, and whoever leaves is replaced without mixing the two parts.
 """
 from collections import deque
 
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from .loop_data cimport monotonic_ns
-from .sender cimport DROPPED, OPEN, QUEUED, SENT
+from .outbox cimport DISCONNECT
+from .sender cimport DROPPED, F_BLOCKED, OPEN, QUEUED, SENT
+
+
+cdef tuple joined_frames(list parts, Py_ssize_t codecs):
+    """For each codec its frames of all parts in one piece, or None if a part has none in it."""
+    cdef list whole = []
+    cdef Py_ssize_t codec
+    for codec in range(codecs):
+        frames = [(<tuple>(<tuple>part)[0])[codec] for part in parts]
+        whole.append(None if None in frames else b"".join(frames))
+    return tuple(whole)
 
 
 cdef class Delivery(Scheduled):
     """The work list's hold on an audience with a publication in progress."""
 
     cdef int on_run(self) except -1:
-        return self.audience.go_on()
+        """A slice of the delivery; 1 when nothing is left."""
+        cdef Audience audience = self.audience
+        cdef LoopData loop = audience.loop_data
+        cdef bint done = True
+        try:
+            # A connection in several busy audiences shall not pay a system call for each of them in one pass.
+            done = audience.go_on(monotonic_ns() + loop.pass_ns, len(loop.fan_outs) == 1)
+        finally:
+            if done:
+                audience.delivery = None
+        return done
 
 
 cdef class Audience(Gathering):
@@ -71,11 +93,14 @@ cdef class Audience(Gathering):
         return True
 
     def discard(self, Wire wire not None):
-        """Take `wire` out; False if it was not in."""
+        """Take `wire` out; False if it was not in. What was published before is still for it."""
         cdef int seat = wire.seat_of(self)
         if seat < 0:
             return False
-        self.vacate(wire.seats[seat].index)
+        self.catch_up(wire.seats[seat].index)
+        seat = wire.seat_of(self)       # it may have been closed by that
+        if seat >= 0:
+            self.vacate(wire.seats[seat].index)
         return True
 
     cdef void move(self, uint32_t source, uint32_t target) noexcept:
@@ -115,92 +140,154 @@ cdef class Audience(Gathering):
         self.published += 1
         if not members:
             return 0
-        publication = (frames, exclude, key, self.published)
-        if self.serving or self.delivery is not None:
-            self.wait(publication, False)
-            # Published faster than delivered: now the publisher pays, which slows down what it is read from.
-            while not self.serving and len(self.queue) > MAX_WAITING:
-                self.serve_first()
+        if self.waiting is None:
+            self.waiting = deque()
+        self.waiting.append((frames, exclude, key, self.published))
+        if self.serving:
             return members
-        self.cursor = members
-        if not self.serve(frames, <PyObject*>exclude, key, self.published):
-            self.wait(publication, True)
-            self.begun = True
-        if self.queue:
+        if members < DEFER_FROM and self.delivery is None:
+            self.go_on(monotonic_ns() + self.loop_data.pass_ns, False)
+        # Published faster than delivered: now the publisher pays, which slows down what it is read from.
+        while self.waiting is not None and len(self.waiting) > MAX_WAITING:
+            self.go_on(monotonic_ns() + self.loop_data.pass_ns, False)
+        if self.delivery is None and (self.waiting is not None or self.parts is not None):
             self.delivery = Delivery.__new__(Delivery)
             self.delivery.audience = self
             self.loop_data.add_fan_out(self.delivery)
         return members
 
-    cdef int wait(self, tuple publication, bint first) except -1:
-        if self.queue is None:
-            self.queue = deque()
-        if first:
-            self.queue.appendleft(publication)
-        else:
-            self.queue.append(publication)
+    cdef bint go_on(self, int64_t deadline, bint alone) except -1:
+        """Continue the delivery in progress, then those behind it; True when none is left.
+
+        `alone`: no other audience has anything to deliver in this pass.
+        """
+        while self.parts is not None or self.waiting is not None:
+            if self.parts is None:
+                self.begin()
+            if not self.serve(deadline, alone):
+                return False
+            self.parts = None
+            self.whole = None
+            self.excluded = NULL
+            if self.waiting is not None and monotonic_ns() > deadline:
+                return False
+        return True
+
+    cdef int begin(self) except -1:
+        """Take publications off the queue that can leave as one piece."""
+        cdef Py_ssize_t size = 0
+        cdef list parts = []
+        cdef PyObject* excluded = NULL
+        while self.waiting and len(parts) < MAX_JOINED:
+            publication = <tuple>self.waiting[0]
+            exclude = publication[1]
+            for frame in <tuple>publication[0]:
+                if frame is not None:
+                    size += len(<bytes>frame)
+            if parts:
+                if size > MAX_JOINED_BYTES or len(<tuple>publication[0]) != len(<tuple>(<tuple>parts[0])[0]):
+                    break
+                if exclude is not None and excluded != NULL and excluded != <PyObject*>exclude:
+                    break
+            if exclude is not None:
+                excluded = <PyObject*>exclude
+            parts.append(self.waiting.popleft())
+        if not self.waiting:
+            self.waiting = None
+        frames = <tuple>(<tuple>parts[0])[0]
+        self.whole = frames if len(parts) == 1 else joined_frames(parts, len(frames))
+        self.first = (<tuple>parts[0])[3]
+        self.excluded = excluded
+        self.parts = parts
+        self.cursor = self.used
         return 0
 
-    cdef bint serve(self, tuple frames, PyObject* exclude, bytes key, uint64_t number) except -1:
-        """Serve places below `cursor` for at most one pass's time; True when all are done."""
-        cdef Place* place
-        cdef Wire wire
-        cdef int status, count = len(frames)
-        cdef int64_t deadline = 0
+    cdef bint serve(self, int64_t deadline, bint alone) except -1:
+        """Serve places below `cursor`; True when all are done, False when the time is over."""
+        cdef uint32_t mask = (SENDS_PER_CHECK if alone else WIRES_PER_CHECK) - 1
         self.serving = True
         try:
             while self.cursor:
                 self.cursor -= 1
-                place = &self.places[self.cursor]
-                if number <= place.joined or place.wire == exclude:
-                    continue
-                wire = <Wire>place.wire
-                frame = frames[wire.codec] if wire.codec < count else None
-                status = self.hand_over(wire, <bytes>frame, key) if frame is not None else DROPPED
-                if status == SENT:
-                    self.sent += 1
-                elif status == QUEUED:
-                    self.queued += 1
-                else:
-                    self.dropped += 1
-                if not self.cursor & (WIRES_PER_CHECK - 1):
-                    if not deadline:
-                        deadline = monotonic_ns() + self.loop_data.pass_ns // 2
-                    elif monotonic_ns() > deadline:
-                        break
+                self.hand_over(self.cursor, alone)
+                if not self.cursor & mask and monotonic_ns() > deadline:
+                    break
         finally:
             self.serving = False
         return not self.cursor
 
-    cdef int hand_over(self, Wire wire, bytes frame, bytes key) except -1:
-        """One member's delivery; what fails in its transport ends that member only."""
+    cdef int hand_over(self, uint32_t index, bint alone) except -1:
+        """One member's share; what fails in its transport ends that member only."""
+        cdef uint64_t joined = self.places[index].joined
+        cdef Wire wire = <Wire>self.places[index].wire
+        self.served = <PyObject*>wire
         try:
-            return wire.publish(frame, self, key, self.policy)
+            if self.first <= joined or <PyObject*>wire == self.excluded or not self.give_whole(wire, alone):
+                self.give_parts(wire, self.parts, joined)
         except Exception as error:
             self.loop_data.report(error, wire)
             wire.abort()
-            return DROPPED
+            self.dropped += 1
+        self.served = NULL
+        return 0
 
-    cdef bint serve_first(self) except -1:
-        """Continue the publication at the head of the queue; True when it is delivered and gone from there."""
-        if not self.begun:
-            self.begun = True
-            self.cursor = self.used
-        frames, exclude, key, number = self.queue[0]
-        if not self.serve(frames, <PyObject*>exclude, key, number):
-            return False
-        self.begun = False
-        self.queue.popleft()
-        return True
+    cdef int give_whole(self, Wire wire, bint alone) except -1:
+        """Give all parts as one; 0 if this member has to get them one by one."""
+        cdef Py_ssize_t count = len(self.parts)
+        cdef bytes frame
+        cdef int status
+        if wire.codec >= len(self.whole):
+            return 0
+        frame = <bytes>self.whole[wire.codec]
+        if frame is None or wire.state != OPEN or wire.flags & F_BLOCKED:
+            return 0
+        if alone and wire.outbox is None:
+            if count > 1 and len(frame) > wire.endpoint.max_outbox:
+                return 0
+            status = wire.send_now(frame)
+        elif count > 1:
+            # What is joined cannot be dropped or replaced in part, so here it has to fit beside what waits.
+            if self.policy != DISCONNECT or len(frame) > wire.endpoint.max_outbox:
+                return 0
+            status = wire.queue(frame, None, None, DISCONNECT)
+        else:
+            status = wire.queue(frame, self, <bytes>(<tuple>self.parts[0])[2], self.policy)
+        self.count_status(status, count)
+        return 1
 
-    cdef bint go_on(self) except -1:
-        """Continue the publication in progress, then those behind it; True when none is left."""
-        cdef int64_t deadline = monotonic_ns() + self.loop_data.pass_ns
-        while self.queue:
-            if not self.serve_first():
-                return False
-            if self.queue and monotonic_ns() > deadline:
-                return False
-        self.queue = None
-        self.delivery = None
-        return True
+    cdef int give_parts(self, Wire wire, list parts, uint64_t joined) except -1:
+        """Give publications one by one, as far as they are for this member."""
+        cdef int status
+        for publication in parts:
+            frames = <tuple>(<tuple>publication)[0]
+            if <uint64_t>(<tuple>publication)[3] <= joined or (<tuple>publication)[1] is wire:
+                continue
+            frame = frames[wire.codec] if wire.codec < len(frames) else None
+            status = DROPPED
+            if frame is not None and wire.state == OPEN:
+                if wire.seat_of(self) < 0:
+                    break       # one of its callbacks took it out
+                status = wire.queue(<bytes>frame, self, <bytes>(<tuple>publication)[2], self.policy)
+            self.count_status(status, 1)
+        return 0
+
+    cdef int catch_up(self, uint32_t index) except -1:
+        """Give the member at `index`, which is about to leave, what was published and has not reached it."""
+        cdef Wire wire = <Wire>self.places[index].wire
+        cdef uint64_t joined = self.places[index].joined
+        if (self.parts is None and self.waiting is None) or <PyObject*>wire == self.served:
+            return 0
+        self.places[index].joined = self.published      # its callbacks may come back here
+        if self.parts is not None and index < self.cursor:
+            self.give_parts(wire, self.parts, joined)
+        if self.waiting is not None:
+            self.give_parts(wire, list(self.waiting), joined)
+        return 0
+
+    cdef void count_status(self, int status, uint64_t publications) noexcept:
+        if status == SENT:
+            self.sent += publications
+        elif status == QUEUED:
+            self.queued += publications
+        else:
+            self.dropped += publications

@@ -147,6 +147,8 @@ cdef class Lifecycle(Sender):
         """Start the close handshake; nothing is sent after its frame. Does nothing unless OPEN."""
         if not 1000 <= code <= 4999 or code == 1004 or code == 1006 or code == 1015:
             raise ValueError("a close code is 1000 to 4999, and not 1004, 1006 or 1015, which are never sent")
+        if self.seat_count:
+            self.catch_up()
         self.end(code, reason)
 
     cdef int end(self, int code, str reason) except -1:
@@ -259,7 +261,7 @@ cdef class Lifecycle(Sender):
     cdef int say_farewell(self) except -1:
         """What is due when the socket is gone, whatever fails on the way."""
         if self.outbox is not None and self.endpoint is not None:
-            self.endpoint.dropped += self.outbox.count
+            self.endpoint.dropped += self.outbox.frames()
         self.outbox = None
         self.ingress.connections -= 1
         self.ingress.on_loop_transports.discard(self)

@@ -201,6 +201,8 @@ cdef class LoopData:
                 item.on_finish()
             elif item.on_run():
                 self.fan_outs.popleft()
+            else:
+                self.fan_outs.rotate(-1)    # the others have their turn first
         except BaseException as error:
             if kind == IN_RUN | IN_DIRTY:
                 self.fan_outs.popleft()

@@ -25,5 +25,6 @@ cdef class Outbox:
     cdef void advance(self, Py_ssize_t n) noexcept
     cdef Py_ssize_t gather(self, char* out, Py_ssize_t room) noexcept
     cdef Py_ssize_t make_room(self, Py_ssize_t excess, object topic, int policy, bytes key) except -1
-    cdef int discard_unsent(self) except -1
+    cdef Py_ssize_t discard_unsent(self) except -1
+    cdef Py_ssize_t frames(self) noexcept
     cdef int replace_last_pong(self, bytes frame) except -1

@@ -18,6 +18,21 @@ cdef void drop(Item* item) noexcept:
         Py_DECREF(<object>item.key)
 
 
+cdef Py_ssize_t frames_in(bytes data) noexcept:
+    """How many frames are joined in `data`; 1 for what is none."""
+    cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(data), i = 0, size, count = 0
+    while i + 2 <= n and p[i] & 128:
+        size = p[i + 1]
+        if size == 126 and i + 4 <= n:
+            size = 2 + (p[i + 2] << 8 | p[i + 3])
+        elif size == 127:
+            break               # longer than what is ever joined
+        i += 2 + size
+        count += 1
+    return max(count, 1)
+
+
 @cython.freelist(256)
 @cython.no_gc       # bytes and audiences only, and an audience never leads back to an outbox
 cdef class Outbox:
@@ -132,18 +147,26 @@ cdef class Outbox:
         self.count = kept
         return dropped
 
-    cdef int discard_unsent(self) except -1:
-        """Drop every frame but one that is partly sent; returns how many went."""
+    cdef Py_ssize_t discard_unsent(self) except -1:
+        """Drop every frame but what is partly sent; returns how many went."""
         cdef uint32_t i, first = 1 if self.sent else 0
         cdef Item* item
-        cdef int dropped = 0
+        cdef Py_ssize_t dropped = 0
         for i in range(first, self.count):
             item = &self.items[(self.head + i) & (self.capacity - 1)]
             self.size -= PyBytes_GET_SIZE(<object>item.frame)
+            dropped += frames_in(<bytes>item.frame)
             drop(item)
-            dropped += 1
         self.count = min(self.count, first)
         return dropped
+
+    cdef Py_ssize_t frames(self) noexcept:
+        """How many frames wait, wholly or in part."""
+        cdef uint32_t i
+        cdef Py_ssize_t total = 0
+        for i in range(self.count):
+            total += frames_in(<bytes>self.items[(self.head + i) & (self.capacity - 1)].frame)
+        return total
 
     cdef int replace_last_pong(self, bytes frame) except -1:
         """1 if the last frame was an unsent pong and `frame` took its place, 0 if not.

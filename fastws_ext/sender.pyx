@@ -129,14 +129,20 @@ cdef class Sender(Scheduled):
         if n < 0:
             return self.lost()
         if n < used:
-            # Whole, so that the outbox knows it as begun: what follows a frame that is half sent is its other half.
-            self.outbox = Outbox.__new__(Outbox)
-            self.outbox.push(PyBytes_FromStringAndSize(<const char*>loop.scratch, used), None, None)
-            self.outbox.advance(n)
-            if self.outbox.size > HIGH_WATER:
-                self.flags |= F_HIGH
-            self.block()
+            self.keep_rest(PyBytes_FromStringAndSize(<const char*>loop.scratch, used), n)
         return 0
+
+    cdef int keep_rest(self, bytes data, Py_ssize_t sent) except -1:
+        """The socket took only `sent` bytes of `data`; nothing else is queued.
+
+        Queued whole, so that the outbox knows it as begun: what follows a frame that is half sent is its other half.
+        """
+        self.outbox = Outbox.__new__(Outbox)
+        self.outbox.push(data, None, None)
+        self.outbox.advance(sent)
+        if self.outbox.size > HIGH_WATER:
+            self.flags |= F_HIGH
+        return self.block()
 
     cdef int queue(self, bytes frame, object topic, bytes key, int policy) except -1:
         """Queue frames for the end of the pass, or for the socket if it is full; returns a SendStatus.
@@ -261,11 +267,20 @@ cdef class Sender(Scheduled):
                 self.failed(error, "drain")
         return 0
 
-    cdef int publish(self, bytes frame, object topic, bytes key, int policy) except -1:
-        """A publication of an audience; returns a SendStatus."""
-        if self.state != OPEN:
+    cdef int send_now(self, bytes frame) except -1:
+        """Send whole frames while nothing is queued and nothing of this connection is being read: for audiences, which
+        have joined what is to be sent in this pass. Returns a SendStatus.
+        """
+        cdef Py_ssize_t n
+        if self.link is None or self.state == CLOSED:
             return GONE
-        return self.queue(frame, topic, key, policy)
+        n = self.link.send_some(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+        if n < 0:
+            self.lost()
+            return GONE
+        if n < PyBytes_GET_SIZE(frame):
+            self.keep_rest(frame, n)
+        return SENT if n else QUEUED
 
     # Seats in audiences: each side knows where it stands with the other, so leaving costs no search.
 
@@ -313,6 +328,14 @@ cdef class Sender(Scheduled):
                 self.seats = smaller
                 self.seat_room >>= 1
         return moved
+
+    cdef int catch_up(self) except -1:
+        """Hear what was published before now and is still under way; for a connection that is about to leave."""
+        cdef int seat = 0
+        while seat < self.seat_count and self.state == OPEN:
+            (<Gathering>self.seats[seat].gathering).catch_up(self.seats[seat].index)
+            seat += 1
+        return 0
 
     cdef int leave_all(self) except -1:
         while self.seat_count:

@@ -10,6 +10,7 @@ from tests.support.frames import PING, TEXT, build_frame
 from tests.support.raw_client import RawClient
 
 CROWD = 20
+BIG_CROWD = 100  # hears at the end of a pass
 
 
 @on_reactor
@@ -41,6 +42,48 @@ async def test_a_burst_of_publications_inside_a_handler_is_one_send_per_member()
         await clients[0].read_exactly(PUBLICATIONS * (3 + 13))
         await turns(3)
         assert server.reactor.sends - sends == CROWD
+
+
+@on_reactor
+async def test_a_burst_of_publications_to_a_big_audience_is_one_send_per_member() -> None:
+    def on_message(conn: Any, message: str | bytes) -> None:
+        for number in range(PUBLICATIONS):
+            audience.publish((encode_frame(TEXT, str(number)),), exclude=conn)
+
+    async with serving("reactor", on_message=on_message) as server:
+        audience = Audience(server.loop_data)
+        clients = await server.connect_many(BIG_CROWD)
+        for conn in server.conns:
+            audience.add(conn)
+        sends = server.reactor.sends
+        await clients[0].send_frame(TEXT, b"go")
+        for client in clients[1:]:
+            assert [await client.read_message() for _ in range(PUBLICATIONS)] == [str(i) for i in range(PUBLICATIONS)]
+        await turns(3)
+        assert server.reactor.sends - sends == BIG_CROWD - 1
+        assert audience.sent == (BIG_CROWD - 1) * PUBLICATIONS
+        assert clients[0].heard_nothing()
+
+
+@on_reactor
+async def test_publications_of_several_audiences_in_one_pass_are_one_send_per_member() -> None:
+    def on_message(conn: Any, message: str | bytes) -> None:
+        for number, audience in enumerate(audiences):
+            audience.publish((encode_frame(TEXT, str(number)),))
+
+    async with serving("reactor", on_message=on_message) as server:
+        audiences = [Audience(server.loop_data) for _ in range(3)]
+        publisher = await server.connect()
+        clients = await server.connect_many(BIG_CROWD)
+        for conn in server.conns[1:]:
+            for audience in audiences:
+                audience.add(conn)
+        server.loop_data.pass_ns = 10**9
+        sends = server.reactor.sends
+        await publisher.send_frame(TEXT, b"go")
+        for client in clients:
+            assert {await client.read_message() for _ in audiences} == {"0", "1", "2"}
+        assert server.reactor.sends - sends == BIG_CROWD
 
 
 @on_reactor
