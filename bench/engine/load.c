@@ -35,6 +35,7 @@ static const char usage[] =
     "  --subscribe TEXT        what every connection but the publisher says after its upgrade (idle, fanout)\n"
     "  --publish-path PATH (--path)   --publish TEXT with {payload} in it ({payload})   --burst N in a write (1)\n"
     "  --until-stdin           idle: until a line or the end of standard input, at most --seconds\n"
+    "  --connect-seconds       bounds the dialling, and then what it takes until every subscriber hears the publisher\n"
     "  --abrupt                end with resets, not close frames\n"
     "  --urgent                comes before other processes on its CPU, as far as the system allows\n"
     "  --progress              JSON lines on standard error\n";

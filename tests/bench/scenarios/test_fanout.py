@@ -1,0 +1,31 @@
+"""The fan-out scenario, made very short."""
+
+import pytest
+
+from bench import roster
+from bench.report import PlainProgress
+from bench.scenarios import fanout
+
+
+def test_a_table_for_each_number_of_subscribers_and_burst() -> None:
+    options = fanout.FanoutOptions(subscribers=(5, 8), bursts=(1, 3), rounds=1, seconds=0.4, peers=("c_epoll",))
+    tables, results = fanout.run(options, PlainProgress())
+    assert [table.title.partition(",")[0] for table in tables] == [f"fanout: {n} subscribers" for n in (5, 5, 8, 8)]
+    assert list(results) == ["5x1", "5x3", "8x1", "8x3"]
+    for table in tables:
+        assert all(len(row) == len(table.columns) for row in table.rows)
+        assert [row[0] for row in table.rows] == ["fastws", "c_epoll"]
+        assert table.rows[1][3] == "1.000 (1.000 to 1.000)"
+        assert all(float(row[7]) > 0 for row in table.rows)
+    round_of_ours = results["8x3"]["rounds"]["fastws"][0]
+    assert round_of_ours["run"]["latency"]["count"] > 0
+    assert round_of_ours["bystander"]["count"] > 0
+
+
+def test_peers_that_do_not_spread_are_left_out() -> None:
+    silent = next(peer.name for peer in roster.everyone() if peer.fanout is None)
+    with pytest.raises(KeyError, match=silent):
+        fanout.load_options(silent)
+    options = fanout.FanoutOptions(subscribers=(2,), bursts=(1,), rounds=1, seconds=0.2, peers=(silent,))
+    ((table,), _) = fanout.run(options, PlainProgress())
+    assert [row[0] for row in table.rows] == ["fastws"]
