@@ -209,7 +209,7 @@ class Listeners:
         for server in self._servers:
             server.close()
         if self._acceptor is not None:
-            self._acceptor.close()
+            await self._acceptor.close()
         if self._reactor is not None:
             self._reactor.close()
         for conn in self._on_loop:

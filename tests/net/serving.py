@@ -8,10 +8,13 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import struct
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,13 @@ from fastws.net.admission import Admission
 from fastws.net.ingress import Ingress, Site, SocketPath
 from fastws.net.listener import Listeners, bind_tcp, bind_unix
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
+from fastws.net.tls.context import server_context
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
+from tests.support.certificates import self_signed
 
-TRANSPORTS = ("reactor", "uvloop", "asyncio")
+TRANSPORTS = ("reactor", "uvloop", "asyncio", "tls")
+TLS_TRANSPORTS = ("tls", "tls on asyncio")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 PATIENCE_S = 10
@@ -35,7 +41,7 @@ PATIENCE_S = 10
 
 def run(transport: str, test: Callable[[], Awaitable[None]]) -> None:
     """Run `test` on the loop that belongs to `transport`."""
-    factory = asyncio.new_event_loop if transport == "asyncio" else uvloop.new_event_loop
+    factory = asyncio.new_event_loop if transport.endswith("asyncio") else uvloop.new_event_loop
 
     async def main() -> None:
         async with asyncio.timeout(3 * PATIENCE_S):
@@ -43,6 +49,15 @@ def run(transport: str, test: Callable[[], Awaitable[None]]) -> None:
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
+
+
+@cache
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Those of a server and of a client that trusts it."""
+    with tempfile.TemporaryDirectory(prefix="fastws-test-") as directory:
+        certificate = self_signed(Path(directory))
+        server = server_context(certificate.certfile, certificate.keyfile)
+        return server, ssl.create_default_context(cafile=certificate.certfile)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -128,7 +143,8 @@ class Client:
     def abort(self) -> None:
         """Go away with a reset."""
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if sock is not None:  # of TLS: gone when the server was first
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def close(self) -> None:
@@ -206,8 +222,15 @@ class Server:
         self.admission = Admission(**options.admission)
         site = Site(sockets=sockets, **options.site)
         self.ingress = Ingress(self.loop_data, loop, site, self.admission, timeout_s=options.timeout_s)
+        self.tls = transport.startswith("tls")
         self.listeners = Listeners(
-            loop, self.loop_data, self.ingress, backlog=100, through_reactor=transport == "reactor"
+            loop,
+            self.loop_data,
+            self.ingress,
+            backlog=100,
+            through_reactor=transport == "reactor",
+            tls=tls_contexts()[0] if self.tls else None,
+            handshake_timeout_s=options.timeout_s,
         )
         self.uds = options.uds
         self.port = 0
@@ -233,9 +256,14 @@ class Server:
 
     async def client(self) -> Client:
         """A connected socket."""
+        context = tls_contexts()[1] if self.tls else None
+        name = "localhost" if self.tls else None
         if self.uds is not None:
-            return Client(*await asyncio.open_unix_connection(str(self.uds)))
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+            opened = asyncio.open_unix_connection(str(self.uds), ssl=context, server_hostname=name)
+        else:
+            opened = asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
+        async with asyncio.timeout(PATIENCE_S):
+            return Client(*await opened)
 
     async def connect(self, path: str = "/echo", **headers: str | None) -> Client:
         """A WebSocket."""

@@ -105,7 +105,7 @@ async def leave(client: Client, dice: random.Random) -> None:
         await client.close()
         return
     try:
-        if dice.random() < 0.5:
+        if dice.random() < 0.5 and client.writer.can_write_eof():
             client.writer.write_eof()
     except OSError:
         pass

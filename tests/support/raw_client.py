@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from types import TracebackType
@@ -28,6 +29,7 @@ class RawClient:
     :param source: address to connect from, for limits that count per client address.
     :param timeout: seconds that one operation may take.
     :param receive_buffer: SO_RCVBUF in bytes, for a reader that should be slow.
+    :param tls: speak TLS with this context; the handshake is done when the constructor returns.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class RawClient:
         source: str | None = None,
         timeout: float = 10.0,
         receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
@@ -49,6 +52,8 @@ class RawClient:
                 self.socket.bind((source, 0))
             self.socket.connect((host, port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         except BaseException:
             self.socket.close()
             raise

@@ -81,7 +81,7 @@ class TlsAcceptor:
         self._listening.append(sock)
         self._loop.add_reader(sock, self._accept, sock)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Accept no more, and drop whoever is not a connection yet."""
         if self._rest is not None:
             self._rest.cancel()
@@ -94,8 +94,10 @@ class TlsAcceptor:
             self._drop(newcomer)
         self._silent.clear()
         self._ready.clear()
+        await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
         for task in self._handshakes:
             task.cancel()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPTS_A_TURN):
