@@ -4,8 +4,11 @@
 library's own `broadcast`.
 """
 
+from contextlib import suppress
+
 import uvloop
 from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
 
 subscribers: set[ServerConnection] = set()
 
@@ -23,8 +26,9 @@ async def handle(connection: ServerConnection) -> None:
         async for message in connection:
             broadcast(subscribers, message)
     else:
-        async for message in connection:
-            await connection.send(message)
+        with suppress(ConnectionClosed):  # it may close while a reply is on its way
+            async for message in connection:
+                await connection.send(message)
 
 
 async def main() -> None:
