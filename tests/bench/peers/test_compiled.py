@@ -1,4 +1,4 @@
-"""The peers in Rust and Go: those that `make bench-peers` has built; nothing is built here, that takes minutes."""
+"""The peers in Rust, Go and C++: those that `make bench-peers` has built; nothing is built here, that takes minutes."""
 
 from contextlib import ExitStack
 
@@ -21,19 +21,20 @@ def fanout_of(name: str) -> roster.Fanout:
     return facts
 
 
-@pytest.mark.parametrize("name", ["fastwebsockets", "gin_gorilla", "gws"])
+@pytest.mark.parametrize("name", ["fastwebsockets", "gin_gorilla", "gws", "uwebsockets"])
 def test_echo(name: str) -> None:
     with checks.running(name) as server:
         checks.echoes(server)
         checks.bears_the_engine(server)
 
 
-def test_gws_spreads() -> None:
-    with checks.running("gws") as server:
-        checks.spreads(server, fanout_of("gws"))
+@pytest.mark.parametrize("name", ["gws", "uwebsockets"])
+def test_fanout(name: str) -> None:
+    with checks.running(name) as server:
+        checks.spreads(server, fanout_of(name))
 
 
-@pytest.mark.parametrize("name", ["gin_gorilla", "gws", "nats"])
+@pytest.mark.parametrize("name", ["gin_gorilla", "gws", "nats", "uwebsockets"])
 @pytest.mark.parametrize("burst", [1, BURST])
 def test_the_engine_finds_no_publication_missing(name: str, burst: int) -> None:
     facts = fanout_of(name)
