@@ -38,7 +38,7 @@ def test_fanout(name: str) -> None:
 @pytest.mark.parametrize("burst", [1, BURST])
 def test_the_engine_finds_no_publication_missing(name: str, burst: int) -> None:
     facts = fanout_of(name)
-    options = {
+    options: dict[str, float | str | bool] = {
         "connections": SUBSCRIBERS,
         "burst": burst,
         "seconds": 0.3,
