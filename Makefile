@@ -8,6 +8,7 @@ PORT := 8000
 CONNECTIONS := 1000000
 RUN_READY := $(VENV)/.ready-to-run
 DEV_READY := $(VENV)/.ready-to-develop
+BENCH_READY := $(VENV)/.ready-to-bench
 NODE_READY := .cache/node/.ready
 SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc
@@ -15,7 +16,7 @@ SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test build debug sanitize lint types conformance fuzz soak bench bench-peers bench-million \
+.PHONY: help run test build debug sanitize lint types conformance fuzz soak bench bench-peers bench-million gate \
 	tune-check tune tune-persist tune-revert clean test-packages
 
 help: ## this list
@@ -50,13 +51,17 @@ conformance: $(DEV_READY) build ## all 517 cases of Autobahn's fuzzing client (a
 	@.ci/autobahn .cache/autobahn
 	FASTWS_TEST_AUTOBAHN=all $(BIN)/python -m pytest -q -m conformance tests/conformance
 
-bench: $(DEV_READY) build ## the quick benchmark suite
-	$(BIN)/python -m bench echo --quick
-	$(BIN)/python -m bench footprint --quick
+bench: $(BENCH_READY) build ## the quick benchmark suite, beside the servers that `make bench-peers` has made ready
+	$(BIN)/python -m bench all --quick
+
+bench-peers: $(BENCH_READY) build ## install and build the servers to compare with; names those that cannot be had
+	@$(BIN)/python -m bench peers
+
+gate: $(RUN_READY) build ## fails when echo is a third slower, beside the limit of the machine, than it was
+	@$(BIN)/python -m bench gate
 
 fuzz: ; @$(call not_built,fuzzing)
 soak: ; @$(call not_built,the soak test)
-bench-peers: ; @$(call not_built,the comparison with other servers)
 bench-million: ; @$(call not_built,the benchmark with a million connections)
 tune-check tune tune-persist tune-revert: ; @$(call not_built,kernel tuning)
 
@@ -75,6 +80,10 @@ $(RUN_READY): pyproject.toml .ci/venv
 
 $(DEV_READY): pyproject.toml .ci/venv
 	@.ci/venv $(VENV) '[dev]'
+	@touch $(RUN_READY) $@
+
+$(BENCH_READY): pyproject.toml .ci/venv
+	@.ci/venv $(VENV) '[bench]'
 	@touch $(RUN_READY) $@
 
 test-packages: $(NODE_READY)

@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
-from bench import measure, report, roster, servers
+from bench import gate, measure, report, roster, servers
 from bench.build import BuildError
 from bench.load import LoadError
 from bench.scenarios import connect, echo, footprint, turns
+
+CANNOT_MEASURE = (BuildError, LoadError, servers.ServerError, roster.PeerError)
 
 with_peers = click.option(
     "--peers",
@@ -86,6 +88,19 @@ def peers_command() -> None:
         raise click.ClickException(f"not ready although all they need is here: {', '.join(failures)}")
 
 
+@main.command("gate")
+def gate_command() -> None:
+    """Fail if echo got slower by a third; takes at most a minute."""
+    try:
+        with report.progress_bar() as progress:
+            table, failed = gate.run(progress, gate.CHECKS)
+    except CANNOT_MEASURE as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report.table_text(table))
+    if failed:
+        raise click.ClickException(gate.advice(failed))
+
+
 def _chosen(peers: str) -> tuple[str, ...]:
     try:
         chosen, skipped = roster.choose(peers, turns.REFERENCE)
@@ -103,7 +118,7 @@ def _show(
     try:
         with report.progress_bar() as progress:
             table, results = run(progress)
-    except (BuildError, LoadError, servers.ServerError) as error:
+    except CANNOT_MEASURE as error:
         raise click.ClickException(str(error)) from error
     path = report.save(scenario, dataclasses.asdict(options), facts, results)
     click.echo(report.table_text(table))

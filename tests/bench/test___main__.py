@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import report, roster, servers
+from bench import gate, report, roster, servers
 from bench.__main__ import main
 
 
@@ -41,7 +41,7 @@ def test_an_unknown_peer_is_wrong_usage(arguments: list[str]) -> None:
 
 
 def test_a_server_that_does_not_start_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "fastws", lambda **_: servers.Server("fastws", ["false"]))
+    monkeypatch.setattr(servers, "fastws", lambda *_args, **_options: servers.Server("fastws", ["false"]))
     result = CliRunner().invoke(main, ["connect", "--connections", "5", "--rounds", "1"])
     assert result.exit_code == 1
     assert "Error: fastws: false does not listen" in result.output
@@ -62,3 +62,14 @@ def test_peers_that_fail_although_all_is_there_are_a_failure(monkeypatch: pytest
     assert result.exit_code == 1
     assert "failed: exit code 1" in result.output
     assert "not ready although all they need is here: some" in result.output
+
+
+@pytest.mark.parametrize(("baseline", "code"), [(0.0, 0), (99.0, 1)])
+def test_the_exit_code_of_the_gate(monkeypatch: pytest.MonkeyPatch, baseline: float, code: int) -> None:
+    monkeypatch.setattr(gate, "ROUNDS", 1)
+    monkeypatch.setattr(gate, "ATTEMPTS", 1)
+    monkeypatch.setattr(gate, "CHECKS", (gate.Check("echo", 1, baseline),))
+    result = CliRunner().invoke(main, ["gate"])
+    assert result.exit_code == code, result.output
+    assert ("below the floor" in result.output) is bool(code)
+    assert ("git bisect run make gate" in result.output) is bool(code)

@@ -1,0 +1,123 @@
+"""The gate of continuous integration: fails when echo got a third slower beside the limit of the machine.
+
+Messages for each CPU-second of the server, divided by those of the bare C loop in the same round, travel from machine
+to machine, and hardly depend on what else a machine does. What is left of chance is met by the median of a few rounds,
+by a floor between the baseline and a third less, and by more attempts: chance passes one of them, a loss none.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.report import ProgressBar, Spread, Table
+from bench.scenarios import echo, turns
+
+SLACK = 0.78  # of the baseline is the floor; a third worse is 0.67
+ATTEMPTS = 3
+ROUNDS = 5  # of an attempt
+SECONDS = 0.5  # measured in each round
+WARM_UP_S = 0.15
+CONNECTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must not get slower."""
+
+    name: str  # as one says it to `python -m bench` to see more of it
+    inflight: int
+    baseline: float  # fastws / C epoll per CPU-second, on the machine of docs/performance.md
+
+    @property
+    def floor(self) -> float:
+        """The lowest ratio that passes."""
+        return SLACK * self.baseline
+
+
+CHECKS = (Check("echo", 1, 0.92), Check("echo --inflight 16", 16, 0.75))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was measured once."""
+
+    check: Check
+    number: int  # from 1
+    ratio: Spread
+    server_cpu: float  # share of the time that fastws used its CPU
+
+    @property
+    def passed(self) -> bool:
+        """Whether the median reaches the floor."""
+        return self.ratio.median >= self.check.floor
+
+
+def attempts(checks: Sequence[Check], progress: ProgressBar, seconds: float = SECONDS) -> Iterator[Attempt]:
+    """Measure each check until it passes, at most `ATTEMPTS` times.
+
+    :param seconds: measured in each round.
+    :raises bench.load.LoadError: something failed in a run.
+    :raises bench.build.BuildError: the load engine or the C loop does not compile.
+    :raises bench.servers.ServerError: a server does not start.
+    """
+    for check in checks:
+        for number in range(1, ATTEMPTS + 1):
+            attempt = _attempt(check, number, progress, seconds)
+            yield attempt
+            if attempt.passed:
+                break
+
+
+def _attempt(check: Check, number: int, progress: ProgressBar, seconds: float) -> Attempt:
+    load: dict[str, float | str | bool] = {
+        "connections": CONNECTIONS,
+        "inflight": check.inflight,
+        "seconds": seconds,
+        "warmup": min(WARM_UP_S, seconds),
+    }
+    results = turns.in_turns("echo", [turns.REFERENCE], ROUNDS, progress, load)
+    rounds = [
+        (ours, limit)
+        for ours, limit in zip(results[turns.OURS], results[turns.REFERENCE], strict=True)
+        if ours.run.messages and limit.run.messages  # a machine can be so busy that nothing happens in a round
+    ]
+    ratios = [echo.per_cpu_second(ours) / echo.per_cpu_second(limit) for ours, limit in rounds]
+    busy = Spread.of([one.run.server_cpu_s / one.run.seconds for one in results[turns.OURS]])
+    return Attempt(check, number, Spread.of(ratios or [0.0]), busy.median)
+
+
+def run(progress: ProgressBar, checks: Sequence[Check], seconds: float = SECONDS) -> tuple[Table, list[str]]:
+    """Measure everything; return a table of all attempts, and the names of the checks that did not pass.
+
+    Raises what `attempts` does.
+    """
+    made = list(attempts(checks, progress, seconds))
+    passed = {attempt.check.name for attempt in made if attempt.passed}
+    rows = [
+        [
+            attempt.check.name,
+            f"{attempt.number}",
+            f"{attempt.ratio:.3f}",
+            f"{attempt.check.floor:.3f}",
+            f"{attempt.server_cpu:.0%}",
+            "passed" if attempt.passed else "below the floor",
+        ]
+        for attempt in made
+    ]
+    title = f"gate: messages per CPU-second, fastws / {turns.REFERENCE}; {ROUNDS} rounds of {seconds:g} s each in turns"
+    columns = ("check", "attempt", "ratio", "floor", "server CPU", "verdict")
+    baselines = ", ".join(f"{check.name}: {check.baseline}" for check in checks)
+    notes = [f"floors: {SLACK} of the baselines ({baselines}); up to {ATTEMPTS} attempts"]
+    return Table(title, columns, rows, notes), [check.name for check in checks if check.name not in passed]
+
+
+def advice(failed: Sequence[str]) -> str:
+    """What to do about checks that did not pass."""
+    return "\n".join(
+        [
+            f"slower than it may be: {', '.join(failed)}. Every attempt was below the floor, so it is hardly chance.",
+            *(f"  python -m bench {name}   shows more of it" for name in failed),
+            "  git bisect run make gate   finds the commit (as long as its start is good)",
+            "  a debug or sanitizer build is slower by its nature: `make build` goes back to the release build",
+            "  a loss that is meant goes into CHECKS of bench/gate.py and docs/performance.md, with the reason",
+        ]
+    )
