@@ -9,6 +9,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from bench import roster, servers
 from bench.load import Load
+from bench.scenarios import fanout
 from tests.support.waiting import wait_until
 
 MESSAGES = ["", "a", "grüße", b"", b"\x00\xff", "x" * 125, b"x" * 126, "y" * 65535, b"y" * 65536, b"z" * (1 << 20)]
@@ -56,8 +57,18 @@ def bears_the_engine(server: servers.Server) -> None:
             assert load.finish(30.0).check().run.messages > 0
 
 
-def spreads(server: servers.Server, facts: roster.Fanout) -> None:
+def spreads_to_the_engine(name: str, server: servers.Server) -> None:
+    """The load engine misses no delivery, and gets none twice or out of order, one at a time and in bursts."""
+    options = {"connections": 20, "size": 128, "seconds": 0.2, "warmup": 0, **fanout.load_options(name)}
+    for burst in (1, 10):
+        with Load("fanout", server.port, options={**options, "burst": burst}) as load:
+            assert load.finish(30.0).check().run.messages > 0
+
+
+def spreads(name: str, server: servers.Server) -> None:
     """Every subscriber hears every publication once and in order, and the publisher hears none."""
+    facts = roster.read(name).fanout
+    assert facts is not None
     with ExitStack() as stack:
         subscribers = [stack.enter_context(client(server, facts.path)) for _ in range(SUBSCRIBERS)]
         publisher = stack.enter_context(client(server, facts.publish_path))

@@ -1,6 +1,5 @@
 """C epoll echoes and spreads."""
 
-from bench import roster
 from tests.bench.peers import checks
 
 
@@ -11,7 +10,6 @@ def test_echo() -> None:
 
 
 def test_fanout() -> None:
-    facts = roster.read("c_epoll").fanout
-    assert facts is not None
     with checks.running("c_epoll") as server:
-        checks.spreads(server, facts)
+        checks.spreads("c_epoll", server)
+        checks.spreads_to_the_engine("c_epoll", server)

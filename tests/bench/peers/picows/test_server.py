@@ -1,6 +1,5 @@
 """picows echoes and spreads."""
 
-from bench import roster
 from tests.bench.peers import checks
 
 
@@ -11,7 +10,6 @@ def test_echo() -> None:
 
 
 def test_fanout() -> None:
-    facts = roster.read("picows").fanout
-    assert facts is not None
     with checks.running("picows") as server:
-        checks.spreads(server, facts)
+        checks.spreads("picows", server)
+        checks.spreads_to_the_engine("picows", server)

@@ -1,6 +1,5 @@
 """`websockets` echoes and spreads."""
 
-from bench import roster
 from tests.bench.peers import checks
 
 
@@ -11,7 +10,6 @@ def test_echo() -> None:
 
 
 def test_fanout() -> None:
-    facts = roster.read("websockets").fanout
-    assert facts is not None
     with checks.running("websockets") as server:
-        checks.spreads(server, facts)
+        checks.spreads("websockets", server)
+        checks.spreads_to_the_engine("websockets", server)
