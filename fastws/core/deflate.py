@@ -229,7 +229,7 @@ class BoundedDeflate(Extension):
         while data:
             room = self._max_message_size - self._size + 1 if self._max_message_size else 0
             try:
-                piece = self._stream.decompress(data, room)
+                piece = self._decompress(data, room)
             except zlib.error:
                 return CloseReason.INVALID_FRAME_PAYLOAD_DATA
             self._untouched = False
@@ -251,6 +251,25 @@ class BoundedDeflate(Extension):
                 self._untouched = True
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _decompress(self, data: bytes, room: int) -> bytes:
+        """At most `room` bytes (0: any number). The last of them is asked for by itself: zlib looks one symbol ahead
+        and forgets what it has made when that one is wrong, so a message too big would be called malformed instead.
+        """
+        stream = self._stream
+        if room == 0:
+            return stream.decompress(data)
+        piece = b""
+        if room > 1:
+            piece = stream.decompress(data, room - 1)
+            if len(piece) < room - 1 or stream.eof:
+                return piece
+            data = stream.unconsumed_tail
+        before = stream.copy()
+        try:
+            return piece + stream.decompress(data, 1)
+        except zlib.error:
+            return piece + _first_byte(before, data)
+
     def _finish(self) -> bytes | CloseReason:
         """Put back what the sender stripped (RFC 7692 7.2.2). Encoders that end with BFINAL, or send nothing for an
         empty message, have nothing to put it back to.
@@ -267,6 +286,16 @@ class BoundedDeflate(Extension):
         if surplus or not self._stream.eof or self._stream.unused_data:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         return rest
+
+
+def _first_byte(stream: "zlib._Decompress", data: bytes) -> bytes:
+    """The next byte that comes out, however the bytes behind it go on. Raises `zlib.error` if none comes before that."""
+    made = stream.decompress(b"", 1)
+    position = 0
+    while not made and position < len(data):
+        made = stream.decompress(data[position : position + 1], 1)
+        position += 1
+    return made
 
 
 def _new_stream() -> "zlib._Decompress":

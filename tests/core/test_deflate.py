@@ -216,6 +216,20 @@ def test_the_limit_is_met_at_its_byte() -> None:
         assert judge(Law(limit, 4, 15), bytewise(stream)) == ([], 1009, 6 + 5 + limit + 1)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xf2H\x01\x00\x00\xff\xff\xcd\xc9",  # two literals and a block of no type
+        b"\x4b\x7f\x00\x7d\x4b\x01\x01\x00\x7d\x4b\x01\x00\x00\xff\xff\x04\x00",  # a distance that leads nowhere
+    ],
+)
+def test_too_big_before_malformed_in_any_pieces(data: bytes) -> None:
+    """zlib looks one symbol ahead: what is wrong right behind the byte too many must not hide it."""
+    stream = frame(2, data, rsv=4)
+    whole, bytewise_ = (judge(Law(1, 9, 15), pieces) for pieces in ([stream], bytewise(stream)))
+    assert whole[:2] == bytewise_[:2] == ([], 1009)
+
+
 def test_the_limit_holds_over_fragments() -> None:
     data = deflated(b"x" * 3000)
     half = len(data) // 2
