@@ -10,7 +10,7 @@ from fastws.config.declare import Option
 from fastws.config.namespaces import read_namespace
 from fastws.config.not_built import not_built_problem
 from fastws.config.settings import GROUPS, OPTIONS, Settings
-from fastws.config.values import did_you_mean
+from fastws.config.values import did_you_mean, printable
 from fastws.errors import ConfigError
 
 DEFAULT_FILE = "fastws.toml"
@@ -31,6 +31,9 @@ class _Reading:
 
     def take(self, option: Option, raw: object, source: str, called: str) -> None:
         """Read one value unless a stronger source had one already. It is checked in either case."""
+        if isinstance(raw, str) and not raw.isprintable() and not _is_utf8(raw):
+            self.problems.append(f"{called} must be UTF-8")
+            return
         try:
             value = option.kind.read(raw)
         except ValueError as error:
@@ -39,6 +42,15 @@ class _Reading:
         if option.name not in self.values:
             self.values[option.name] = value
             self.sources[option.name] = source
+
+
+def _is_utf8(text: str) -> bool:
+    """Python hands on bytes of the environment and the command line that are not UTF-8 as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load(
@@ -80,7 +92,7 @@ def _read_environment(reading: _Reading, environ: Mapping[str, str]) -> None:
             if text:
                 reading.take(option, text, f"environment {name}", name)
             continue
-        problem = f"unknown variable {name}{did_you_mean(name, _VARIABLES)}"
+        problem = f"unknown variable {printable(name)}{did_you_mean(name, _VARIABLES)}"
         positive = "FASTWS_" + name.removeprefix("FASTWS_NO_")
         if positive != name and positive in _VARIABLES:
             problem = f"unknown variable {name}; write {positive}=false"
@@ -116,7 +128,7 @@ def _read_file(reading: _Reading, path: str) -> None:
         elif name in OPTIONS and OPTIONS[name].in_file:
             reading.problems.append(f"{path}: {name} belongs in the table [{OPTIONS[name].group}]")
         else:
-            reading.problems.append(f"{path}: unknown table [{name}]{did_you_mean(name, sorted(known_groups))}")
+            reading.problems.append(f"{path}: unknown table [{printable(name)}]{did_you_mean(name, sorted(known_groups))}")
 
 
 def _read_group(reading: _Reading, path: str, group: str, table: Mapping[str, object]) -> None:
@@ -145,3 +157,5 @@ def _parse_file(path: str) -> dict[str, object]:
         raise ConfigError(f"{path}: is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fastws.config.values import Choice, Duration, Flag, Integer, Kind, Text, did_you_mean
+from fastws.config.values import Choice, Duration, Flag, Integer, Kind, Text, did_you_mean, printable
 from fastws.errors import ConfigError
 
 _WHO = Choice(("all", "authenticated", "token", "nobody"))
@@ -28,7 +28,7 @@ def read_namespace(name: str, table: object, where: str) -> tuple[dict[str, obje
 
     `where` begins the sentences: `fastws.toml`. Keys that were not given are absent: the caller has the defaults.
     """
-    place = f"{where}: [namespaces.{name}]"
+    place = f"{where}: [namespaces.{printable(name)}]"
     name_problem = _name_problem(name)
     if name_problem is not None:
         return {}, [f"{place} {name_problem}"]

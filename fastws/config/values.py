@@ -188,6 +188,11 @@ def to_toml(value: object) -> str:
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
+def printable(name: str) -> str:
+    """Return a name as it may stand in a message: escaped if it has anything in it that cannot be seen."""
+    return name if name.isprintable() else ascii(name)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that looks most like `name`; there must be at least one."""
     return max(known, key=lambda candidate: difflib.SequenceMatcher(None, name, candidate).ratio())

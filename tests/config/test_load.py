@@ -164,6 +164,25 @@ def test_files_that_cannot_be_read() -> None:
     assert problems_of({"config": "odd.toml"}) == ["odd.toml: is not UTF-8"]
 
 
+def test_a_file_nested_too_deeply_is_wrong() -> None:
+    write("x = " + "[" * 1000 + "]" * 1000)
+    assert problems_of() == ["fastws.toml: is nested too deeply"]
+
+
+def test_names_in_messages_can_be_seen() -> None:
+    write('[namespaces."a\\u0000b"]\n["\\u2028"]\n')
+    namespace, table = problems_of()
+    assert namespace.startswith("fastws.toml: [namespaces.'a\\x00b'] must not contain control characters")
+    assert table.startswith("fastws.toml: unknown table ['\\u2028'];")
+
+
+def test_what_is_not_utf8_is_refused() -> None:
+    """As Python hands it over from the environment and the command line."""
+    assert problems_of(environ={"FASTWS_HOST": "\udcff"}) == ["FASTWS_HOST must be UTF-8"]
+    assert problems_of({"origins": "*,\udcff"}) == ["--origins must be UTF-8"]
+    assert problems_of(environ={"FASTWS_\udcff": "1"})[0].startswith("unknown variable 'FASTWS_\\udcff';")
+
+
 def test_all_problems_are_told_at_once_even_of_values_that_lose() -> None:
     write("[server]\nport = -1\n[limits]\nmax_topics = -2")
     problems = problems_of({"port": "70000", "drain_timeout": "-1"}, environ={"FASTWS_PORT": "x", "FASTWS_Y": "1"})
