@@ -128,7 +128,8 @@ def _read_file(reading: _Reading, path: str) -> None:
         elif name in OPTIONS and OPTIONS[name].in_file:
             reading.problems.append(f"{path}: {name} belongs in the table [{OPTIONS[name].group}]")
         else:
-            reading.problems.append(f"{path}: unknown table [{printable(name)}]{did_you_mean(name, sorted(known_groups))}")
+            nearest = did_you_mean(name, sorted(known_groups))
+            reading.problems.append(f"{path}: unknown table [{printable(name)}]{nearest}")
 
 
 def _read_group(reading: _Reading, path: str, group: str, table: Mapping[str, object]) -> None:

@@ -289,7 +289,7 @@ class BoundedDeflate(Extension):
 
 
 def _first_byte(stream: "zlib._Decompress", data: bytes) -> bytes:
-    """The next byte that comes out, however the bytes behind it go on. Raises `zlib.error` if none comes before that."""
+    """The next byte that comes out, whatever comes behind it. Raises `zlib.error` if none does."""
     made = stream.decompress(b"", 1)
     position = 0
     while not made and position < len(data):
