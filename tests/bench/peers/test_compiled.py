@@ -6,7 +6,6 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from bench import roster
-from bench.load import Load
 from tests.bench.peers import checks
 
 SUBSCRIBERS = 20
@@ -31,26 +30,13 @@ def test_echo(name: str) -> None:
 @pytest.mark.parametrize("name", ["gws", "uwebsockets"])
 def test_fanout(name: str) -> None:
     with checks.running(name) as server:
-        checks.spreads(server, fanout_of(name))
+        checks.spreads(name, server)
 
 
 @pytest.mark.parametrize("name", ["gin_gorilla", "gws", "nats", "uwebsockets"])
-@pytest.mark.parametrize("burst", [1, BURST])
-def test_the_engine_finds_no_publication_missing(name: str, burst: int) -> None:
-    facts = fanout_of(name)
-    options: dict[str, float | str | bool] = {
-        "connections": SUBSCRIBERS,
-        "burst": burst,
-        "seconds": 0.3,
-        "warmup": 0,
-        "path": facts.path,
-        "publish_path": facts.publish_path,
-        "subscribe": facts.subscribe,
-        "publish": facts.publish,
-        "text": not facts.binary,
-    }
-    with checks.running(name) as server, Load("fanout", server.port, options=options) as load:
-        assert load.finish(30.0).check().run.messages > 0
+def test_fanout_bears_the_engine(name: str) -> None:
+    with checks.running(name) as server:
+        checks.spreads_to_the_engine(name, server)
 
 
 def test_the_hub_joins_what_waits_and_drops_nobody() -> None:
