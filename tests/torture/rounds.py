@@ -1,0 +1,239 @@
+"""One server after the other, each tortured for a while; at the end of each nothing may be left.
+
+    python -m tests.torture.rounds KIND SEED SECONDS        # under the shim if `prepared_shim` prepared the environment
+
+Every choice is drawn from SEED (the first round has it, the next one SEED + 1), so that a round that failed can be
+repeated, as far as the kernel plays along. Afterwards a line of JSON says what happened.
+"""
+
+import asyncio
+import collections
+import errno
+import gc
+import json
+import os
+import random
+import sys
+import time
+import weakref
+from typing import Any
+
+from fastws_ext.fanout import Audience
+from tests.fastws_ext.harness import run, turns, until
+from tests.support.frames import TEXT, build_frame
+from tests.torture.handlers import Handlers, Traced
+from tests.torture.peers import Peer
+from tests.torture.servers import KINDS, LIMITS, TorturedServer, collected, tortured
+from tests.torture.shim import FATAL, HARMLESS, VARIABLE, Shim, Weather, own_shim
+from tests.torture.witnesses import testify
+
+PEERS = 24
+WITNESSES = 4
+ROUND_S = 1.5
+QUIET_S = 0.25
+QUIET_SHARE = 0.05  # of a CPU, when nothing happens
+QUIET_PASSES = 60  # per second; the wheel alone makes 10
+KNOCKERS = 3
+# Where the event loop does the system calls, it has its own ideas of a listener that fails.
+LOOP_CALLS = ("epoll_wait", "recv", "send")
+
+
+class Round:
+    """A server, its peers for `seconds`, and the count of what is left."""
+
+    def __init__(self, kind: str, seed: int, seconds: float, shim: Shim | None) -> None:
+        self.kind = kind
+        self.seconds = seconds
+        self.shim = shim
+        self.choices = random.Random(seed)
+        self.handlers = Handlers(self.choices, forks=shim is not None)
+        self.peers: list[Peer] = []
+        self.made: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.server: TorturedServer
+
+    def connection(self, ingress: Any) -> Any:
+        """What the server makes for each socket."""
+        conn = Traced(ingress)
+        self.made.add(conn)
+        return conn
+
+    async def play(self) -> None:
+        """All of it. :raises AssertionError: something was left, or somebody was not told what he should be told."""
+        handlers, options = self.handlers, {**LIMITS, **self.handlers.callbacks()}
+        options |= {"connection_class": self.connection, "handshake_timeout": 1.5 if self.shim else 0.4, "keep": False}
+        async with tortured(self.kind, **options) as self.server:
+            handlers.server = self.server
+            self.server.made = self.made
+            self.server.on_request = handlers.on_request
+            self.server.on_handshake_timeout = handlers.on_handshake_timeout
+            handlers.audiences = [Audience(self.server.loop_data, policy) for policy in (0, 1, 2)]
+            await self.act()
+            if self.shim is not None:
+                await self.rest()
+            await self.clean_up()
+            await self.check()
+
+    async def act(self) -> None:
+        """The busy part."""
+        choices, shim = self.choices, self.shim
+        witnesses: set[asyncio.Task[None]] = set()
+        done: set[asyncio.Task[None]] = set()
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end and not self.handlers.ended:
+            self.peers = [peer for peer in self.peers if not peer.gone]
+            if len(self.peers) < PEERS:
+                self.peers.append(Peer(self.server.address, choices, self.server.context))
+            for peer in choices.sample(self.peers, choices.randint(1, len(self.peers))):
+                if not peer.gone:
+                    peer.step()
+            if choices.random() < 0.02:
+                self.handlers.decide_late()
+            if shim is not None:
+                if choices.random() < 0.03:
+                    shim.weather(self.forecast())
+                if len(witnesses) < WITNESSES and choices.random() < 0.2:
+                    testimony = testify(self.server, self.handlers, choices, shim, self.outcomes)
+                    witnesses.add(asyncio.ensure_future(testimony))
+                finished = {task for task in witnesses if task.done()}
+                witnesses -= finished
+                done |= finished
+            await turns(choices.choice((0, 1, 1, 3)))
+        if shim is not None:
+            shim.calm()
+        await asyncio.gather(*witnesses, *done)
+
+    def forecast(self) -> Weather:
+        """Which calls fail for a while: often, and only so that nothing is lost; or seldom, and for good."""
+        choices = self.choices
+        calls = list(HARMLESS) if self.server.reactor is not None else LOOP_CALLS
+        weather: dict[str, tuple[float, tuple[int, ...]]] = {}
+        for name in calls:
+            if choices.random() < 0.6:
+                faults = choices.sample(HARMLESS[name], choices.randint(1, len(HARMLESS[name])))
+                weather[name] = choices.choice((0.02, 0.2, 0.6)), tuple(faults)
+        for name in FATAL:
+            if choices.random() < 0.1 and (self.server.reactor is not None or name in LOOP_CALLS):
+                weather[name] = choices.choice((0.005, 0.05)), FATAL[name]
+        if choices.random() < 0.2:
+            return {}
+        return weather
+
+    async def rest(self) -> None:
+        """Nobody does anything any more, in whatever state all are; the process has to rest, and then serve again."""
+        shim, server = self.shim, self.server
+        assert shim is not None
+        self.handlers.depth = 5
+        server.loop_data.pass_ns = self.handlers.pass_ns
+        exhausted = server.reactor is not None and not self.handlers.ended and self.choices.random() < 0.5
+        if exhausted:
+            shim.weather({"accept4": (1.0, (self.choices.choice((errno.EMFILE, errno.ENFILE, errno.ENOMEM)),))})
+            self.peers += [Peer(server.address, self.choices) for _ in range(KNOCKERS)]
+        gc.collect()
+        await asyncio.sleep(0.1)
+        for _ in range(4):  # what is due once after all this may come in the first
+            cpu, passes, start = time.process_time(), server.loop_data.passes, time.monotonic()
+            await asyncio.sleep(QUIET_S)
+            seconds = time.monotonic() - start
+            share = (time.process_time() - cpu) / seconds
+            passes = int((server.loop_data.passes - passes) / seconds)
+            if share < QUIET_SHARE and passes < QUIET_PASSES:
+                break
+        else:
+            raise AssertionError(f"no rest: {share:.0%} of a CPU, {passes} passes per second, exhausted {exhausted}")
+        shim.calm()
+        if not self.handlers.ended:
+            await self.still_serves()
+
+    async def still_serves(self) -> None:
+        """A client like any other is served."""
+        if self.server.context is None and isinstance(self.server.address, tuple):
+            client = await self.server.connect("/witness")
+            await client.send_frame(TEXT, b"well?")
+            assert await client.read_message() == "well?"
+            await client.send(build_frame(TEXT, b"close"))
+            assert await client.read_close() == (4000, "bye")
+            client.close()
+
+    async def clean_up(self) -> None:
+        """Everybody goes, and nobody opens anything any more."""
+        self.handlers.depth = 5
+        self.server.loop_data.pass_ns = self.handlers.pass_ns
+        for peer in self.peers:
+            peer.leave(reset=False)
+        await turns(20)  # who is still in the backlog comes in
+        for conn in list(self.made):
+            conn.abort()
+        del conn
+        self.handlers.undecided.clear()
+        await self.server.all_closed()
+        await turns(5)
+        self.handlers.reap()
+
+    async def check(self) -> None:
+        """What has to hold when all are gone."""
+        server, handlers = self.server, self.handlers
+        reports = server.own_reports()
+        assert server.loop_data.errors == len(reports) == handlers.reported, reports
+        await until(lambda: server.loop_data.backlog == (0, 0, 0), "nothing is left to do")
+        reports.clear()
+        server.errors.clear()  # with their frames
+        server.internal.clear()
+        assert await collected(self.made) == []
+        for endpoint in (server.endpoint, server.witness, server.impatient):
+            assert endpoint.opened == sum(endpoint.closed.values())
+        assert handlers.opened == handlers.closed == server.endpoint.opened
+        assert [len(audience) for audience in handlers.audiences] == [0, 0, 0]
+        if server.reactor is not None:
+            assert server.reactor.connections() == []
+            assert server.ingress.released == server.reactor.accepted
+
+
+def torture(kind: str, seed: int, seconds: float, shim: Shim | None = None) -> dict[str, Any]:
+    """Rounds for so many seconds; :returns: figures of what happened."""
+    run(kind, nothing)  # what the first loop opens for good is not counted
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    figures: dict[str, Any] = {"kind": kind, "rounds": 0, "opened": 0, "ended": 0, "closed": collections.Counter()}
+    told: collections.Counter[str] = collections.Counter()
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        one = Round(kind, seed, min(max(left, 0.2), ROUND_S), shim)
+        try:
+            run(kind, one.play)
+        except BaseException as error:
+            error.add_note(f"{kind}, round of seed {seed}; witnesses {dict(one.outcomes)}")
+            raise
+        figures["rounds"] += 1
+        figures["opened"] += one.handlers.opened
+        figures["ended"] += one.handlers.ended
+        figures["closed"].update(one.server.endpoint.closed)
+        told.update(one.outcomes)
+        del one
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before, f"descriptors, {kind}, round of seed {seed}"
+        seed += 1
+    if shim is not None:
+        shim.calm()
+        faults = {f"{name} {fault}": count for (name, fault), count in sorted(shim.tally.items())}
+        figures |= {"told": told, "faults": faults}
+    return figures
+
+
+async def nothing() -> None:
+    """A loop that does nothing."""
+
+
+def main() -> None:
+    """Called in a process of its own."""
+    kind, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    assert kind in KINDS, kind
+    shim = None
+    if VARIABLE in os.environ:
+        shim = own_shim()
+        shim.aim(os.getpid(), seed=seed, caller="fastws_ext" if kind == "reactor" else "uvloop")
+    print(json.dumps(torture(kind, seed, seconds, shim)))
+
+
+if __name__ == "__main__":
+    main()
