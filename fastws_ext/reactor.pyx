@@ -9,7 +9,7 @@ import socket
 import weakref
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, errno
+from libc.errno cimport EAGAIN, EBADF, EEXIST, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
 from .loop_data cimport IN_RUN, RECEIVE_SIZE, monotonic_ns
@@ -100,12 +100,16 @@ cdef class Reactor(Poller):
 
     def listen(self, sock):
         """Serve a bound, listening TCP socket; its options are inherited by the connections."""
+        cdef int failure
         slot = self.listeners.index(None)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.listeners[slot] = sock
         self.accepting = True
-        self.watch_listeners(True)
+        failure = self.watch_listeners(True)
+        if failure:
+            self.listeners[slot] = None
+            raise OSError(failure, os.strerror(failure))
 
     def stop_accepting(self):
         """Take the listeners out; they are left open."""
@@ -321,6 +325,9 @@ cdef class Reactor(Poller):
             return 0
         self.refused_descriptors += 1
         self.watch_listeners(False)
+        return self.rearm_later()
+
+    cdef int rearm_later(self) except -1:
         self.muted = True
         if self.rearm_handle is None:
             self.rearm_handle = self.loop_data.loop.call_later(0.1, self.rearm)
@@ -332,24 +339,31 @@ cdef class Reactor(Poller):
             self.rearm_handle.cancel()
             self.rearm_handle = None
         self.muted = False
+        if self.closed:
+            return
         if self.spare < 0:
             try:
                 self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 pass            # accepting still works, only without the polite 503
-        if self.accepting and not self.closed:
-            self.watch_listeners(True)
+        if self.accepting and self.watch_listeners(True):
+            self.rearm_later()
 
     cdef int watch_listeners(self, bint on) except -1:
-        """Have all listeners in epoll, or none: one that is only ignored would still wake us when it hangs up."""
+        """Have all listeners in epoll, or none: one that is only ignored would still wake us when it hangs up.
+
+        Returns 0, or the errno of a listener that could not be put in (ENOMEM, ENOSPC).
+        """
         cdef epoll_event event
-        cdef int slot
+        cdef int slot, fd, operation = EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, failure = 0
         for slot in range(LISTENER_SLOTS):
             if self.listeners[slot] is not None and self.epoll >= 0:
                 event.events = EPOLLIN
                 event.data.u64 = slot
-                epoll_ctl(self.epoll, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, self.listeners[slot].fileno(), &event)
-        return 0
+                fd = self.listeners[slot].fileno()
+                if epoll_ctl(self.epoll, operation, fd, &event) < 0 and on and errno != EEXIST:
+                    failure = errno
+        return failure
 
     cdef int grow(self) except -1:
         """Double the table; slots are dense, so a big table is a busy one."""
