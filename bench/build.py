@@ -12,6 +12,10 @@ BINARIES = BENCH / "bin"
 ENGINE = BENCH / "engine"
 BUILD_TIMEOUT_S = 900.0
 LAST_LINES = 15  # of what a failed command wrote
+ENGINE_LIBRARIES = {  # what the load engine does without where a header is missing, and then says so
+    "openssl/ssl.h": ("-DWITH_TLS", "-lssl", "-lcrypto"),
+    "zlib.h": ("-DWITH_DEFLATE", "-lz"),
+}
 
 
 class BuildError(RuntimeError):
@@ -23,9 +27,20 @@ def load_engine() -> Path:
 
     :raises BuildError: it does not compile.
     """
+    files = [*_files(ENGINE), Path(__file__)]
+    if is_built("load", files):
+        return BINARIES / "load"
     sources = sorted(str(path) for path in ENGINE.glob("*.c"))
-    command = ["cc", "-O2", "-Wall", "-Wextra", "-o", "{binary}", *sources]
-    return _built("load", [command], _files(ENGINE), ENGINE)
+    optional = [flag for header, flags in ENGINE_LIBRARIES.items() if _has_header(header) for flag in flags]
+    command = ["cc", "-O2", "-Wall", "-Wextra", "-o", "{binary}", *sources, *optional]
+    return _built("load", [command], files, ENGINE)
+
+
+def _has_header(name: str) -> bool:
+    if shutil.which("cc") is None:
+        return False
+    command = ["cc", "-E", "-include", name, "-x", "c", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def peer_binary(name: str, steps: Sequence[Sequence[str]], sources: Sequence[Path], folder: Path) -> Path:

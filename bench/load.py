@@ -112,7 +112,7 @@ class Load:
     """The engine at work. As a context manager it is stopped on leaving, whatever happened.
 
     :param mode: echo, rate, idle, connect or fanout.
-    :param port: of the server on 127.0.0.1.
+    :param port: of the server on 127.0.0.1; 0 where the option `unix` has the path of its socket.
     :param options: of the engine, with `_` for `-`; True sets a flag, False does not; see
         `bench/bin/load` without arguments.
     :param server_pids: the processes whose CPU time is the server's.
@@ -130,7 +130,7 @@ class Load:
         on_progress: Callable[[dict[str, Any]], None] | None = None,
         options: Mapping[str, float | str | bool] | None = None,
     ) -> None:
-        command = [str(load_engine()), mode, "--port", str(port), "--progress"]
+        command = [str(load_engine()), mode, *(["--port", str(port)] if port else []), "--progress"]
         for pid in server_pids:
             command += ["--server-pid", str(pid)]
         for name, value in (options or {}).items():

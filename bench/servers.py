@@ -27,7 +27,8 @@ class ServerError(RuntimeError):
 class Server:
     """A server process on 127.0.0.1, started on entering and stopped on leaving a `with` block.
 
-    It has to print `listening on http://HOST:PORT` once it is ready; every other line of its output is ignored.
+    It has to print `listening on http://HOST:PORT` (or `https:`, or `unix:PATH`, whose port is 0) once it is ready; every
+    other line of its output is ignored.
 
     :param name: short name, as the tables show it.
     :param command: program and arguments.
@@ -52,6 +53,7 @@ class Server:
         self.folder = folder
         self.port = 0
         self.pid = 0
+        self._listens = False
         self._ready = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
@@ -78,7 +80,7 @@ class Server:
         self.pid = self._process.pid
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
         self._ready.wait(START_TIMEOUT_S)
-        if not self.port:
+        if not self._listens:
             self._end()
             raise ServerError(f"{self.name}: {shlex.join(self.command)} does not listen\n{self._error_text()}")
         return self
@@ -90,8 +92,9 @@ class Server:
 
     def _read(self, output: IO[str]) -> None:
         for line in output:
-            if match := re.match(r"listening on https?://.+:(\d+)", line):
-                self.port = int(match[1])
+            if match := re.match(r"listening on (?:https?://.+:(\d+)|unix:)", line):
+                self.port = int(match[1] or 0)
+                self._listens = True
                 self._ready.set()
         self._ready.set()  # the end of the output: it will never be ready
         output.close()

@@ -1,24 +1,19 @@
 /* One connection of the load engine. Everything it receives is checked; the first surprise is kept for the report. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "accept_key.h"
 #include "load.h"
 
-#define PORTS_PER_ADDRESS 25000 /* of the 28,000 that Linux hands out by default */
 #define LARGEST_HEAD 8192
-
-#ifndef IP_BIND_ADDRESS_NO_PORT
-#define IP_BIND_ADDRESS_NO_PORT 24
-#endif
+#define EXTENSIONS "\r\nSec-WebSocket-Extensions:"
+#define OFFER                                                                                            \
+    "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n"
 
 static void key_of(const worker *w, const client *c, char *key) {
     uint64_t bytes[2] = {mix(w->seed + 2 * (uint64_t)index_of(w, c)), mix(w->seed + 2 * (uint64_t)index_of(w, c) + 1)};
@@ -27,14 +22,14 @@ static void key_of(const worker *w, const client *c, char *key) {
 
 void client_close(worker *w, client *c) {
     if (c->state == UNUSED || c->state == GONE) return;
-    if (c->state == DIALLING || c->state == UPGRADING) w->dialling--;
+    if (client_is_dialling(c)) w->dialling--;
     c->state = GONE;
     free(c->unsent);
     free(c->held);
     free(c->begun);
     c->unsent = NULL;
     c->held = c->begun = NULL;
-    close(c->fd);
+    transport_close(c);
     w->figures->finished++;
 }
 
@@ -51,7 +46,7 @@ void client_failed(worker *w, client *c, enum failure what, const char *detail) 
     }
     f->failures[what]++;
     if (w->options->mode == FANOUT) w->shared->spoiled = 1; /* figures with failures are worth nothing */
-    if (c->state == DIALLING || c->state == UPGRADING) f->settled++;
+    if (client_is_dialling(c)) f->settled++;
     client_close(w, c);
 }
 
@@ -63,7 +58,7 @@ static void watch(worker *w, client *c, int operation, uint32_t events) {
 void client_send_bytes(worker *w, client *c, const void *bytes, size_t length) {
     size_t sent = 0;
     if (!c->unsent) {
-        ssize_t took = send(c->fd, bytes, length, MSG_NOSIGNAL);
+        ssize_t took = transport_send(c, bytes, length);
         if (took < 0 && errno != EAGAIN) {
             client_failed(w, c, CLOSED_EARLY, strerror(errno));
             return;
@@ -83,7 +78,7 @@ void client_send_bytes(worker *w, client *c, const void *bytes, size_t length) {
 }
 
 static void send_rest(worker *w, client *c) {
-    ssize_t took = send(c->fd, c->unsent + c->unsent_at, c->unsent_length - c->unsent_at, MSG_NOSIGNAL);
+    ssize_t took = transport_send(c, c->unsent + c->unsent_at, c->unsent_length - c->unsent_at);
     if (took < 0) {
         if (errno != EAGAIN) client_failed(w, c, CLOSED_EARLY, strerror(errno));
         return;
@@ -110,32 +105,14 @@ void client_leave(worker *w, client *c) {
 }
 
 void client_dial(worker *w, client *c) {
-    int number = w->first_number + index_of(w, c), one = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     c->state = DIALLING;
     c->started = now_ns();
     w->dialling++;
-    if (c->fd < 0) {
+    if (transport_dial(w, c)) {
         client_failed(w, c, CANNOT_CONNECT, strerror(errno));
-        return;
+    } else {
+        watch(w, c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
     }
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(c->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    if (w->options->connections > PORTS_PER_ADDRESS) {
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)(number / PORTS_PER_ADDRESS));
-        if (bind(c->fd, (struct sockaddr *)&address, sizeof address)) {
-            client_failed(w, c, CANNOT_CONNECT, strerror(errno));
-            return;
-        }
-    }
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons((uint16_t)w->options->port);
-    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) {
-        client_failed(w, c, CANNOT_CONNECT, strerror(errno));
-        return;
-    }
-    watch(w, c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
 }
 
 static void request_upgrade(worker *w, client *c) {
@@ -144,8 +121,9 @@ static void request_upgrade(worker *w, client *c) {
     const char *path = c == w->publisher ? w->options->publish_path : w->options->path;
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %.*s\r\n%s\r\n",
-                          path, w->options->port, KEY_LENGTH, key, w->options->headers);
+                          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %.*s\r\n%s%s\r\n",
+                          path, w->options->port, KEY_LENGTH, key, w->options->deflate ? OFFER : "",
+                          w->options->headers);
     c->state = UPGRADING;
     watch(w, c, EPOLL_CTL_MOD, EPOLLIN);
     client_send_bytes(w, c, request, (size_t)length);
@@ -189,6 +167,14 @@ static size_t judge_upgrade(worker *w, client *c, const unsigned char *bytes, si
         client_failed(w, c, NOT_UPGRADED, "Upgrade or Connection header missing in the 101");
         return 0;
     }
+    if (w->options->deflate && !has_token(head, EXTENSIONS, "permessage-deflate")) {
+        client_failed(w, c, NOT_UPGRADED, "permessage-deflate is not accepted");
+        return 0;
+    }
+    if (w->options->deflate && !has_token(head, EXTENSIONS, "server_no_context_takeover")) {
+        client_failed(w, c, NOT_UPGRADED, "server_no_context_takeover is not accepted");
+        return 0;
+    }
     return size;
 }
 
@@ -218,22 +204,34 @@ static void upgrade_received(worker *w, client *c, const unsigned char *bytes, s
     free(held);
 }
 
-void client_ready(worker *w, client *c, uint32_t events) {
-    if (c->state == UNUSED || c->state == GONE) return;
-    if (c->state == DIALLING) {
-        int error = 0;
-        socklen_t size = sizeof error;
-        getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        if (error) {
-            client_failed(w, c, CANNOT_CONNECT, strerror(error));
-        } else if (events & EPOLLOUT) {
-            request_upgrade(w, c);
-        }
+/* TCP is there; the upgrade goes out as soon as TLS is, where it is wanted. */
+static void connected(worker *w, client *c) {
+    if (!w->options->tls) {
+        request_upgrade(w, c);
         return;
     }
-    if (events & EPOLLOUT && c->unsent) send_rest(w, c);
-    if (c->state == GONE || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
-    ssize_t got = recv(c->fd, w->receive_buffer, RECEIVE_SIZE, 0);
+    c->state = SHAKING;
+    switch (transport_shake(w, c)) {
+        case SHAKEN: request_upgrade(w, c); break;
+        case WANTS_TO_READ: watch(w, c, EPOLL_CTL_MOD, EPOLLIN); break;
+        case WANTS_TO_WRITE: watch(w, c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT); break;
+        case NOT_SHAKEN: client_failed(w, c, CANNOT_CONNECT, "the TLS handshake failed"); break;
+    }
+}
+
+static void dial_progressed(worker *w, client *c, uint32_t events) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error) {
+        client_failed(w, c, CANNOT_CONNECT, strerror(error));
+    } else if (events & EPOLLOUT || c->state == SHAKING) {
+        connected(w, c);
+    }
+}
+
+static void receive(worker *w, client *c) {
+    ssize_t got = transport_receive(c, w->receive_buffer, RECEIVE_SIZE);
     if (got < 0 && errno == EAGAIN) return;
     if (got > 0) {
         w->figures->bytes += (uint64_t)got;
@@ -242,10 +240,22 @@ void client_ready(worker *w, client *c, uint32_t events) {
         } else {
             client_receive(w, c, w->receive_buffer, (size_t)got);
         }
+        /* TLS has read ahead; without the end of a record it waits for the socket again. */
+        if (c->state != GONE && transport_has_more(c)) receive(w, c);
     } else if (c->state == LEAVING) {
         client_close(w, c);
     } else {
         enum failure what = c->state == UPGRADING ? NOT_UPGRADED : CLOSED_EARLY;
         client_failed(w, c, what, got ? strerror(errno) : "end of stream");
     }
+}
+
+void client_ready(worker *w, client *c, uint32_t events) {
+    if (c->state == UNUSED || c->state == GONE) return;
+    if (c->state == DIALLING || c->state == SHAKING) {
+        dial_progressed(w, c, events);
+        return;
+    }
+    if (events & EPOLLOUT && c->unsent) send_rest(w, c);
+    if (c->state != GONE && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(w, c);
 }

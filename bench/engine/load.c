@@ -20,7 +20,7 @@
 #define PROGRESS_EVERY_S 0.5
 
 static const char usage[] =
-    "usage: load MODE --port PORT [options]\n"
+    "usage: load MODE --port PORT|--unix PATH [options]\n"
     "  echo      every connection keeps --inflight messages on their way\n"
     "  rate      --rate messages a second on a fixed schedule; latency counts from when a message was due\n"
     "  idle      holds the connections, answers pings\n"
@@ -32,6 +32,8 @@ static const char usage[] =
     "  --path PATH (/echo)     --header 'Name: value'  --server-pid PID to read CPU time of; both may be repeated\n"
     "  --size BYTES (64; 128)  --text                  --inflight N (1)       --rate PER_SECOND (1000)\n"
     "  --warmup S (0.5)        --seconds S (3)         --connect-seconds S (60)\n"
+    "  --fragments N (1) frames of each message (echo, rate)   --tls, without verification\n"
+    "  --deflate               compressed messages, no context taken over; replies may be compressed or not\n"
     "  --subscribe TEXT        what every connection but the publisher says after its upgrade (idle, fanout)\n"
     "  --publish-path PATH (--path)   --publish TEXT with {payload} in it ({payload})   --burst N in a write (1)\n"
     "  --until-stdin           idle: until a line or the end of standard input, at most --seconds\n"
@@ -228,9 +230,23 @@ static void check_publication(options *o) {
     o->run_number = (uint32_t)mix(now_ns());
 }
 
+static void check_variants(const options *o) {
+    int answered = o->mode == ECHO || o->mode == RATE;
+    if (o->fragments < 1 || o->fragments > MOST_FRAGMENTS) refuse("--fragments is 1 to 1024");
+    if (o->fragments > 1 && (!answered || (size_t)o->fragments > o->size)) {
+        refuse("--fragments goes with echo and rate, and is at most --size");
+    }
+    if (o->deflate && o->mode == FANOUT) refuse("--deflate does not go with fanout");
+    if (o->deflate && !HAS_DEFLATE) refuse("--deflate is not built in: zlib.h (zlib1g-dev) was missing");
+    if (o->tls && !HAS_TLS) refuse("--tls is not built in: openssl/ssl.h (libssl-dev) was missing");
+}
+
 static void check(options *o) {
     struct rlimit files;
-    if (o->port < 1 || o->port > 65535) refuse("--port is 1 to 65535");
+    if (!*o->unix_path && (o->port < 1 || o->port > 65535)) refuse("--port is 1 to 65535");
+    if (strlen(o->unix_path) > 107) refuse("--unix is at most 107 bytes");
+    if (strlen(o->path) > 1024 || (o->publish_path && strlen(o->publish_path) > 1024)) refuse("--path is too long");
+    check_variants(o);
     if (o->connections < 1 || o->connections > MOST_CONNECTIONS) refuse("--connections is 1 to 2,000,000");
     if (o->processes < 1 || o->processes > MOST_PROCESSES) refuse("--processes is 1 to 64");
     if (o->connections < o->processes) o->processes = o->connections;
@@ -267,7 +283,8 @@ static void parse(options *o, int argc, char **argv) {
         {"inflight", 1, 0, 'k'}, {"rate", 1, 0, 'r'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 'S'},
         {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'},
         {"subscribe", 1, 0, 'b'}, {"publish-path", 1, 0, 'A'}, {"publish", 1, 0, 'B'}, {"burst", 1, 0, 'n'},
-        {"urgent", 0, 0, 'U'}, {0}};
+        {"urgent", 0, 0, 'U'}, {"fragments", 1, 0, 'f'}, {"deflate", 0, 0, 'z'}, {"tls", 0, 0, 'T'},
+        {"unix", 1, 0, 'X'}, {0}};
     if (argc < 2) refuse("which mode?");
     o->mode = mode_named(argv[1]);
     if (o->mode == FANOUT) o->size = 128;
@@ -295,6 +312,10 @@ static void parse(options *o, int argc, char **argv) {
             case 'A': o->publish_path = optarg; break;
             case 'B': o->publish = optarg; break;
             case 'n': o->burst = atoi(optarg); break;
+            case 'f': o->fragments = atoi(optarg); break;
+            case 'z': o->deflate = 1; break;
+            case 'T': o->tls = 1; break;
+            case 'X': o->unix_path = optarg; break;
             case 'U': o->urgent = 1; break;
             case 'g': o->progress = 1; break;
             default: refuse("unknown option");
@@ -306,7 +327,7 @@ static void parse(options *o, int argc, char **argv) {
 int main(int argc, char **argv) {
     options o = {.connections = 100, .processes = 1, .concurrency = 256, .inflight = 1, .size = 64, .warmup = 0.5,
                  .seconds = 3, .connect_seconds = 60, .rate = 1000, .path = "/echo", .subscribe = "", .publish = PAYLOAD_HOLE,
-                 .burst = 1};
+                 .burst = 1, .unix_path = "", .fragments = 1};
     parse(&o, argc, argv);
     shared_state *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) refuse("no memory");

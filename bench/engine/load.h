@@ -4,7 +4,9 @@
  * load.c        options, phases, what the whole run did: one JSON object at the end
  * worker.c      one process: its epoll loop, connecting, the schedules of the modes
  * client.c      one connection: dialling, upgrade, bytes out and in, its end
+ * transport.c   TCP and Unix sockets, TLS
  * messages.c    frames out, frames in and whether they are right
+ * deflate.c     permessage-deflate
  * fanout.c      the publisher and what its subscribers hear
  *
  * The first process sleeps and directs; the workers it forks own the sockets. They share one mapping: a phase that only
@@ -29,9 +31,23 @@
 #define RECEIVE_SIZE (1 << 18)
 #define LARGEST_TEXT 4096   /* of what is sent as told: subscription, publication */
 #define MOST_BURST 256
+#define MOST_FRAGMENTS 1024
+#define RSV1 0x40           /* of a frame's first byte: compressed */
+#define MOST_INFLATION 1024 /* bytes by which a compressed reply may be longer than its payload */
 #define PAYLOAD_HOLE "{payload}"
 #define LEAST_PUBLICATION 24 /* bytes of payload */
 #define BELL UINT32_MAX     /* epoll's data of shared_state.bell */
+
+#ifdef WITH_TLS
+#define HAS_TLS 1
+#else
+#define HAS_TLS 0
+#endif
+#ifdef WITH_DEFLATE
+#define HAS_DEFLATE 1
+#else
+#define HAS_DEFLATE 0
+#endif
 
 enum mode { ECHO, RATE, IDLE, CONNECT, FANOUT };
 enum phase { CONNECTING, WARMING, MEASURING, STOPPING };
@@ -40,9 +56,10 @@ enum failure { CANNOT_CONNECT, NOT_UPGRADED, BAD_FRAME, BAD_PAYLOAD, CLOSED_EARL
 typedef struct {
     enum mode mode;
     int port, connections, processes, concurrency, inflight, text, progress, until_stdin, abrupt, urgent;
+    int fragments, deflate, tls;
     size_t size; /* payload bytes */
     double warmup, seconds, connect_seconds, rate; /* rate: messages per second over all connections */
-    const char *path;
+    const char *path, *unix_path; /* unix_path: "" for TCP */
     const char *subscribe;              /* what a connection says after its upgrade; "": nothing */
     const char *publish_path, *publish; /* fanout: of the publisher; what it sends, with {payload} in it */
     int burst;                          /* fanout: publications in one write */
@@ -71,12 +88,14 @@ typedef struct {
     figures workers[MOST_PROCESSES];
 } shared_state;
 
-enum client_state { UNUSED, DIALLING, UPGRADING, OPEN, LEAVING, GONE };
+enum client_state { UNUSED, DIALLING, SHAKING, UPGRADING, OPEN, LEAVING, GONE };
+enum shaking { SHAKEN, WANTS_TO_READ, WANTS_TO_WRITE, NOT_SHAKEN };
 
 /* One connection, and a ring of send times where latency is taken from the sending. */
 typedef struct {
     char *unsent;           /* heap copy of what the socket did not take */
-    unsigned char *begun;   /* fanout: a publication of which the end is still to come */
+    unsigned char *begun;   /* a publication or compressed reply of which the end is still to come */
+    void *tls;              /* an SSL of OpenSSL, under --tls */
     unsigned char *held;    /* a response head or control frame that came in parts: allocated while needed */
     uint64_t started;       /* ns: connect() was called */
     uint64_t payload_left;  /* of the frame that is being received */
@@ -92,6 +111,11 @@ typedef struct {
 _Static_assert(sizeof(client) <= 96, "a connection of the engine is small, so that a million fit beside the server");
 
 typedef struct {
+    unsigned char *frame;
+    size_t length;
+} reply;
+
+typedef struct {
     const options *options;
     shared_state *shared;
     figures *figures;
@@ -99,11 +123,14 @@ typedef struct {
     int count, first_number; /* connections of this worker; number of its first one among all */
     int epoll_fd, dialling, next_to_dial, phase;
     uint64_t seed;
-    unsigned char *out;     /* VARIANTS + batch masked frames, one after the other */
-    size_t out_frame;       /* bytes of each */
-    uint32_t batch;         /* most frames in one send */
-    unsigned char *expected; /* VARIANTS replies, as the server must send them */
-    size_t expected_frame, expected_head;
+    unsigned char *payloads[VARIANTS];
+    reply replies[VARIANTS]; /* as the server must send them; none in fanout */
+    unsigned char plain_head[10]; /* of an uncompressed reply */
+    size_t plain_head_length;
+    unsigned char *out;     /* VARIANTS + batch masked messages, one after the other */
+    size_t *out_at;         /* where each of them begins, and the end */
+    uint32_t batch;         /* most messages in one send */
+    void *tls_context;      /* an SSL_CTX of OpenSSL, under --tls */
     uint64_t *send_times;   /* count rings of ring_size */
     uint32_t ring_size;
     double interval;        /* rate: ns between two messages of this worker */
@@ -118,6 +145,10 @@ typedef struct {
 
 static inline int index_of(const worker *w, const client *c) {
     return (int)(c - w->clients);
+}
+
+static inline int client_is_dialling(const client *c) {
+    return c->state >= DIALLING && c->state <= UPGRADING;
 }
 
 uint64_t now_ns(void);
@@ -135,7 +166,16 @@ void client_hold(client *c, const unsigned char *bytes, size_t length);
 void client_leave(worker *w, client *c);
 void client_close(worker *w, client *c);
 void client_replied(worker *w, client *c, uint32_t replies);
-void frames_prepare(worker *w);
+void messages_prepare(worker *w);
+unsigned char *deflate_payload(const unsigned char *payload, size_t size, size_t *length);
+int inflates_to(const unsigned char *compressed, size_t length, const unsigned char *payload, size_t size);
+void transport_prepare(worker *w);
+int transport_dial(const worker *w, client *c); /* -1: errno says why */
+enum shaking transport_shake(const worker *w, client *c);
+ssize_t transport_send(const client *c, const void *bytes, size_t length); /* like send(2) and recv(2) */
+ssize_t transport_receive(const client *c, void *bytes, size_t length);
+int transport_has_more(const client *c); /* bytes came that transport_receive has not returned yet */
+void transport_close(client *c);
 void fanout_prepare(worker *w);
 void fanout_heard(worker *w, client *c, const unsigned char *bytes, size_t length);
 void fanout_turn(worker *w);

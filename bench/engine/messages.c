@@ -31,33 +31,71 @@ size_t put_head(unsigned char *at, unsigned first, size_t size, unsigned mask_bi
     return 10;
 }
 
-/* Builds the messages once: what is sent, masked with another key each time, and what must come back. */
-void frames_prepare(worker *w) {
+/* Printable words for deflate, which would not make random bytes any shorter. */
+static void fill(const worker *w, uint32_t variant, unsigned char *payload) {
+    static const char *const words[8] = {"\"price\":", "\"volume\":", "\"symbol\":", "1024.25,", "true,", "EUR", "{\"", "},"};
     const options *o = w->options;
-    unsigned first = o->text ? 0x81 : 0x82;
-    unsigned char head[10];
-    w->expected_head = put_head(head, first, o->size, 0);
-    w->expected_frame = w->expected_head + o->size;
-    w->out_frame = w->expected_frame + 4;
-    w->expected = malloc(VARIANTS * w->expected_frame);
-    w->out = malloc((VARIANTS + w->batch) * w->out_frame);
-    for (uint32_t v = 0; v < VARIANTS; v++) {
-        unsigned char *frame = w->expected + v * w->expected_frame, *payload = frame + w->expected_head;
-        put_head(frame, first, o->size, 0);
-        for (size_t i = 0; i < o->size; i++) {
-            unsigned char byte = (unsigned char)mix(w->seed + (uint64_t)v * 1000003 + i);
-            payload[i] = o->text ? (unsigned char)(' ' + byte % 95) : byte;
+    const char *word = "";
+    for (size_t i = 0; i < o->size; i++) {
+        uint64_t random = mix(w->seed + (uint64_t)variant * 1000003 + i);
+        if (!o->deflate) {
+            payload[i] = o->text ? (unsigned char)(' ' + (unsigned char)random % 95) : (unsigned char)random;
+            continue;
         }
-        if (o->size) payload[0] = (unsigned char)('A' + v);
+        if (!*word) word = words[random & 7];
+        payload[i] = (unsigned char)*word++;
     }
-    for (uint32_t f = 0; f < VARIANTS + w->batch; f++) {
-        unsigned char *frame = w->out + f * w->out_frame;
-        size_t length = put_head(frame, first, o->size, 0x80);
-        uint64_t random = mix(w->seed ^ ((uint64_t)f << 32)) | 0x01010101;
-        memcpy(frame + length, &random, 4);
-        const unsigned char *payload = w->expected + f % VARIANTS * w->expected_frame + w->expected_head;
-        for (size_t i = 0; i < o->size; i++) frame[length + 4 + i] = payload[i] ^ frame[length + (i & 3)];
+    if (o->size) payload[0] = (unsigned char)('A' + variant);
+}
+
+/* One message as it is sent: in --fragments frames, all masked with a key of their own. Returns its end. */
+static unsigned char *put_message(const worker *w, unsigned char *at, uint32_t number, const unsigned char *body,
+                                  size_t length) {
+    const options *o = w->options;
+    size_t count = (size_t)o->fragments, done = 0;
+    for (size_t f = 0; f < count; f++) {
+        size_t piece = length * (f + 1) / count - done;
+        unsigned first = (f == 0 ? w->plain_head[0] & 0x0fu : 0) | (f + 1 == count ? 0x80 : 0);
+        if (f == 0 && o->deflate) first |= RSV1;
+        uint64_t random = mix(w->seed ^ ((uint64_t)number << 32) ^ f << 56) | 0x01010101;
+        at += put_head(at, first, piece, 0x80);
+        unsigned char *key = at;
+        memcpy(key, &random, 4);
+        at += 4;
+        for (size_t i = 0; i < piece; i++) at[i] = body[done + i] ^ key[i & 3];
+        at += piece;
+        done += piece;
     }
+    return at;
+}
+
+/* Builds the messages once: what is sent, masked with another key each time, and what must come back. */
+void messages_prepare(worker *w) {
+    const options *o = w->options;
+    unsigned char *bodies[VARIANTS];
+    size_t lengths[VARIANTS], largest = 0, messages = VARIANTS + w->batch;
+    w->plain_head_length = put_head(w->plain_head, o->text ? 0x81 : 0x82, o->size, 0);
+    for (uint32_t v = 0; v < VARIANTS; v++) {
+        reply *r = &w->replies[v];
+        r->length = w->plain_head_length + o->size;
+        r->frame = malloc(r->length);
+        memcpy(r->frame, w->plain_head, w->plain_head_length);
+        w->payloads[v] = malloc(o->size + 1);
+        fill(w, v, w->payloads[v]);
+        memcpy(r->frame + w->plain_head_length, w->payloads[v], o->size);
+        bodies[v] = o->deflate ? deflate_payload(w->payloads[v], o->size, &lengths[v]) : w->payloads[v];
+        if (!o->deflate) lengths[v] = o->size;
+        if (lengths[v] > largest) largest = lengths[v];
+    }
+    w->out = malloc(messages * (largest + 14 * (size_t)o->fragments));
+    w->out_at = malloc((messages + 1) * sizeof *w->out_at);
+    unsigned char *at = w->out;
+    for (uint32_t m = 0; m < messages; m++) {
+        w->out_at[m] = (size_t)(at - w->out);
+        at = put_message(w, at, m, bodies[m % VARIANTS], lengths[m % VARIANTS]);
+    }
+    w->out_at[messages] = (size_t)(at - w->out);
+    for (uint32_t v = 0; v < VARIANTS && o->deflate; v++) free(bodies[v]);
 }
 
 /* At most w->batch messages, in one send; now is what their latency is taken from (where a ring keeps it). */
@@ -66,9 +104,9 @@ void client_send_messages(worker *w, client *c, uint32_t count, uint64_t now) {
         uint64_t *ring = w->send_times + (size_t)index_of(w, c) * w->ring_size;
         for (uint32_t i = 0; i < count; i++) ring[(c->sent + i) & (w->ring_size - 1)] = now;
     }
-    const unsigned char *frames = w->out + c->sent % VARIANTS * w->out_frame;
+    const size_t *at = w->out_at + c->sent % VARIANTS;
     c->sent += count;
-    client_send_bytes(w, c, frames, count * w->out_frame);
+    client_send_bytes(w, c, w->out + at[0], at[count] - at[0]);
 }
 
 /* One whole frame, of at most LARGEST_TEXT bytes. */
@@ -114,6 +152,25 @@ static int is_answered(const worker *w) {
     return w->options->mode == ECHO || w->options->mode == RATE || w->options->mode == CONNECT;
 }
 
+/* Whether a data frame of such a size can be the reply that is due. */
+static int can_be_reply(const worker *w, const client *c, uint64_t size) {
+    if (!(c->head[0] & RSV1)) return !memcmp(c->head, w->plain_head, w->plain_head_length);
+    return (c->head[0] & ~RSV1) == w->plain_head[0] && size <= w->options->size + MOST_INFLATION;
+}
+
+static void judge_head(worker *w, client *c, uint64_t size) {
+    unsigned opcode = c->head[0] & 0x0f, reserved = c->head[0] & 0x70;
+    int known = opcode <= 2 || (opcode >= 8 && opcode <= 10);
+    int shortest = c->head_length == 2 || (c->head_length == 4 ? size > 125 : size > 65535);
+    int control_fits = opcode < 8 || (size <= 125 && c->head[0] & 0x80);
+    if (w->options->deflate && (opcode == 1 || opcode == 2)) reserved &= ~RSV1;
+    if (!known || !shortest || !control_fits || reserved || c->head[1] & 0x80) {
+        client_failed(w, c, BAD_FRAME, "illegal frame header");
+    } else if (opcode < 8 && is_answered(w) && !can_be_reply(w, c, size)) {
+        client_failed(w, c, BAD_FRAME, "the reply has another opcode or length");
+    }
+}
+
 /* Takes what is missing of a frame's head; returns the bytes taken, and sets *complete. */
 static size_t take_head(worker *w, client *c, const unsigned char *bytes, size_t length, int *complete) {
     size_t taken = 0;
@@ -130,19 +187,45 @@ static size_t take_head(worker *w, client *c, const unsigned char *bytes, size_t
         size = 0;
         for (int i = 2; i < c->head_length; i++) size = size << 8 | c->head[i];
     }
-    unsigned opcode = c->head[0] & 0x0f;
-    int known = opcode <= 2 || (opcode >= 8 && opcode <= 10);
-    int shortest = c->head_length == 2 || (c->head_length == 4 ? size > 125 : size > 65535);
-    int control_fits = opcode < 8 || (size <= 125 && c->head[0] & 0x80);
-    if (!known || !shortest || !control_fits || c->head[0] & 0x70 || c->head[1] & 0x80) {
-        client_failed(w, c, BAD_FRAME, "illegal frame header");
-    } else if (opcode < 8 && is_answered(w) && memcmp(c->head, w->expected, w->expected_head)) {
-        client_failed(w, c, BAD_FRAME, "the reply has another opcode or length");
-    }
+    judge_head(w, c, size);
     c->payload_left = size;
     c->payload_at = 0;
     *complete = 1;
     return taken;
+}
+
+/* A compressed reply has come whole. The same message is compressed to the same bytes as a rule, since no context is
+ * taken over: those are what is expected from now on, so that the next one costs a comparison and no inflation. */
+static void judge_compressed(worker *w, client *c) {
+    uint32_t variant = c->received % VARIANTS;
+    reply *r = &w->replies[variant];
+    if (!inflates_to(c->begun, c->begun_length, w->payloads[variant], w->options->size)) {
+        client_failed(w, c, BAD_PAYLOAD, "the reply does not inflate to what was sent");
+        return;
+    }
+    r->length = c->head_length + (size_t)c->begun_length;
+    r->frame = realloc(r->frame, r->length);
+    memcpy(r->frame, c->head, c->head_length);
+    memcpy(r->frame + c->head_length, c->begun, c->begun_length);
+    free(c->begun);
+    c->begun = NULL;
+    c->begun_length = 0;
+}
+
+/* A piece of a data frame. What it should be is known where messages are answered, unless it is compressed. */
+static void take_data(worker *w, client *c, const unsigned char *bytes, size_t length) {
+    if (w->options->mode == FANOUT) {
+        fanout_heard(w, c, bytes, length);
+    } else if (!is_answered(w)) {
+        return;
+    } else if (c->head[0] & RSV1) {
+        if (!c->begun) c->begun = malloc(c->payload_left + 1);
+        memcpy(c->begun + c->begun_length, bytes, length);
+        c->begun_length += (uint32_t)length;
+        if (length == c->payload_left) judge_compressed(w, c);
+    } else if (memcmp(bytes, w->payloads[c->received % VARIANTS] + c->payload_at, length)) {
+        client_failed(w, c, BAD_PAYLOAD, "the reply is not what was sent");
+    }
 }
 
 /* A frame in pieces, or one that is no reply. Returns the bytes taken. */
@@ -155,17 +238,11 @@ static size_t receive_slowly(worker *w, client *c, const unsigned char *bytes, s
     }
     size_t piece = length - taken < c->payload_left ? length - taken : c->payload_left;
     int control = c->head[0] & 8;
-    if (control) {
-        if (piece) client_hold(c, bytes + taken, piece);
-    } else if (w->options->mode == FANOUT) {
-        fanout_heard(w, c, bytes + taken, piece);
+    if (!control) {
+        take_data(w, c, bytes + taken, piece);
         if (c->state == GONE) return length;
-    } else if (w->options->mode != IDLE) {
-        const unsigned char *expected = w->expected + c->received % VARIANTS * w->expected_frame + w->expected_head;
-        if (memcmp(bytes + taken, expected + c->payload_at, piece)) {
-            client_failed(w, c, BAD_PAYLOAD, "the reply is not what was sent");
-            return length;
-        }
+    } else if (piece) {
+        client_hold(c, bytes + taken, piece);
     }
     c->payload_at += (uint32_t)piece;
     c->payload_left -= piece;
@@ -184,10 +261,10 @@ static size_t receive_slowly(worker *w, client *c, const unsigned char *bytes, s
 
 void client_receive(worker *w, client *c, const unsigned char *bytes, size_t length) {
     uint32_t replies = 0;
-    const size_t frame = w->expected_frame;
     while (length && c->state != GONE) {
-        const unsigned char *expected = w->expected + c->received % VARIANTS * frame;
-        if (frame && !c->head_length && length >= frame && !memcmp(bytes, expected, frame)) {
+        const reply *expected = &w->replies[c->received % VARIANTS];
+        size_t frame = expected->length;
+        if (frame && !c->head_length && length >= frame && !memcmp(bytes, expected->frame, frame)) {
             c->received++;
             replies++;
             bytes += frame;

@@ -74,7 +74,7 @@ static void send_scheduled(worker *w) {
 static void give_up_dialling(worker *w) {
     for (int i = 0; i < w->count; i++) {
         client *c = &w->clients[i];
-        if (c->state == DIALLING || c->state == UPGRADING) {
+        if (client_is_dialling(c)) {
             client_failed(w, c, NOT_UPGRADED, "not upgraded in time");
         } else if (c->state == UNUSED) {
             c->state = GONE;
@@ -180,10 +180,11 @@ static void prepare(worker *w, int number) {
         w->send_times = calloc((size_t)w->count * w->ring_size, sizeof *w->send_times);
     }
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    transport_prepare(w);
     if (o->mode == FANOUT) {
         fanout_prepare(w);
     } else {
-        frames_prepare(w);
+        messages_prepare(w);
     }
 }
 
@@ -192,6 +193,7 @@ void run_worker(const options *o, shared_state *shared, int number) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* stops with its director, whatever happens to that */
     prctl(PR_SET_TIMERSLACK, 1);
     signal(SIGINT, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     if (o->urgent) {
         struct sched_param least = {.sched_priority = 1};
         if (sched_setscheduler(0, SCHED_RR, &least)) setpriority(PRIO_PROCESS, 0, -20);
