@@ -27,8 +27,8 @@ class ServerError(RuntimeError):
 class Server:
     """A server process on 127.0.0.1, started on entering and stopped on leaving a `with` block.
 
-    It has to print `listening on http://HOST:PORT` (or `https:`, or `unix:PATH`, whose port is 0) once it is ready; every
-    other line of its output is ignored.
+    It has to print `listening on http://HOST:PORT` once it is ready (or `https://...`, or `unix:PATH`: its port is 0);
+    every other line of its output is ignored.
 
     :param name: short name, as the tables show it.
     :param command: program and arguments.
