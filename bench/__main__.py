@@ -64,15 +64,14 @@ def connect_command(*, connections: int, concurrency: int, rounds: int, peers: s
 @main.command("footprint")
 @click.option("--connections", default=15000, type=click.IntRange(1))
 @click.option("--batches", default=3, type=click.IntRange(1), help="Times that all are opened and closed.")
-@click.option("--server", default="fastws", help="Or the name of a peer.")
+@with_peers
 @with_quick
-def footprint_command(*, connections: int, batches: int, server: str, quick: bool) -> None:
+def footprint_command(*, connections: int, batches: int, peers: str, quick: bool) -> None:
     """Bytes of an idle connection, in the server and in the kernel."""
-    if server != "fastws":
-        _chosen(server)
     if quick:
         connections, batches = min(connections, 5000), min(batches, 2)
-    options = footprint.FootprintOptions(connections, batches, server)
+    subjects = (turns.OURS, footprint.GATEWAY, *_chosen(peers))
+    options = footprint.FootprintOptions(connections, batches, subjects)
     _show("footprint", options, lambda progress: footprint.run(options, progress))
 
 

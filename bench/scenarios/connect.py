@@ -7,9 +7,11 @@ from typing import Any
 from bench.load import LoadResult, processes_for
 from bench.report import ProgressBar, Spread, Table
 from bench.scenarios import turns
+from bench.scenarios.comparison import Comparison, cpu_cells, median_of
 
 COLUMNS = (
-    "server", "upgrades/s", "upgrades/CPU-s", "ratio per CPU-s", "p50 ms", "p99 ms", "server CPU", "client CPU",
+    "server", "upgrades/s", "upgrades/CPU-s", "ratio per CPU-s", "ratio in time", "fastws / it", "p50 ms", "p99 ms",
+    "server CPU", "client CPU",
 )  # fmt: skip
 
 
@@ -28,40 +30,40 @@ def per_cpu_second(result: LoadResult) -> float:
     return result.connected / result.connect.server_cpu_s
 
 
+def per_second(result: LoadResult) -> float:
+    """Upgrades for each second of the clock."""
+    return result.connected / result.connect.seconds
+
+
 def run(options: ConnectOptions, progress: ProgressBar) -> tuple[Table, dict[str, Any]]:
     """Measure; return the table and what belongs into the JSON file. All connections are open at the end of a round."""
-    results = turns.in_turns(
-        "connect",
-        options.peers,
-        options.rounds,
-        progress,
-        {
-            "processes": processes_for(options.connections),
-            "connections": options.connections,
-            "concurrency": options.concurrency,
-        },
-    )
-    reference = options.peers[0] if options.peers else turns.OURS
-    by_cpu = turns.ratios(results, per_cpu_second, reference)
-    rows = [_row(name, own, by_cpu[name]) for name, own in results.items()]
+    load: dict[str, float | str | bool] = {
+        "processes": processes_for(options.connections),
+        "connections": options.connections,
+        "concurrency": options.concurrency,
+    }
+    failures: dict[str, str] = {}
+    results = turns.in_turns("connect", options.peers, options.rounds, progress, load, failures)
+    compared = Comparison.of(results, options.peers, failures, per_cpu_second, per_second)
     title = f"connect: {options.connections} upgrades, {options.concurrency} at once, {options.rounds} rounds"
     notes = [
         "a handshake lasts from connect() to the 101; all connections stay open until the round ends",
-        f"ratios to {reference}, round by round: median (lowest to highest); other figures are medians",
+        *compared.notes(lambda result: result.connect),
     ]
-    notes += turns.idle_notes(results, lambda result: result.connect)
-    return Table(title, COLUMNS, rows, notes), turns.as_json(results, per_cpu_second=by_cpu)
+    return Table(title, COLUMNS, [_row(name, compared) for name in results], notes), compared.as_json()
 
 
-def _row(name: str, results: Sequence[LoadResult], by_cpu: Spread) -> list[str]:
+def _row(name: str, compared: Comparison) -> list[str]:
+    results = compared.results[name]
     spans = [result.connect for result in results]
     return [
         name,
-        f"{Spread.of([result.connected / result.connect.seconds for result in results]).median:,.0f}",
+        f"{Spread.of([per_second(result) for result in results]).median:,.0f}",
         f"{Spread.of([per_cpu_second(result) for result in results]).median:,.0f}",
-        f"{by_cpu:.3f}",
-        f"{Spread.of([span.latency.p50 / 1000 for span in spans]).median:,.1f}",
-        f"{Spread.of([span.latency.p99 / 1000 for span in spans]).median:,.1f}",
-        f"{Spread.of([span.server_cpu_s / span.seconds for span in spans]).median:.0%}",
-        f"{Spread.of([span.client_cpu_s / span.seconds for span in spans]).median:.0%}",
+        f"{compared.by_cpu[name]:.3f}",
+        f"{compared.by_clock[name]:.3f}",
+        f"{compared.ours[name]:.2f}",
+        f"{median_of(spans, lambda span: span.latency.p50 / 1000):,.1f}",
+        f"{median_of(spans, lambda span: span.latency.p99 / 1000):,.1f}",
+        *cpu_cells(spans),
     ]

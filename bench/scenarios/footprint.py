@@ -1,15 +1,23 @@
-"""Footprint: what an idle raw connection costs, in the server and in the kernel, and whether it is given back."""
+"""Footprint: what an idle connection costs, in the server and in the kernel, and whether it is given back."""
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import measure, servers
-from bench.load import Load, processes_for
-from bench.report import ProgressBar, Table
+from bench import measure, roster, servers
+from bench.build import BuildError
+from bench.load import Load, LoadError, processes_for
+from bench.report import ProgressBar, Spread, Table
+from bench.scenarios import fanout, turns
 
-COLUMNS = ("batch", "connections", "before MB", "open MB", "after close MB", "B/connection", "kernel slab B/socket")
+COLUMNS = (
+    "server", "connections", "before MB", "open MB", "after close MB", "B/connection", "B/connection, again",
+    "kernel slab B/socket",
+)  # fmt: skip
+GATEWAY = "fastws gateway"  # connections that were welcomed, hear a topic and have been pinged
+GATEWAY_PING_S = 2
 WARM_UP_CONNECTIONS = 500  # opened and closed first, for what a process allocates once
 SERVER_SPARE = 200  # descriptors that the server keeps for other things
 SETTLE_TIMEOUT_S = 20.0
@@ -22,7 +30,17 @@ class FootprintOptions:
 
     connections: int = 15000
     batches: int = 3  # times that all are opened and closed
-    server: str = "fastws"  # or a peer's name
+    servers: Sequence[str] = (turns.OURS, GATEWAY)  # or peers' names
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What connections are opened to."""
+
+    server: servers.Server
+    path: str
+    subscribe: str = ""  # text that each sends after its upgrade
+    hold_s: float = 0.0  # time for all of them to be pinged
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,57 +69,85 @@ class Batch:
 
 
 def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[str, Any]]:
-    """Measure; return the table and what belongs into the JSON file."""
+    """Measure one server after the other; return the table and what belongs into the JSON file.
+
+    :raises bench.load.LoadError: fastws did not hold its connections. A peer that does not is named in the notes.
+    """
     most = measure.descriptor_limit() - SERVER_SPARE
     connections = min(options.connections, most)
-    progress.start(options.batches)
-    batches = []
-    with _server(options.server) as server:
-        progress.say("warming up")
-        open_and_close(server, min(connections, WARM_UP_CONNECTIONS))
-        for number in range(options.batches):
-            progress.say(f"batch {number + 1} of {options.batches}: {connections} connections")
-            batches.append(open_and_close(server, connections))
-            progress.step()
-    base = batches[0].pss_before
+    progress.start(options.batches * len(options.servers))
+    measured: dict[str, list[Batch]] = {}
+    failures: dict[str, str] = {}
+    for name in options.servers:
+        try:
+            measured[name] = _batches(_subject(name), name, connections, options.batches, progress)
+        except (BuildError, LoadError, roster.PeerError, servers.ServerError) as error:
+            if name in (turns.OURS, GATEWAY):
+                raise
+            failures[name] = str(error)
     notes = [
         f"after a warm-up of {min(connections, WARM_UP_CONNECTIONS)}; B/connection: open, less before the first batch",
         "PSS: the server's own pages and its share of shared ones; slab: all kernel objects, both ends counted",
+        *(f"{name} failed: {' '.join(reason.split())[-200:]}" for name, reason in failures.items()),
     ]
+    if GATEWAY in measured:
+        notes.append(f"{GATEWAY}: welcomed, hears a topic, pinged every {GATEWAY_PING_S} s; {turns.OURS}: raw")
     if connections < options.connections:
         notes.append(f"{options.connections} do not fit: this machine allows {measure.descriptor_limit()} descriptors")
-    rows = [_row(number, batch, base) for number, batch in enumerate(batches, 1)]
-    table = Table(f"footprint of {options.server}: idle raw connections", COLUMNS, rows, notes)
-    derived = [{"per_connection": b.per_connection(base), "slab_per_socket": b.slab_per_socket} for b in batches]
-    return table, {"batches": [asdict(batch) | more for batch, more in zip(batches, derived, strict=True)]}
+    rows = [_row(name, batches) for name, batches in measured.items()]
+    table = Table(f"footprint: {connections} idle connections, {options.batches} times", COLUMNS, rows, notes)
+    return table, {"servers": {name: _as_json(batches) for name, batches in measured.items()}, "failures": failures}
 
 
-def open_and_close(server: servers.Server, connections: int) -> Batch:
+def _batches(subject: Subject, name: str, connections: int, count: int, progress: ProgressBar) -> list[Batch]:
+    batches = []
+    with subject.server:
+        progress.say(f"{name}: warming up")
+        open_and_close(subject.server, min(connections, WARM_UP_CONNECTIONS), subject)
+        for number in range(count):
+            progress.say(f"{name}, batch {number + 1} of {count}: {connections} connections")
+            batches.append(open_and_close(subject.server, connections, subject))
+            progress.step()
+    return batches
+
+
+def open_and_close(server: servers.Server, connections: int, subject: Subject | None = None) -> Batch:
     """Open idle connections, measure, close them, measure again.
 
+    :param subject: how to connect; None: to the server's own path, saying nothing.
     :raises bench.load.LoadError: not all of them opened, or some were closed by the server.
     """
+    subject = subject or Subject(server, server.path)
     files_before = measure.open_files(server.pids)
     pss_before, slab_before = measure.pss_bytes(server.pids), measure.slab_bytes()
     options: dict[str, float | str | bool] = {
-        "path": server.path,
+        "path": subject.path,
         "connections": connections,
         "processes": processes_for(connections),
         "seconds": HOLD_AT_MOST_S,
         "until_stdin": True,
     }
+    if subject.subscribe:
+        options |= {"subscribe": subject.subscribe, "text": True}
     with Load("idle", server.port, options=options) as load:
         if load.wait_connected() < connections:
             load.release().check()
         _wait_until(lambda: measure.open_files(server.pids) >= files_before + connections)
+        time.sleep(subject.hold_s)
         pss_open, slab_open = measure.pss_bytes(server.pids), measure.slab_bytes()
-        load.release().check()
+        result = load.release().check()
+    if subject.hold_s and result.pings < connections:
+        raise LoadError(f"{result.pings} pings for {connections} connections: the server was too busy to ping them all")
     _wait_until(lambda: measure.open_files(server.pids) <= files_before)
     return Batch(connections, pss_before, pss_open, measure.pss_bytes(server.pids), slab_before, slab_open)
 
 
-def _server(name: str) -> servers.Server:
-    return servers.fastws() if name == "fastws" else servers.peer(name)
+def _subject(name: str) -> Subject:
+    if name == GATEWAY:
+        server = servers.fastws(fanout.APP, "--ping-interval", f"{GATEWAY_PING_S}s")
+        return Subject(server, fanout.FASTWS.path, fanout.FASTWS.subscribe, hold_s=2.5 * GATEWAY_PING_S)
+    server = servers.fastws() if name == turns.OURS else servers.peer(name)
+    return Subject(server, server.path)
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
@@ -111,13 +157,26 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _row(number: int, batch: Batch, base: int) -> list[str]:
+def _row(name: str, batches: Sequence[Batch]) -> list[str]:
+    base = batches[0].pss_before
+    again = [batch.per_connection(base) for batch in batches[1:]]
     return [
-        f"{number}",
-        f"{batch.connections:,}",
-        f"{batch.pss_before / 1e6:.2f}",
-        f"{batch.pss_open / 1e6:.2f}",
-        f"{batch.pss_closed / 1e6:.2f}",
-        f"{batch.per_connection(base):,.0f}",
-        f"{batch.slab_per_socket:,.0f}",
+        name,
+        f"{batches[0].connections:,}",
+        f"{base / 1e6:.2f}",
+        f"{batches[0].pss_open / 1e6:.2f}",
+        f"{batches[-1].pss_closed / 1e6:.2f}",
+        f"{batches[0].per_connection(base):,.0f}",
+        f"{Spread.of(again):,.0f}" if again else "-",
+        f"{Spread.of([batch.slab_per_socket for batch in batches]).median:,.0f}",
     ]
+
+
+def _as_json(batches: Sequence[Batch]) -> dict[str, Any]:
+    base = batches[0].pss_before
+    derived = [{"per_connection": b.per_connection(base), "slab_per_socket": b.slab_per_socket} for b in batches]
+    spread = Spread.of([batch.per_connection(base) for batch in batches])
+    return {
+        "batches": [asdict(batch) | more for batch, more in zip(batches, derived, strict=True)],
+        "per_connection": dataclasses.asdict(spread),
+    }

@@ -128,15 +128,14 @@ def ratios(results: dict[str, list[LoadResult]], figure: Callable[[LoadResult], 
 
 
 def idle_notes(results: Mapping[str, Sequence[LoadResult]], span: Callable[[LoadResult], Span]) -> list[str]:
-    """A line for each server that was not busy all the time: there only the figures per CPU-second tell something."""
-    notes = []
-    for name, own in results.items():
-        busy = Spread.of([span(one).server_cpu_s / span(one).seconds for one in own]).median
-        if busy < SATURATED:
-            notes.append(
-                f"{name} was busy for {busy:.0%} of the time: read the figures per CPU-second, not those in time"
-            )
-    return notes
+    """A line about the servers that were not busy all the time: only their figures per CPU-second tell something."""
+    busy = {
+        name: Spread.of([span(one).server_cpu_s / span(one).seconds for one in own]) for name, own in results.items()
+    }
+    idle = [f"{name} {share.median:.0%}" for name, share in busy.items() if share.median < SATURATED]
+    if not idle:
+        return []
+    return [f"not busy all the time: {', '.join(idle)}; of these read the figures per CPU-second, not those in time"]
 
 
 def as_json(results: dict[str, list[LoadResult]], **ratios_by_name: dict[str, Spread]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from bench import gate, report, roster, servers
 from bench.__main__ import main
+from bench.scenarios import footprint
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def test_a_table_and_a_file(results: Path) -> None:
     assert str(path) in result.output
 
 
-@pytest.mark.parametrize("arguments", [["echo", "--peers", "nobody"], ["footprint", "--server", "nobody"]])
+@pytest.mark.parametrize("arguments", [["echo", "--peers", "nobody"], ["footprint", "--peers", "nobody"]])
 def test_an_unknown_peer_is_wrong_usage(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
@@ -47,10 +48,12 @@ def test_a_server_that_does_not_start_is_a_message(monkeypatch: pytest.MonkeyPat
     assert "Error: fastws: false does not listen" in result.output
 
 
-def test_footprint_of_a_peer() -> None:
-    result = CliRunner().invoke(main, ["footprint", "--server", "c_epoll", "--connections", "50", "--batches", "1"])
+def test_footprint_beside_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "GATEWAY_PING_S", 0.2)
+    result = CliRunner().invoke(main, ["footprint", "--connections", "50", "--batches", "1"])
     assert result.exit_code == 0, result.output
-    assert "footprint of c_epoll" in result.output
+    for name in ("fastws  ", "fastws gateway  ", "c_epoll  "):
+        assert f"\n{name}" in result.output
 
 
 def test_peers_that_fail_although_all_is_there_are_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

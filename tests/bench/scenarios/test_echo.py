@@ -5,7 +5,7 @@ from bench.scenarios import echo
 
 
 def test_a_row_for_each_server_with_the_peer_as_one() -> None:
-    options = echo.EchoOptions(connections=4, size=16, inflight=2, rounds=1, seconds=0.2, text=True)
+    options = echo.EchoOptions(connections=4, size=16, inflight=2, rounds=1, seconds=0.5, text=True)
     table, results = echo.run(options, PlainProgress())
     assert [row[0] for row in table.rows] == ["fastws", "c_epoll"]
     assert table.rows[1][3] == "1.000 (1.000 to 1.000)"
@@ -13,9 +13,26 @@ def test_a_row_for_each_server_with_the_peer_as_one() -> None:
     assert "16 B text, 2 in flight" in table.title
     assert results["ratios"]["per_cpu_second"]["fastws"]["median"] > 0
     assert len(results["rounds"]["fastws"]) == 1
+    assert any("with all in flight" in note for note in table.notes)
+
+
+def test_latency_is_taken_at_a_rate_below_what_the_server_can_do() -> None:
+    options = echo.EchoOptions(connections=4, rounds=1, seconds=0.5)
+    table, results = echo.run(options, PlainProgress())
+    for name, rounds in results["rounds"].items():
+        assert results["rates"][name] == max(1, 0.5 * rounds[0]["run"]["messages"] / rounds[0]["run"]["seconds"])
+        assert len(results["latency_us"][name]) == 1
+    assert any("from when a message was due" in note for note in table.notes)
 
 
 def test_without_peers_the_server_is_its_own_measure() -> None:
     options = echo.EchoOptions(connections=4, rounds=1, seconds=0.2, peers=())
     table, _ = echo.run(options, PlainProgress())
     assert [row[0] for row in table.rows] == ["fastws"]
+
+
+def test_a_peer_that_does_not_echo_is_left_out() -> None:
+    options = echo.EchoOptions(connections=4, rounds=1, seconds=0.2, peers=("nats", "c_epoll"))
+    table, results = echo.run(options, PlainProgress())
+    assert [row[0] for row in table.rows] == ["fastws", "c_epoll"]
+    assert results["failures"] == {}

@@ -32,7 +32,7 @@ def test_ratios_are_taken_inside_a_round() -> None:
 def test_a_server_that_waited_is_named() -> None:
     results = {"busy": [result(90, 0.95)], "waiting": [result(90, 0.2), result(90, 0.95), result(90, 0.5)]}
     (note,) = turns.idle_notes(results, lambda one: one.run)
-    assert note.startswith("waiting was busy for 50% of the time")
+    assert note.startswith("not busy all the time: waiting 50%;")
 
 
 def test_everything_goes_into_the_file() -> None:
