@@ -172,6 +172,7 @@ cdef class Reactor(Poller):
                 self.waits += 1
                 self.event_next = 0
                 self.event_count = max(epoll_wait(self.epoll, self.events, EVENTS, 0), 0)
+                self.loop_data.looked_ns = monotonic_ns()
             while self.event_next < self.event_count:
                 event = &self.events[self.event_next]
                 self.event_next += 1

@@ -3,6 +3,11 @@ from libc.stdint cimport uint8_t
 from .frames cimport Header
 from .lifecycle cimport Lifecycle
 
+cdef enum:
+    TURNS_PER_PASS = 20         # one connection has at most this part of a pass, handlers included: 100 us
+    QUICK_NS = 5000             # a frame that takes longer is followed by a look at the clock
+    LOOK_EVERY = 16             # quick frames
+
 cdef class Wire(Lifecycle):
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1

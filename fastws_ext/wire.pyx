@@ -127,18 +127,25 @@ cdef class Wire(Lifecycle):
 
     cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1:
         """Parse what can be parsed now; returns the bytes used. F_MORE is set if only time was lacking."""
+        cdef LoopData loop = self.ingress.loop_data
         cdef Py_ssize_t i = 0, used
-        cdef int budget = FRAMES_PER_TURN
+        cdef int budget = FRAMES_PER_TURN, look_at = FRAMES_PER_TURN - 1
+        cdef int64_t now, turn_ns = loop.pass_ns // TURNS_PER_PASS
+        cdef bint slow
         while i < n:
             if self.state == OPEN:
                 if self.flags & F_PAUSED:
                     break
-                if budget <= 0:
-                    self.flags |= F_MORE
-                    break
+                if budget <= look_at:
+                    # A look at the clock costs a twentieth of a quick frame: after the first, while they are slow
+                    # after each, else now and then.
+                    now = monotonic_ns()
+                    if budget <= 0 or now > loop.pass_deadline_ns or now - loop.looked_ns > turn_ns:
+                        self.flags |= F_MORE
+                        break
+                    slow = now - loop.looked_ns > QUICK_NS * (FRAMES_PER_TURN - budget)
+                    look_at = budget - 1 if slow else max(budget - LOOK_EVERY, 0)
                 used = self.one_frame(p + i, n - i, &budget)
-                if not budget & 15 and self.ingress.loop_data.out_of_time():
-                    budget = 0
             elif self.state == HANDSHAKING:
                 if self.flags & F_DECIDING:
                     break
@@ -164,7 +171,7 @@ cdef class Wire(Lifecycle):
                 budget[0] -= 1
                 return self.continue_frame(p, n)
             if flow.law is not None or flow.law_left:
-                budget[0] = (budget[0] & ~15) - LAW_COST
+                budget[0] -= LAW_COST
                 return self.ask_law(p, n)
         said = parse_header(p, n, &header)
         if said != PLAIN or (header.length > self.max_message_size and not header.opcode & 8):
@@ -174,7 +181,7 @@ cdef class Wire(Lifecycle):
                 size = self.usual_close(p, n, &header)
                 if size:
                     return size
-            budget[0] = (budget[0] & ~15) - LAW_COST
+            budget[0] -= LAW_COST
             return self.ask_law(p, n)
         budget[0] -= 1
         payload = p + header.size

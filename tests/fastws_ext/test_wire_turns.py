@@ -1,0 +1,47 @@
+"""Turns: how long one connection is served before the others are."""
+
+import time
+from typing import Any
+
+from tests.fastws_ext.harness import every_transport, on_reactor, serving
+from tests.support.frames import BINARY, CONTINUATION, TEXT, build_frame
+
+PASS_NS = 100_000_000  # long, so that a busy machine does not end it
+LONGER_THAN_A_TURN_NS = PASS_NS // 16
+IN_FLIGHT = 6
+
+
+def compute(conn: Any, message: str | bytes) -> None:
+    """A handler that keeps the loop."""
+    end = time.monotonic_ns() + LONGER_THAN_A_TURN_NS
+    while time.monotonic_ns() < end:
+        pass
+    conn.send(message)
+
+
+@every_transport
+async def test_slow_handlers_share_time_whatever_is_in_the_buffers(transport: str) -> None:
+    async with serving(transport, on_message=compute) as server:
+        server.loop_data.pass_ns = PASS_NS
+        *floods, other = [await server.connect() for _ in range(5)]
+        for letter, flood in zip("abcd", floods, strict=True):
+            flood.send_now(b"".join(build_frame(TEXT, b"%s%d" % (letter.encode(), i)) for i in range(IN_FLIGHT)))
+        other.send_now(build_frame(TEXT, b"?"))
+        assert await other.read_message() == "?"
+        for letter, flood in zip("abcd", floods, strict=True):
+            assert [await flood.read_message() for _ in range(IN_FLIGHT)] == [f"{letter}{i}" for i in range(IN_FLIGHT)]
+        # One of each who was there before, not all six; on a transport of the loop a second one at most.
+        assert server.messages.index("?") <= 2 * len(floods)
+
+
+@on_reactor
+async def test_slow_messages_in_fragments_share_it_too() -> None:
+    fragments = build_frame(BINARY, b"x", fin=False) + build_frame(CONTINUATION, b"y")
+    async with serving("reactor", on_message=compute) as server:
+        server.loop_data.pass_ns = PASS_NS
+        flood, other = [await server.connect() for _ in range(2)]
+        flood.send_now(fragments * IN_FLIGHT)
+        other.send_now(build_frame(TEXT, b"?"))
+        assert await other.read_message() == "?"
+        assert [await flood.read_message() for _ in range(IN_FLIGHT)] == [b"xy"] * IN_FLIGHT
+        assert server.messages.index("?") <= 1
