@@ -9,8 +9,8 @@ import shlex
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Peer:
     install: str = ""
     build: str = ""
     fanout: Fanout | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)  # of its echo, and the arguments that ask for each
 
     @property
     def cache(self) -> Path:

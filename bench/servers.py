@@ -123,12 +123,14 @@ def fastws(app: str = "bench.apps.echo:app", *options: str, cpus: set[int] | Non
     return Server("fastws", [sys.executable, "-m", "fastws", *fixed, *options, app], cpus=cpus)
 
 
-def peer(name: str, *, cpus: set[int] | None = None) -> Server:
-    """A peer, built if it has to be.
+def peer(name: str, *arguments: str, cpus: set[int] | None = None) -> Server:
+    """A peer, built if it has to be, started with more arguments if there are some.
 
     :raises KeyError: there is no such peer.
     :raises bench.roster.PeerError: its `peer.toml` is wrong.
     :raises bench.build.BuildError: it does not build.
     """
     described = roster.read(name)
-    return Server(described.title, described.command(), path=described.path, cpus=cpus, folder=described.folder)
+    return Server(
+        described.title, [*described.command(), *arguments], path=described.path, cpus=cpus, folder=described.folder
+    )

@@ -41,6 +41,7 @@ class Subject:
     path: str
     subscribe: str = ""  # text that each sends after its upgrade
     hold_s: float = 0.0  # time for all of them to be pinged
+    options: turns.Options = dataclasses.field(default_factory=dict)  # of the load engine, beside the usual ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ def open_and_close(server: servers.Server, connections: int, subject: Subject | 
         "processes": processes_for(connections),
         "seconds": HOLD_AT_MOST_S,
         "until_stdin": True,
+        **subject.options,
     }
     if subject.subscribe:
         options |= {"subscribe": subject.subscribe, "text": True}
