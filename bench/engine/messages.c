@@ -149,7 +149,7 @@ static void control_frame(worker *w, client *c) {
 
 /* Whether what comes in are replies, each of which is known beforehand. */
 static int is_answered(const worker *w) {
-    return w->options->mode == ECHO || w->options->mode == RATE || w->options->mode == CONNECT;
+    return w->options->mode == ECHO || w->options->mode == RATE;
 }
 
 /* Whether a data frame of such a size can be the reply that is due. */

@@ -155,6 +155,12 @@ def test_a_wrong_reply_is_a_failure(reply: Answer, failure: str) -> None:
     assert result.run.messages == 0
 
 
+def test_connections_that_only_open_may_be_greeted() -> None:
+    with improper_server(lambda head: good_upgrade(head) + b"\x81\x05hello", lambda _: None) as port:
+        result = run("connect", port, connections=1).check()
+    assert result.connected == 1
+
+
 def test_replies_in_single_bytes_with_pings_between_are_right() -> None:
     pongs = []
 
