@@ -30,6 +30,8 @@ class Peer:
             self.socket.connect(address)
         except BlockingIOError:
             pass
+        except OSError:
+            self.leave(reset=False)  # nobody listens any more
         if context is not None:
             self.socket = context.wrap_socket(self.socket, do_handshake_on_connect=False)
         path = choices.choice(("/ws", "/ws", "/ws", "/other"))

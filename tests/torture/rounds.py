@@ -24,7 +24,7 @@ from tests.support.frames import TEXT, build_frame
 from tests.torture.handlers import Handlers, Traced
 from tests.torture.peers import Peer
 from tests.torture.servers import KINDS, LIMITS, TorturedServer, collected, tortured
-from tests.torture.shim import FATAL, HARMLESS, VARIABLE, Shim, Weather, own_shim
+from tests.torture.shim import FATAL, HALF, HARMLESS, ONE, VARIABLE, Shim, Weather, own_shim
 from tests.torture.witnesses import testify
 
 PEERS = 24
@@ -34,8 +34,13 @@ QUIET_S = 0.25
 QUIET_SHARE = 0.05  # of a CPU, when nothing happens
 QUIET_PASSES = 60  # per second; the wheel alone makes 10
 KNOCKERS = 3
-# Where the event loop does the system calls, it has its own ideas of a listener that fails.
-LOOP_CALLS = ("epoll_wait", "recv", "send")
+# Where the event loop does the system calls, it gives up for less, and ends itself where it cannot watch a descriptor.
+LOOP_HARMLESS = {
+    "epoll_wait": HARMLESS["epoll_wait"],
+    "recv": HARMLESS["recv"],
+    "send": (errno.EAGAIN, errno.EINTR, ONE, HALF),
+}
+LOOP_FATAL = {"recv": FATAL["recv"], "send": FATAL["send"]}
 
 
 class Round:
@@ -106,15 +111,15 @@ class Round:
     def forecast(self) -> Weather:
         """Which calls fail for a while: often, and only so that nothing is lost; or seldom, and for good."""
         choices = self.choices
-        calls = list(HARMLESS) if self.server.reactor is not None else LOOP_CALLS
+        harmless, fatal = (HARMLESS, FATAL) if self.server.reactor is not None else (LOOP_HARMLESS, LOOP_FATAL)
         weather: dict[str, tuple[float, tuple[int, ...]]] = {}
-        for name in calls:
+        for name, faults in harmless.items():
             if choices.random() < 0.6:
-                faults = choices.sample(HARMLESS[name], choices.randint(1, len(HARMLESS[name])))
-                weather[name] = choices.choice((0.02, 0.2, 0.6)), tuple(faults)
-        for name in FATAL:
-            if choices.random() < 0.1 and (self.server.reactor is not None or name in LOOP_CALLS):
-                weather[name] = choices.choice((0.005, 0.05)), FATAL[name]
+                some = choices.sample(faults, choices.randint(1, len(faults)))
+                weather[name] = choices.choice((0.02, 0.2, 0.6)), tuple(some)
+        for name, faults in fatal.items():
+            if choices.random() < 0.1:
+                weather[name] = choices.choice((0.005, 0.05)), faults
         if choices.random() < 0.2:
             return {}
         return weather

@@ -94,7 +94,8 @@ class TorturedServer(Server):
         else:
             self._server.close()
             for conn in list(self.made):
-                conn.abort()
+                if conn.transport is not None:  # else the loop has not told it yet
+                    conn.abort()
 
     def own_reports(self) -> list[dict[str, Any]]:
         """What was reported to the loop's exception handler, but for what the loop itself says of TLS peers."""
@@ -108,9 +109,12 @@ async def tortured(kind: str, **options: Any) -> AsyncIterator[TorturedServer]:
     await server.start()
     try:
         yield server
-    finally:
-        with suppress(OSError):
+    except BaseException:
+        server.end()
+        with suppress(Exception):  # of two failures the first one is worth knowing
             await server.stop()
+        raise
+    await server.stop()
 
 
 async def collected(things: Any) -> list[Any]:
