@@ -62,8 +62,12 @@ def run(options: VariantsOptions, progress: ProgressBar) -> tuple[Table, dict[st
     """
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="fastws-bench-") as folder:
-        places = _places(Path(folder), options, failures)
-        entries = [entry for name in [turns.OURS, *options.peers] for entry in _entries(name, options, places)]
+        places = _certificate(Path(folder), options, failures)
+        entries = [
+            entry
+            for name in [turns.OURS, *options.peers]
+            for entry in _entries(name, options, places | {"unix": str(Path(folder) / f"{name}.sock")})
+        ]
         contestants = {entry.name: entry.contestant for entry in entries}
         results = turns.rounds_of("echo", contestants, options.rounds, progress, failures)
         idle = _idle_bytes(entries, options, progress, failures) if options.idle else {}
@@ -94,15 +98,14 @@ def per_cpu_second(result: LoadResult) -> float:
     return result.run.messages / result.run.server_cpu_s
 
 
-def _places(folder: Path, options: VariantsOptions, failures: dict[str, str]) -> dict[str, str]:
-    """Paths that servers are started with: `unix`, and `cert` and `key` where they can be made."""
-    places = {"unix": str(folder / "echo.sock")}
-    if "tls" in options.kinds:
-        if shutil.which("openssl") is None:
-            failures["tls"] = "the program openssl is not installed; it makes the certificate"
-        else:
-            places |= certificate(folder)
-    return places
+def _certificate(folder: Path, options: VariantsOptions, failures: dict[str, str]) -> dict[str, str]:
+    """The files of a certificate, where one is wanted and can be made."""
+    if "tls" not in options.kinds:
+        return {}
+    if shutil.which("openssl") is None:
+        failures["tls"] = "the program openssl is not installed; it makes the certificate"
+        return {}
+    return certificate(folder)
 
 
 def certificate(folder: Path) -> dict[str, str]:
