@@ -7,14 +7,15 @@ from typing import Any
 
 from bench import roster
 from bench.load import LoadResult, processes_for
-from bench.report import ProgressBar, Spread, Table
+from bench.report import ProgressBar, Table
 from bench.scenarios import turns
+from bench.scenarios.comparison import Comparison, cpu_cells, median_of
 
 APP = "bench.apps.fanout:app"
 TOPIC = "bench"
 COLUMNS = (
-    "server", "deliveries/s", "deliveries/CPU-s", "ratio per CPU-s", "ratio in time", "last p50 ms", "last p99 ms",
-    "bystander p99 ms", "server CPU", "client CPU",
+    "server", "deliveries/s", "deliveries/CPU-s", "ratio per CPU-s", "ratio in time", "fastws / it", "last p50 ms",
+    "last p99 ms", "bystander p99 ms", "server CPU", "client CPU",
 )  # fmt: skip
 FASTWS = roster.Fanout(
     path="/ws",
@@ -96,10 +97,8 @@ def _row_of_servers(
         bystander=True,
         app=APP,
     )
-    reference = next((name for name in peers if name in results), turns.OURS)
-    by_cpu = turns.ratios(results, per_cpu_second, reference)
-    by_clock = turns.ratios(results, per_second, reference)
-    rows = [_row(name, own, by_cpu[name], by_clock[name]) for name, own in results.items()]
+    compared = Comparison.of(results, peers, failures, per_cpu_second, per_second)
+    rows = [_row(name, compared) for name in results]
     how = "one at a time" if burst == 1 else f"bursts of {burst}"
     title = (
         f"fanout: {subscribers} subscribers, {options.size} B, {how}, {options.rounds} rounds of {options.seconds:g} s"
@@ -107,25 +106,23 @@ def _row_of_servers(
     notes = [
         "last: from the sending of a burst until the last subscriber has all of it; then the next goes out",
         "bystander: a quiet client's echo on the same server meanwhile, counted from when a message was due",
-        f"ratios to {reference}, round by round: median (lowest to highest); other figures are medians",
+        *compared.notes(lambda result: result.run),
     ]
-    notes += [f"{name} failed: {reason.splitlines()[0]}" for name, reason in failures.items()]
-    notes += turns.idle_notes(results, lambda result: result.run)
-    content = turns.as_json(results, per_cpu_second=by_cpu, per_second=by_clock)
-    return Table(title, COLUMNS, rows, notes), {**content, "failures": failures}
+    return Table(title, COLUMNS, rows, notes), compared.as_json()
 
 
-def _row(name: str, results: Sequence[LoadResult], by_cpu: Spread, by_clock: Spread) -> list[str]:
+def _row(name: str, compared: Comparison) -> list[str]:
+    results = compared.results[name]
     runs = [result.run for result in results]
     return [
         name,
-        f"{Spread.of([per_second(result) for result in results]).median:,.0f}",
-        f"{Spread.of([per_cpu_second(result) for result in results]).median:,.0f}",
-        f"{by_cpu:.3f}",
-        f"{by_clock:.3f}",
-        f"{Spread.of([span.latency.p50 / 1000 for span in runs]).median:,.1f}",
-        f"{Spread.of([span.latency.p99 / 1000 for span in runs]).median:,.1f}",
+        f"{median_of(runs, lambda span: span.messages / span.seconds):,.0f}",
+        f"{median_of(runs, lambda span: span.messages / span.server_cpu_s):,.0f}",
+        f"{compared.by_cpu[name]:.3f}",
+        f"{compared.by_clock[name]:.3f}",
+        f"{compared.ours[name]:.2f}",
+        f"{median_of(runs, lambda span: span.latency.p50 / 1000):,.1f}",
+        f"{median_of(runs, lambda span: span.latency.p99 / 1000):,.1f}",
         turns.bystander_ms(results),
-        f"{Spread.of([span.server_cpu_s / span.seconds for span in runs]).median:.0%}",
-        f"{Spread.of([span.client_cpu_s / span.seconds for span in runs]).median:.0%}",
+        *cpu_cells(runs),
     ]
