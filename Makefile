@@ -17,7 +17,7 @@ SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help run test build debug sanitize lint types conformance fuzz soak bench bench-peers bench-million gate \
-	tune-check tune tune-persist tune-revert clean test-packages
+	tune-check tune tune-persist tune-revert clean test-packages sdist wheel test-wheels
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,15 @@ sanitize: $(DEV_READY) ## compile with address and undefined-behaviour sanitizer
 	@FASTWS_SANITIZE=1 $(BIN)/python setup.py -q build_ext --inplace
 	@$(SANITIZERS) $(BIN)/python -m pytest -q -p no:cacheprovider tests/fastws_ext; code=$$?; \
 		$(BIN)/python setup.py -q build_ext --inplace; exit $$code
+
+sdist: $(RUN_READY) ## the source distribution, in dist/
+	@$(BIN)/python .ci/wheels.py sdist dist
+
+wheel: $(RUN_READY) ## a wheel for the Python of $(VENV), built from the source distribution, in dist/
+	@$(BIN)/python .ci/wheels.py wheel dist
+
+test-wheels: $(RUN_READY) ## build and test a wheel on every CPython found that fastws is declared for (TESTS= goes to pytest)
+	@$(BIN)/python .ci/wheels.py test $(TESTS)
 
 lint: $(DEV_READY) ## ruff
 	$(BIN)/ruff check .

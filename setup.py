@@ -16,6 +16,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "fastws_ext"
@@ -25,8 +26,7 @@ fastws has a compiled part, and {missing}.
 Install it, then run the same command again:
     Debian, Ubuntu   apt-get install gcc libc6-dev python3-dev
     Fedora, RHEL     dnf install gcc glibc-devel python3-devel
-    Alpine           apk add gcc musl-dev python3-dev
-    macOS            xcode-select --install"""
+    Alpine           apk add gcc musl-dev linux-headers python3-dev"""
 
 
 def switched_on(variable):
@@ -112,19 +112,27 @@ class BuildExtensions(build_ext):
     def run(self):
         if not self.extensions:
             return
+        if not sys.platform.startswith("linux"):
+            sys.exit(f"fastws runs on Linux only, this is {sys.platform}: its reactor is built on epoll.")
         if shutil.which(compiler_command()[0]) is None:
             sys.exit(COMPILER_HELP.format(missing=f"no C compiler ({compiler_command()[0]!r}) is installed"))
         if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
             version = sys.version.split()[0]
             sys.exit(COMPILER_HELP.format(missing=f"the headers of Python {version} are missing (Python.h)"))
-        from Cython.Build import cythonize
-
+        try:
+            from Cython.Build import cythonize
+        except ImportError:
+            sys.exit(f"fastws is built with Cython, which is not installed for {sys.executable}: pip install Cython")
         compiled = cythonize(
             self.extensions, compiler_directives=directives(self.mode), force=bool(self.force), quiet=True
         )
         for extension, result in zip(self.extensions, compiled, strict=True):
             extension.sources = result.sources
-        super().run()
+        try:
+            super().run()
+        except CompileError as error:
+            why = f"it could not be compiled ({error}); above stands why, most often a header is missing"
+            sys.exit(COMPILER_HELP.format(missing=why))
         MODE_FILE.parent.mkdir(exist_ok=True)
         MODE_FILE.write_text(self.mode)
 
