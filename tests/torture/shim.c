@@ -55,7 +55,7 @@ static void in_child(void) { here = -1; }
 
 __attribute__((constructor)) static void start(void)
 {
-    const char *path = getenv("FASTWS_SHIM");
+    const char *path = getenv("TORTURE_SHIM");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     void *mapped;
 

@@ -34,7 +34,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("shim.c")
 CACHE = ROOT / ".cache" / "torture"
-VARIABLE = "FASTWS_SHIM"
+VARIABLE = "TORTURE_SHIM"
 
 CALLS = ("accept4", "close", "epoll_ctl", "epoll_wait", "recv", "send", "shutdown")
 ONE, HALF, FEW, SHUFFLED = -1, -2, -3, -4  # one byte or half of them; one event or all of them in another order
