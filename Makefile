@@ -35,10 +35,17 @@ build: $(RUN_READY) ## compile the extension modules that changed
 debug: $(RUN_READY) ## compile with bounds checks and assertions ('make build' goes back)
 	@FASTWS_DEBUG=1 $(BIN)/python setup.py -q build_ext --inplace
 
-sanitize: $(DEV_READY) ## compile with address and undefined-behaviour sanitizers, test the compiled modules, go back
+.PHONY: test-debug
+test-debug: $(DEV_READY) debug ## the same, then test and torture the compiled modules, and go back
+	@$(TEST_COMPILED)
+
+sanitize: $(DEV_READY) ## compile with address and undefined-behaviour sanitizers, test and torture the compiled modules, go back
 	@FASTWS_SANITIZE=1 $(BIN)/python setup.py -q build_ext --inplace
-	@$(SANITIZERS) $(BIN)/python -m pytest -q -p no:cacheprovider tests/fastws_ext; code=$$?; \
-		$(BIN)/python setup.py -q build_ext --inplace; exit $$code
+	@$(SANITIZERS) $(TEST_COMPILED)
+
+# FASTWS_TEST_TORTURE_S=180 tortures for longer, FASTWS_TEST_TORTURE_SEED=17 with other numbers.
+TEST_COMPILED = $(BIN)/python -m pytest -q -p no:cacheprovider tests/fastws_ext tests/torture $(TESTS); code=$$?; \
+	$(BIN)/python setup.py -q build_ext --inplace; exit $$code
 
 sdist: $(RUN_READY) ## the source distribution, in dist/
 	@$(BIN)/python .ci/wheels.py sdist dist
