@@ -2,7 +2,7 @@
 
 - `fragments`: every message in fragments of 1 to 7 bytes, 16 messages on their way on each connection, without end
 - `heads`: upgrade requests that dribble in byte by byte and are given up by the server, and begun anew
-- `sloths`: subscribers of the topic `slow` that read nothing; after five seconds they leave, and others come
+- `sloths`: subscribers that read nothing of what is published to them; after five seconds they leave, and others come
 
 Prints `ready` when all have begun, and at the end of standard input what it did, as one line of JSON.
 """
@@ -28,6 +28,7 @@ FRAGMENTS = range(2, 9)  # of one message
 DRIBBLE_S = 0.25  # between two bytes of one head
 SLOW_TOPIC = "slow"
 SLOTH_S = 5.0
+SLOW_BYTES = 8192
 SMALL_BUFFER = 4096
 RECEIVE_SIZE = 65536
 
@@ -195,6 +196,10 @@ class Sloths:
         self.counts = Counts()
         self._port = port
         self._hello = client_frame(1, json.dumps({"id": 1, "cmd": "sub", "topic": SLOW_TOPIC}).encode())
+        words = {"cmd": "pub", "topic": SLOW_TOPIC, "data": "x" * SLOW_BYTES}
+        self._publication = client_frame(1, json.dumps(words).encode())
+        self._publisher = upgraded(port, "/ws")
+        self._unsent = b""
 
     def begin(self) -> Client:
         client = Client(upgraded(self._port, "/ws", SMALL_BUFFER))
@@ -205,6 +210,16 @@ class Sloths:
         pass
 
     def turn(self, clients: dict[int, Client]) -> list[int]:
+        """Publish something to them, and let those leave who have slept enough."""
+        try:
+            self._publisher.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            pass  # it is pinged now and then, and says that it is there by what it publishes
+        self._unsent = self._unsent or self._publication
+        try:
+            self._unsent = self._unsent[self._publisher.send(self._unsent) :]
+        except BlockingIOError:
+            pass  # the server is busy
         leaves_s = time.monotonic() - SLOTH_S
         return [file for file, client in clients.items() if client.begun_s < leaves_s]
 

@@ -19,6 +19,8 @@ from bench.servers import Server
 LONGEST_S = 3600.0  # a load that nobody ends is over then
 END_TIMEOUT_S = 30.0
 STORM_CONNECTIONS = 3000
+SUBSCRIBERS = 9000
+SPARE_DESCRIPTORS = 500
 Options = dict[str, float | str | bool]
 LoadFactory = Callable[[Server, set[int] | None], AbstractContextManager[object]]
 
@@ -87,11 +89,10 @@ def half_open_heads(server: Server, cpus: set[int] | None) -> AbstractContextMan
     return crowd("heads", server, cpus, 4000)
 
 
-def fan_out(server: Server, cpus: set[int] | None) -> AbstractContextManager[object]:
+def fan_out(server: Server, cpus: set[int] | None, subscribers: int = SUBSCRIBERS) -> AbstractContextManager[object]:
     """One topic with 9,000 subscribers of the gateway, the next publication when all have the last one."""
-    most = measure.descriptor_limit() - 500
     options: Options = {
-        "connections": min(9000, most),
+        "connections": min(subscribers, measure.descriptor_limit() - SPARE_DESCRIPTORS),
         "size": 128,
         "path": "/ws",
         "text": True,

@@ -1,0 +1,119 @@
+"""Whether a soak passes: memory and descriptors level, bystanders served, nothing failed."""
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.bystander.sampling import Sample
+
+QUIET = "quiet"  # the phase in which what was opened for a load is closed again
+MOST_SLOPE_KB_PER_MINUTE = 50.0
+MOST_GROWTH = 0.02
+SPARE_FILES = 50  # connections that come and go at any time
+MOST_LATE_SECONDS = 0.01
+MOST_WAITED = 0.5  # of a second without a CPU: more of it says more about the machine than about the server
+ENOUGH_CYCLES = 6  # after the warm-up; fewer say nothing about a slope
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition."""
+
+    name: str
+    found: str
+    allowed: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """The quiet phase of one cycle: medians of its seconds, without the first, in which the last load still ends."""
+
+    at_s: float
+    own_bytes: float
+    files: float
+
+
+def verdict(samples: Sequence[Sample], failures: Sequence[str]) -> list[Check]:
+    """Every condition; the soak passes if all of them hold."""
+    steady = settled(quiet_phases(samples))
+    failed = Check("failures", "; ".join(failures) or "none", "none", not failures)
+    return [_slope(steady), _growth(steady), _files(steady), _bystanders(samples), failed]
+
+
+def quiet_phases(samples: Sequence[Sample]) -> list[Quiet]:
+    """One for each quiet phase of at least two seconds."""
+    phases = []
+    for phase, group in itertools.groupby(samples, lambda sample: sample.phase):
+        rest = list(group)[1:]
+        if phase == QUIET and rest:
+            phases.append(
+                Quiet(
+                    statistics.median(sample.at_s for sample in rest),
+                    statistics.median(sample.own_bytes for sample in rest),
+                    statistics.median(sample.files for sample in rest),
+                )
+            )
+    return phases
+
+
+def settled(phases: Sequence[Quiet]) -> Sequence[Quiet]:
+    """Without the warm-up, in which every load comes for the first time: a fifth of them, at least one."""
+    return phases[max(1, len(phases) // 5) :]
+
+
+def slope_kb_per_minute(phases: Sequence[Quiet]) -> float:
+    """The median of the slopes between any two (Theil and Sen): single outliers do not move it."""
+    slopes = [
+        (b.own_bytes - a.own_bytes) / 1024 / ((b.at_s - a.at_s) / 60) for a, b in itertools.combinations(phases, 2)
+    ]
+    return statistics.median(slopes) if slopes else 0.0
+
+
+def _slope(phases: Sequence[Quiet]) -> Check:
+    slope = slope_kb_per_minute(phases)
+    enough = len(phases) >= ENOUGH_CYCLES
+    found = f"{slope:+.1f} KB/min over {len(phases)} cycles"
+    return Check(
+        "memory slope in quiet",
+        found if enough else f"{found}: too few to judge",
+        f"{MOST_SLOPE_KB_PER_MINUTE:g} KB/min",
+        slope <= MOST_SLOPE_KB_PER_MINUTE or not enough,
+    )
+
+
+def _growth(phases: Sequence[Quiet]) -> Check:
+    """The last third against the first: what the process keeps, not how it got there."""
+    third = max(1, len(phases) // 3)
+    first = statistics.median(phase.own_bytes for phase in phases[:third]) if phases else 0.0
+    last = statistics.median(phase.own_bytes for phase in phases[-third:]) if phases else 0.0
+    return Check(
+        "memory in quiet at the end, to the beginning",
+        f"{first / 1e6:.2f} to {last / 1e6:.2f} MB" + (f" ({last / first - 1:+.2%})" if first else ""),
+        f"{MOST_GROWTH:+.0%}",
+        bool(phases) and last <= first * (1 + MOST_GROWTH),
+    )
+
+
+def _files(phases: Sequence[Quiet]) -> Check:
+    files = [phase.files for phase in phases]
+    found = f"{min(files):.0f} to {max(files):.0f}" if files else "never quiet"
+    return Check(
+        "descriptors in quiet", found, f"{SPARE_FILES} apart", bool(files) and max(files) - min(files) <= SPARE_FILES
+    )
+
+
+def _bystanders(samples: Sequence[Sample]) -> Check:
+    judged = [sample for sample in samples if sample.waited <= MOST_WAITED]
+    late = [sample for sample in judged if not sample.delayed.holds]
+    worst_p99 = max((sample.delayed.worst_p99 for sample in judged), default=0.0)
+    worst = max((sample.delayed.worst for sample in judged), default=0.0)
+    starved = len(samples) - len(judged)
+    return Check(
+        "seconds in which the bystander bar did not hold",
+        f"{len(late)} of {len(judged)}; worst p99 {worst_p99:.1f} ms, max {worst:.1f} ms"
+        + (f"; not judged: {starved} in which the server mostly had no CPU" if starved else ""),
+        f"{MOST_LATE_SECONDS:.0%}",
+        bool(judged) and len(late) <= MOST_LATE_SECONDS * len(judged),
+    )
