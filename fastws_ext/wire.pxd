@@ -4,7 +4,7 @@ from .frames cimport Header
 from .lifecycle cimport Lifecycle
 
 cdef enum:
-    TURNS_PER_PASS = 20         # one connection has at most this part of a pass, handlers included: 100 us
+    TURNS_PER_PASS = 40         # one connection has at most this part of a pass, handlers included: 50 us
     QUICK_NS = 5000             # a frame that takes longer is followed by a look at the clock
     LOOK_EVERY = 16             # quick frames
 
