@@ -1,9 +1,11 @@
-"""Echo and fan-out on the asyncio server of `websockets`, under uvloop: no compression, its other defaults.
+"""Echo and fan-out on the asyncio server of `websockets`, under uvloop: its defaults, but no compression unless asked.
 
 `/echo` answers each message with itself. Whoever connects to `/fanout` hears what comes in on `/publish`, through the
 library's own `broadcast`.
 """
 
+import argparse
+import ssl
 from contextlib import suppress
 
 import uvloop
@@ -33,7 +35,15 @@ async def handle(connection: ServerConnection) -> None:
 
 async def main() -> None:
     """Serve on any free port until the process is ended."""
-    async with serve(handle, "127.0.0.1", 0, compression=None, backlog=4096) as server:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--deflate", action="store_const", const="deflate")
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
+    options = parser.parse_args()
+    context = None
+    if options.tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*options.tls)
+    async with serve(handle, "127.0.0.1", 0, compression=options.deflate, ssl=context, backlog=4096) as server:
         print(f"listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
         await server.serve_forever()
 

@@ -1,11 +1,19 @@
-// Echo and fan-out on `ws` (Node): no compression, with `bufferutil`, the native helper that its README recommends.
+// Echo and fan-out on `ws` (Node) with `bufferutil`, the native helper that its README recommends.
 // `/echo` answers each message with itself; whoever connects to `/fanout` hears what comes in on `/publish`.
+// Arguments: --deflate; --tls CERTIFICATE KEY.
 "use strict";
 
-const { createServer } = require("node:http");
+const { readFileSync } = require("node:fs");
+const http = require("node:http");
+const https = require("node:https");
+const { parseArgs } = require("node:util");
 const { WebSocket, WebSocketServer } = require("ws");
 
-const options = { noServer: true, perMessageDeflate: false };
+const { values, positionals } = parseArgs({
+  options: { deflate: { type: "boolean" }, tls: { type: "string" } },
+  allowPositionals: true, // the key of --tls
+});
+const options = { noServer: true, perMessageDeflate: Boolean(values.deflate) };
 const echo = new WebSocketServer(options);
 const fanout = new WebSocketServer(options);
 const publish = new WebSocketServer(options);
@@ -23,7 +31,9 @@ publish.on("connection", (socket) => {
   });
 });
 
-const server = createServer();
+const server = values.tls
+  ? https.createServer({ cert: readFileSync(values.tls), key: readFileSync(positionals[0]) })
+  : http.createServer();
 server.on("upgrade", (request, socket, head) => {
   const endpoint = endpoints[request.url];
   if (!endpoint) {

@@ -1,15 +1,19 @@
 """What every peer has to do, seen by a client that people use: only then its figures mean anything."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from bench import roster, servers
-from bench.load import Load
+from bench.load import Load, LoadError
 from bench.scenarios import fanout
+from tests.support.certificates import self_signed
 from tests.support.waiting import wait_until
 
 MESSAGES = ["", "a", "grüße", b"", b"\x00\xff", "x" * 125, b"x" * 126, "y" * 65535, b"y" * 65536, b"z" * (1 << 20)]
@@ -19,21 +23,23 @@ TIMEOUT_S = 20.0
 
 
 @contextmanager
-def running(name: str) -> Iterator[servers.Server]:
-    """The peer; the test is skipped where it is not ready.
+def running(name: str, *arguments: str) -> Iterator[servers.Server]:
+    """The peer, with arguments of a variant; the test is skipped where it is not ready.
 
     What needs no installing is built on the spot.
     """
     peer = roster.read(name)
     if (problem := peer.problem()) and (peer.install or peer.missing_programs()):
         pytest.skip(f"{name}: {problem}")
-    with servers.peer(name) as server:
+    with servers.peer(name, *arguments) as server:
         yield server
 
 
-def client(server: servers.Server, path: str) -> ClientConnection:
-    """A client that takes messages of any size."""
-    return connect(f"ws://127.0.0.1:{server.port}{path}", compression=None, max_size=None, open_timeout=TIMEOUT_S)
+def client(server: servers.Server, path: str, **options: Any) -> ClientConnection:
+    """A client that takes messages of any size; more options are those of `connect`."""
+    scheme = "wss" if "ssl" in options else "ws"
+    options = {"compression": None, "max_size": None, "open_timeout": TIMEOUT_S, **options}
+    return connect(f"{scheme}://127.0.0.1:{server.port}{path}", **options)
 
 
 def echoes(server: servers.Server) -> None:
@@ -49,12 +55,39 @@ def echoes(server: servers.Server) -> None:
     assert socket.close_code == 1000
 
 
-def bears_the_engine(server: servers.Server) -> None:
-    """The load engine finds no reply that is wrong."""
+def bears_the_engine(server: servers.Server, **variant: float | bool) -> None:
+    """The load engine finds no reply that is wrong; a variant that is not built into it is left out."""
     for text in (False, True):
         options = {"connections": 20, "inflight": 4, "seconds": 0.2, "warmup": 0, "path": server.path, "text": text}
-        with Load("echo", server.port, options=options) as load:
-            assert load.finish(30.0).check().run.messages > 0
+        with Load("echo", server.port, options=options | variant) as load:
+            try:
+                result = load.finish(30.0)
+            except LoadError as error:
+                if "not built in" not in str(error):
+                    raise
+                return
+            assert result.check().run.messages > 0
+
+
+def has_its_variants(name: str, folder: Path) -> None:
+    """What its `peer.toml` says about compression and TLS is so; messages in fragments come back whole."""
+    variants = roster.read(name).variants
+    certificate = self_signed(folder)
+    message = "again and again, " * 1000
+    with running(name, *variants["deflate"].split()) as server:
+        bears_the_engine(server, deflate=True)
+        with client(server, server.path, compression="deflate") as socket:
+            assert "permessage-deflate" in socket.response.headers["Sec-WebSocket-Extensions"]
+            socket.send(message)
+            assert socket.recv(timeout=TIMEOUT_S) == message
+    places = {"cert": certificate.certfile, "key": certificate.keyfile}
+    with running(name, *(word.format(**places) for word in variants["tls"].split())) as server:
+        bears_the_engine(server, tls=True)
+        with client(server, server.path, ssl=ssl.create_default_context(cafile=certificate.certfile)) as socket:
+            socket.send(message)
+            assert socket.recv(timeout=TIMEOUT_S) == message
+    with running(name, *variants["fragments"].split()) as server:
+        bears_the_engine(server, fragments=4)
 
 
 def spreads_to_the_engine(name: str, server: servers.Server) -> None:

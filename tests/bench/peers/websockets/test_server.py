@@ -1,5 +1,7 @@
 """`websockets` echoes and spreads."""
 
+from pathlib import Path
+
 from tests.bench.peers import checks
 
 
@@ -13,3 +15,7 @@ def test_fanout() -> None:
     with checks.running("websockets") as server:
         checks.spreads("websockets", server)
         checks.spreads_to_the_engine("websockets", server)
+
+
+def test_variants(tmp_path: Path) -> None:
+    checks.has_its_variants("websockets", tmp_path)

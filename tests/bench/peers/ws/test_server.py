@@ -1,5 +1,7 @@
 """`ws` echoes and spreads."""
 
+from pathlib import Path
+
 from tests.bench.peers import checks
 
 
@@ -13,3 +15,7 @@ def test_fanout() -> None:
     with checks.running("ws") as server:
         checks.spreads("ws", server)
         checks.spreads_to_the_engine("ws", server)
+
+
+def test_variants(tmp_path: Path) -> None:
+    checks.has_its_variants("ws", tmp_path)
