@@ -123,7 +123,7 @@ def check_wheel(wheel: Path, *places: str) -> None:
             if name.endswith((".c", ".pyx", ".o")) or name.startswith(("tests/", "bench/", "build/")):
                 raise ValueError(f"{wheel.name}: {name} has no business there")
             content = archive.read(name)
-            for place in (str(ROOT), str(Path.home()), "/pip-", *places):
+            for place in (str(ROOT), "/pip-", *places):
                 if place.encode() in content:
                     raise ValueError(f"{wheel.name}: {name} has the path {place} in it")
 
@@ -171,6 +171,7 @@ def test(arguments: list[str]) -> int:
         except (subprocess.CalledProcessError, ValueError) as error:
             results[version] = f"FAILED: {error}"
         results[version] += f" ({time.monotonic() - begun:.0f} s)"
+        print(f"fastws: CPython {version} {results[version]}", flush=True)
     for version, result in results.items():
         print(f"fastws: CPython {version} {result}")
     failed = any(result.startswith("FAILED") for result in results.values())
