@@ -136,41 +136,51 @@ def rests(server: ServerProcess) -> bool:
 @pytest.mark.timeout(SECONDS * 3 + 120)
 def test_a_server_under_faults() -> None:
     choices = random.Random(SEED)
-    told = 0
+    peers: list[Peer] = []
+    options = ("--dev", "--max-message-size", str(LIMIT), "--ping-interval", "0")
     with (
         prepared_shim() as (environment, shim),
-        ServerProcess(
-            "--dev", "--max-message-size", str(LIMIT), "--ping-interval", "0", source=APP, env=environment
-        ) as server,
+        ServerProcess(*options, source=APP, env=environment) as server,
     ):
-        hear(client := RawClient(server.host, server.port), choices)
-        client.close()
+        every_scenario(server, choices)
         wait_until(lambda: rests(server), what="the process rests before")
         base = server.descriptors()
         shim.aim(server.pid, seed=SEED)
-        peers: list[Peer] = []
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            weather = forecast(choices)
-            shim.weather(weather)
-            for _ in range(10):
-                peers = [peer for peer in peers if not peer.gone]
-                peers += [Peer((server.host, server.port), choices) for _ in range(PEERS - len(peers))]
-                for peer in peers:
-                    peer.step()
-            told += bear_witness(server, shim, choices, exhausted="accept4" in weather)
-        exhaust(server, shim)
-        assert told
-        shim.calm()
-        for scenario in SCENARIOS:
-            with RawClient(server.host, server.port) as client:
-                scenario(client, choices)
-        wait_until(lambda: rests(server), what="the process rests beside what is left of its peers")
-        for peer in peers:
-            peer.leave(reset=False)
+        try:
+            attack(server, shim, choices, peers)
+            exhaust(server, shim)
+            shim.calm()
+            every_scenario(server, choices)
+            wait_until(lambda: rests(server), what="the process rests beside what is left of its peers")
+        finally:
+            for peer in peers:
+                peer.leave(reset=False)
         wait_until(lambda: server.descriptors() == base, what="every descriptor is given back")
         assert "fastws: internal error" not in server.stderr()
         assert "Fatal" not in server.stderr()
+
+
+def attack(server: ServerProcess, shim: Shim, choices: random.Random, peers: list[Peer]) -> None:
+    """Peers do anything and witnesses look on in changing weather."""
+    known = 0
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        weather = forecast(choices)
+        shim.weather(weather)
+        for _ in range(10):
+            peers[:] = [peer for peer in peers if not peer.gone]
+            peers += [Peer((server.host, server.port), choices) for _ in range(PEERS - len(peers))]
+            for peer in peers:
+                peer.step()
+        known += bear_witness(server, shim, choices, exhausted="accept4" in weather)
+    assert known
+
+
+def every_scenario(server: ServerProcess, choices: random.Random) -> None:
+    """Nothing fails."""
+    for scenario in SCENARIOS:
+        with RawClient(server.host, server.port) as client:
+            scenario(client, choices)
 
 
 def exhaust(server: ServerProcess, shim: Shim) -> None:
