@@ -1,8 +1,10 @@
 // Echo and fan-out as most Go services do them: gin routes the request, gorilla/websocket upgrades it, two goroutines
 // serve a subscriber, and a hub hands publications to them.
+// Arguments: --deflate; --cert FILE --key FILE for TLS.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"log"
 	"net"
@@ -17,6 +19,10 @@ import (
 var upgrader = websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 
 func main() {
+	flag.BoolVar(&upgrader.EnableCompression, "deflate", false, "compress messages, no context taken over")
+	cert := flag.String("cert", "", "certificate, for TLS")
+	key := flag.String("key", "", "its key")
+	flag.Parse()
 	runtime.GOMAXPROCS(1)
 	gin.SetMode(gin.ReleaseMode)
 	hub := newHub()
@@ -32,7 +38,10 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Printf("listening on http://%s\n", listener.Addr())
-	log.Fatal(router.RunListener(listener))
+	if *cert != "" {
+		log.Fatal(http.ServeTLS(listener, router, *cert, *key))
+	}
+	log.Fatal(http.Serve(listener, router))
 }
 
 func upgraded(serve func(*websocket.Conn)) gin.HandlerFunc {

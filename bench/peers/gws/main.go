@@ -1,7 +1,9 @@
 // Echo and fan-out on gws: its own event loop per connection, its Broadcaster for publications.
+// Arguments: --deflate; --cert FILE --key FILE for TLS.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"log"
 	"net"
@@ -11,8 +13,15 @@ import (
 	"github.com/lxzan/gws"
 )
 
+var (
+	deflate = flag.Bool("deflate", false, "compress messages, no context taken over")
+	cert    = flag.String("cert", "", "certificate, for TLS")
+	key     = flag.String("key", "", "its key")
+)
+
 func main() {
 	runtime.GOMAXPROCS(1)
+	flag.Parse()
 	subscribers := gws.NewConcurrentMap[*gws.Conn, struct{}]()
 
 	routes := http.NewServeMux()
@@ -25,12 +34,15 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Printf("listening on http://%s\n", listener.Addr())
+	if *cert != "" {
+		log.Fatal(http.ServeTLS(listener, routes, *cert, *key))
+	}
 	log.Fatal(http.Serve(listener, routes))
 }
 
-// All options are the defaults of gws: no compression, no check of UTF-8, one goroutine per connection.
+// All other options are the defaults of gws: no check of UTF-8, one goroutine per connection.
 func upgraded(events gws.Event) http.HandlerFunc {
-	upgrader := gws.NewUpgrader(events, nil)
+	upgrader := gws.NewUpgrader(events, &gws.ServerOption{PermessageDeflate: gws.PermessageDeflate{Enabled: *deflate}})
 	return func(writer http.ResponseWriter, request *http.Request) {
 		connection, err := upgrader.Upgrade(writer, request)
 		if err != nil {
