@@ -1,15 +1,19 @@
 """`python -m bench SCENARIO`: prints a table and writes a JSON file to `bench/results/`."""
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import gate, measure, report, roster, servers
+from bench import gate, measure, report, roster, servers, suite
 from bench.build import BuildError
+from bench.bystander import commands
 from bench.load import LoadError
-from bench.scenarios import connect, echo, footprint, turns
+from bench.reporting import plots, series, targets
+from bench.scenarios import connect, echo, fanout, footprint, turns, variants
 
 CANNOT_MEASURE = (BuildError, LoadError, servers.ServerError, roster.PeerError)
 
@@ -87,6 +91,110 @@ def peers_command() -> None:
         raise click.ClickException(f"not ready although all they need is here: {', '.join(failures)}")
 
 
+@main.command("fanout")
+@click.option("--subscribers", default="1000,9000", help="Numbers of subscribers, with commas.")
+@click.option("--burst", default="1,10", help="Publications in one write, with commas.")
+@click.option("--size", default=128, type=click.IntRange(1, 65536), help="Bytes of payload.")
+@click.option("--rounds", default=5, type=click.IntRange(1))
+@click.option("--seconds", default=3.0, type=click.FloatRange(0.1), help="Measured in each round.")
+@with_peers
+@with_quick
+def fanout_command(
+    *, subscribers: str, burst: str, size: int, rounds: int, seconds: float, peers: str, quick: bool
+) -> None:
+    """Deliveries a second on one core, from one publisher to many."""
+    if quick:
+        rounds, seconds = min(rounds, 3), min(seconds, 1.0)
+    options = fanout.FanoutOptions(_numbers(subscribers), _numbers(burst), size, rounds, seconds, _chosen(peers))
+    _show("fanout", options, lambda progress: fanout.run(options, progress))
+
+
+@main.command("variants")
+@click.option("--connections", default=100, type=click.IntRange(1))
+@click.option("--size", default=1024, type=click.IntRange(1, 65536), help="Bytes of payload.")
+@click.option("--inflight", default=1, type=click.IntRange(1, 4096), help="Messages on their way, for each connection.")
+@click.option("--rounds", default=5, type=click.IntRange(1))
+@click.option("--seconds", default=2.0, type=click.FloatRange(0.1), help="Measured in each round.")
+@with_peers
+@with_quick
+def variants_command(
+    *, connections: int, size: int, inflight: int, rounds: int, seconds: float, peers: str, quick: bool
+) -> None:
+    """Echo with deflate, in fragments, under TLS and over a Unix socket, and the memory of such connections."""
+    if quick:
+        rounds, seconds = min(rounds, 3), min(seconds, 1.0)
+    able = tuple(name for name in _chosen(peers) if roster.read(name).variants)
+    options = variants.VariantsOptions(
+        connections=connections, size=size, inflight=inflight, rounds=rounds, seconds=seconds, peers=able
+    )
+    _show("variants", options, lambda progress: variants.run(options, progress))
+
+
+@main.command("all")
+@click.option("--peers", default="all", help="Servers beside fastws, with commas. all: those that are ready.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
+@click.option("--only", default="", help="Parts to measure, with commas: echo,echo16,connect,footprint,fanout,...")
+@click.option("--quick", is_flag=True, help="Fewer parts, shorter rounds.")
+def all_command(*, peers: str, output: Path | None, only: str, quick: bool) -> None:
+    """Everything beside every server that is ready: tables, one result file, plots and an HTML report."""
+    chosen, skipped = _chosen_and_skipped(peers)
+    parts = suite.plan(chosen, quick=quick)
+    if only:
+        parts = [part for part in parts if part.key in only.split(",")]
+    with report.progress_bar() as progress:
+        content = suite.run(parts, progress)
+    options = {"peers": chosen, "quick": quick}
+    content = {"options": options, "skipped": skipped, "peers": suite.peer_facts(), **content}
+    path = report.write("all", content, output)
+    for part in content["parts"]:
+        for table in part["tables"]:
+            click.echo(report.table_text(report.Table(**table)) + "\n")
+        if part["error"]:
+            click.echo(f"{part['label']}: not measured\n{part['error']}\n", err=True)
+    for name, problem in skipped.items():
+        click.echo(f"without {name}: {problem}")
+    _write_report(path)
+    if any(part["error"] for part in content["parts"]):
+        raise click.ClickException("some parts could not be measured; see above")
+
+
+@main.command("report")
+@click.argument("result", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def report_command(*, result: Path) -> None:
+    """Write plots and page of RESULT, a file that `all` has written, again."""
+    _write_report(result)
+
+
+@main.command("plot")
+@click.argument("result", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--for", "keys", default="echo,echo16,fanout", help="What to show, with commas: parts, or series of them."
+)
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A PNG file.")
+def plot_command(*, result: Path, keys: str, output: Path) -> None:
+    """One picture of RESULT, a file that `all` has written: ratios per CPU-second side by side."""
+    content = json.loads(result.read_text(encoding="utf-8"))
+    wanted = keys.split(",")
+    panels = [
+        panel
+        for key in wanted
+        for panel in [*series.ratio_series(content), *series.footprint_series(content)]
+        if panel.key == key or (key == "fanout" and panel.key.startswith("fanout-"))
+    ]
+    if not panels:
+        known = [panel.key for panel in series.ratio_series(content)]
+        raise click.BadParameter(f"nothing of {keys!r} in the file; there are: {', '.join(known)}")
+    try:
+        picture = plots.bars(
+            panels, "messages per CPU-second of the server, beside a bare C loop = 1; whiskers: all rounds"
+        )
+    except plots.NoPlotsError as error:
+        raise click.ClickException(str(error)) from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(picture)
+    click.echo(f"written to {output}")
+
+
 @main.command("gate")
 def gate_command() -> None:
     """Fail if echo got slower by a third; takes at most a minute."""
@@ -100,30 +208,54 @@ def gate_command() -> None:
         raise click.ClickException(gate.advice(failed))
 
 
-def _chosen(peers: str) -> tuple[str, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not numbers with commas between them") from error
+
+
+def _chosen_and_skipped(peers: str) -> tuple[tuple[str, ...], dict[str, str]]:
     try:
         chosen, skipped = roster.choose(peers, turns.REFERENCE)
     except KeyError as error:
         raise click.BadParameter(error.args[0]) from error
+    return tuple(chosen), skipped
+
+
+def _chosen(peers: str) -> tuple[str, ...]:
+    chosen, skipped = _chosen_and_skipped(peers)
     for name, problem in skipped.items():
         click.echo(f"without {name}: {problem}", err=True)
-    return tuple(chosen)
+    return chosen
 
 
-def _show(
-    scenario: str, options: Any, run: Callable[[report.ProgressBar], tuple[report.Table, dict[str, Any]]]
-) -> None:
+def _write_report(result: Path) -> None:
+    content = json.loads(result.read_text(encoding="utf-8"))
+    click.echo(report.table_text(targets.verdicts(content)) + "\n")
+    click.echo(report.facts_text(content["machine"]))
+    paths, problem = suite.write_report(content, result)
+    if problem:
+        click.echo(f"without plots: {problem}", err=True)
+    click.echo("\n".join(["written:", *map(str, [result, *paths])]))
+
+
+def _show(scenario: str, options: Any, run: Callable[[report.ProgressBar], suite.Measured]) -> None:
     facts = measure.machine_facts()
     try:
         with report.progress_bar() as progress:
-            table, results = run(progress)
+            found, results = run(progress)
     except CANNOT_MEASURE as error:
         raise click.ClickException(str(error)) from error
     path = report.save(scenario, dataclasses.asdict(options), facts, results)
-    click.echo(report.table_text(table))
+    for table in found if isinstance(found, list) else [found]:
+        click.echo(report.table_text(table) + "\n")
     click.echo(report.facts_text(facts))
     click.echo(f"written to {path}")
 
+
+main.add_command(commands.bystander_command)
+main.add_command(commands.soak_command)
 
 if __name__ == "__main__":
     main()

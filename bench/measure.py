@@ -23,6 +23,7 @@ SYSCTLS = (
     "net.ipv4.tcp_wmem",
     "net.ipv4.tcp_tw_reuse",
 )
+TOOLS = ("cc", "go", "cargo", "node")  # what the peers are built with
 PACKAGES = ("uvloop", "wsproto", "Cython", "orjson")
 
 
@@ -98,6 +99,7 @@ def machine_facts() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cpus": sorted(os.sched_getaffinity(0)),
         "descriptors": descriptor_limit(),
+        "tools": {tool: version for tool in TOOLS if (version := _tool_version(tool))},
         "commit": _commit(),
         "load_average": round(os.getloadavg()[0], 2),
         "sysctls": {name: _sysctl(name) for name in SYSCTLS},
@@ -109,6 +111,15 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _tool_version(tool: str) -> str:
+    command = [tool, "version" if tool == "go" else "--version"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return said[0] if tool != "node" or not said else f"node {said[0]}"
 
 
 def _cpu_model() -> str:

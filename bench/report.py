@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 from bench.build import BENCH
 
 RESULTS = BENCH / "results"
+SATURATED_PERCENT = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,18 @@ def table_text(table: Table) -> str:
     return "\n".join([*lines, *table.notes])
 
 
+def saturated(columns: Sequence[str], row: Sequence[str]) -> str:
+    """Who had no more CPU to give in a row of a table: "server", "client" or "neither"; "" where the row does not say.
+
+    The columns are "server CPU" and "client CPU", in percent of one CPU.
+    """
+    try:
+        server, client = (int(row[list(columns).index(f"{end} CPU")].rstrip("%")) for end in ("server", "client"))
+    except ValueError:
+        return ""
+    return "server" if server >= SATURATED_PERCENT else "client" if client >= SATURATED_PERCENT else "neither"
+
+
 def facts_text(facts: dict[str, Any]) -> str:
     """The machine in one line."""
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
@@ -145,15 +158,18 @@ def facts_text(facts: dict[str, Any]) -> str:
 
 def save(scenario: str, options: dict[str, Any], facts: dict[str, Any], results: object) -> Path:
     """Write `bench/results/<date>-<scenario>.json` and return its path."""
-    RESULTS.mkdir(exist_ok=True)
+    return write(scenario, {"options": options, "machine": facts, "results": results})
+
+
+def write(scenario: str, content: dict[str, Any], folder: Path | None = None) -> Path:
+    """Write `<date>-<scenario>.json` and return its path.
+
+    :param folder: None: `bench/results/`.
+    """
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
-    path = RESULTS / f"{now:%Y-%m-%dT%H%M%S}-{scenario}.json"
-    content = {
-        "scenario": scenario,
-        "date": now.isoformat(timespec="seconds"),
-        "options": options,
-        "machine": facts,
-        "results": results,
-    }
-    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    path = folder / f"{now:%Y-%m-%dT%H%M%S}-{scenario}.json"
+    whole = {"scenario": scenario, "date": now.isoformat(timespec="seconds"), **content}
+    path.write_text(json.dumps(whole, indent=2, default=str) + "\n", encoding="utf-8")
     return path

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import gate, report, roster, servers
+from bench import gate, report, roster, servers, suite
 from bench.__main__ import main
 from bench.scenarios import footprint
+from tests.bench.reporting.sample import content
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +77,47 @@ def test_the_exit_code_of_the_gate(monkeypatch: pytest.MonkeyPatch, baseline: fl
     assert result.exit_code == code, result.output
     assert ("below the floor" in result.output) is bool(code)
     assert ("git bisect run make gate" in result.output) is bool(code)
+
+
+def test_everything_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "QUICK_ROUNDS", 1)
+    monkeypatch.setattr(suite, "QUICK_SECONDS", 0.3)
+    folder = tmp_path / "out"
+    arguments = ["all", "--quick", "--peers", "c_epoll", "--only", "echo16", "--output", str(folder)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "what was to be reached" in result.output
+    (path,) = folder.glob("*-all.json")
+    assert [part["key"] for part in json.loads(path.read_text())["parts"]] == ["echo16"]
+    page = path.with_suffix(".html")
+    assert "16 in flight" in page.read_text()
+    page.unlink()
+    assert CliRunner().invoke(main, ["report", str(path)]).exit_code == 0
+    assert page.exists()
+
+
+def test_a_part_that_fails_is_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "fastws", lambda *_args, **_options: servers.Server("fastws", ["false"]))
+    arguments = ["all", "--quick", "--peers", "c_epoll", "--only", "echo16", "--output", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "false does not listen" in result.output
+    assert list(tmp_path.glob("*.html"))
+
+
+def test_a_plot_of_some_parts(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "all.json").write_text(json.dumps(content()))
+    plot = ["plot", str(tmp_path / "all.json"), "-o", str(tmp_path / "images" / "peers.png"), "--for"]
+    result = CliRunner().invoke(main, [*plot, "echo,fanout,footprint"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "images" / "peers.png").read_bytes().startswith(b"\x89PNG")
+    result = CliRunner().invoke(main, [*plot, "nothing"])
+    assert result.exit_code == 2
+    assert "there are: echo, connect, fanout-1000x10" in result.output
+
+
+def test_numbers_that_are_none() -> None:
+    result = CliRunner().invoke(main, ["fanout", "--burst", "1,x"])
+    assert result.exit_code == 2
+    assert "'1,x' is not numbers" in result.output

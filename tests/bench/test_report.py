@@ -58,3 +58,16 @@ def test_what_is_announced_later_comes_on_top(capsys: pytest.CaptureFixture[str]
         progress.start(2)
         progress.say("more")
     assert capsys.readouterr().err == "[1/3] more\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "who"),
+    [(["98%", "99%"], "server"), (["60%", "97%"], "client"), (["60%", "70%"], "neither"), (["-", "-"], "")],
+)
+def test_who_was_busy(cells: list[str], who: str) -> None:
+    assert report.saturated(["server", "server CPU", "client CPU"], ["name", *cells]) == who
+    assert report.saturated(["server"], ["name"]) == ""
+
+
+def test_a_folder_of_one_s_own(tmp_path: Path) -> None:
+    assert report.write("all", {}, tmp_path / "new").parent == tmp_path / "new"
