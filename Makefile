@@ -6,9 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT := 8000
 CONNECTIONS := 1000000
+MINUTES := 10
 RUN_READY := $(VENV)/.ready-to-run
 DEV_READY := $(VENV)/.ready-to-develop
 BENCH_READY := $(VENV)/.ready-to-bench
+FUZZ_READY := $(VENV)/.ready-to-fuzz
 NODE_READY := .cache/node/.ready
 SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc
@@ -76,8 +78,12 @@ bench-peers: $(BENCH_READY) build ## install and build the servers to compare wi
 gate: $(RUN_READY) build ## fails when echo is a third slower, beside the limit of the machine, than it was
 	@$(BIN)/python -m bench gate
 
-fuzz: ; @$(call not_built,fuzzing)
-soak: ; @$(call not_built,the soak test)
+fuzz: $(FUZZ_READY) build ## fuzz every target, or TARGET=frames alone, for FUZZ_MINUTES each (10; 0: until Ctrl+C)
+	@$(BIN)/python -m tests.fuzz $(TARGET)
+
+soak: $(BENCH_READY) build ## every load in turn: memory, descriptors and bystanders have to stay level (MINUTES=10)
+	$(BIN)/python -m bench soak --minutes $(MINUTES)
+
 bench-million: ; @$(call not_built,the benchmark with a million connections)
 tune-check tune tune-persist tune-revert: ; @$(call not_built,kernel tuning)
 
@@ -101,6 +107,11 @@ $(DEV_READY): pyproject.toml .ci/venv
 $(BENCH_READY): pyproject.toml .ci/venv
 	@.ci/venv $(VENV) '[bench]'
 	@touch $(RUN_READY) $@
+
+# Without atheris, which is not to be had for every machine, fuzzing is done in another way, and says so.
+$(FUZZ_READY): $(DEV_READY)
+	@.ci/venv $(VENV) '[dev,fuzz]' || echo "make fuzz: atheris cannot be installed here" >&2
+	@touch $(RUN_READY) $(DEV_READY) $@
 
 test-packages: $(NODE_READY)
 	@.ci/autobahn .cache/autobahn
