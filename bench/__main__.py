@@ -145,7 +145,7 @@ def all_command(*, peers: str, output: Path | None, only: str, quick: bool) -> N
         content = suite.run(parts, progress)
     options = {"peers": chosen, "quick": quick}
     content = {"options": options, "skipped": skipped, "peers": suite.peer_facts(), **content}
-    path = report.write("all", content, output)
+    path = report.save("all", content, output)
     for part in content["parts"]:
         for table in part["tables"]:
             click.echo(report.table_text(report.Table(**table)) + "\n")
@@ -247,7 +247,7 @@ def _show(scenario: str, options: Any, run: Callable[[report.ProgressBar], suite
             found, results = run(progress)
     except CANNOT_MEASURE as error:
         raise click.ClickException(str(error)) from error
-    path = report.save(scenario, dataclasses.asdict(options), facts, results)
+    path = report.save(scenario, {"options": dataclasses.asdict(options), "machine": facts, "results": results})
     for table in found if isinstance(found, list) else [found]:
         click.echo(report.table_text(table) + "\n")
     click.echo(report.facts_text(facts))

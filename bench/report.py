@@ -156,12 +156,7 @@ def facts_text(facts: dict[str, Any]) -> str:
     )
 
 
-def save(scenario: str, options: dict[str, Any], facts: dict[str, Any], results: object) -> Path:
-    """Write `bench/results/<date>-<scenario>.json` and return its path."""
-    return write(scenario, {"options": options, "machine": facts, "results": results})
-
-
-def write(scenario: str, content: dict[str, Any], folder: Path | None = None) -> Path:
+def save(scenario: str, content: dict[str, Any], folder: Path | None = None) -> Path:
     """Write `<date>-<scenario>.json` and return its path.
 
     :param folder: None: `bench/results/`.

@@ -33,7 +33,7 @@ def test_texts_stand_left() -> None:
 
 def test_file_names_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    path = report.save("echo", {"size": 64}, measure.machine_facts(), {"rounds": {}})
+    path = report.save("echo", {"options": {"size": 64}, "machine": measure.machine_facts(), "results": {}})
     content = json.loads(path.read_text())
     assert path.name.endswith("-echo.json")
     assert content["options"] == {"size": 64}
@@ -70,4 +70,4 @@ def test_who_was_busy(cells: list[str], who: str) -> None:
 
 
 def test_a_folder_of_one_s_own(tmp_path: Path) -> None:
-    assert report.write("all", {}, tmp_path / "new").parent == tmp_path / "new"
+    assert report.save("all", {}, tmp_path / "new").parent == tmp_path / "new"
