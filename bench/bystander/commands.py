@@ -29,7 +29,7 @@ def bystander_command(*, loads: tuple[str, ...], seconds: float, attempts: int) 
             table, results = bystander.run(options, progress)
     except CANNOT_MEASURE as error:
         raise click.ClickException(str(error)) from error
-    path = report.save("bystander", dataclasses.asdict(options), facts, results)
+    path = report.save("bystander", {"options": dataclasses.asdict(options), "machine": facts, "results": results})
     click.echo(report.table_text(table))
     click.echo(report.facts_text(facts))
     click.echo(f"written to {path}")
@@ -49,7 +49,7 @@ def soak_command(*, minutes: float, connections: int) -> None:
             table, results, sampler = soak.run(options, progress)
     except CANNOT_MEASURE as error:
         raise click.ClickException(str(error)) from error
-    path = report.save("soak", dataclasses.asdict(options), facts, results)
+    path = report.save("soak", {"options": dataclasses.asdict(options), "machine": facts, "results": results})
     click.echo(report.table_text(table))
     click.echo(report.facts_text(facts))
     picture = path.with_suffix(".png")
