@@ -91,8 +91,10 @@ class Peer:
     def command(self) -> list[str]:
         """What starts it; builds it first if it has to be.
 
-        :raises bench.build.BuildError: it does not build.
+        :raises bench.build.BuildError: it does not build, or something that it takes is missing.
         """
+        if (missing := self.missing_programs()) or not self._is_installed():
+            raise BuildError(f"{self.name} needs {', '.join(missing)}" if missing else f"{self.name}: {self.problem()}")
         program = str(self.program())
         (step,) = self.steps(self.start)
         return [word.replace("{binary}", program) for word in step]
@@ -101,7 +103,7 @@ class Peer:
         """Why it is not ready, in one line; "" when it is."""
         if missing := self.missing_programs():
             return f"needs {', '.join(missing)}"
-        if self.install and not self._is_installed():
+        if not self._is_installed():
             failure = self._failure.read_text(encoding="utf-8").splitlines() if self._failure.exists() else []
             return f"install failed: {failure[-1]}" if failure else f"not installed: {HOW_TO_PREPARE}"
         if self.build and not is_built(self.name, self._build_sources()):
@@ -118,7 +120,7 @@ class Peer:
         :param say: told what is going on.
         :raises bench.build.BuildError: a command failed; the message ends with what it wrote last.
         """
-        if self.install and not self._is_installed():
+        if not self._is_installed():
             say(f"{self.name}: installing")
             self._install()
         if self.build and not is_built(self.name, self._build_sources()):
@@ -138,6 +140,8 @@ class Peer:
         self._stamp.write_text(self._fingerprint(), encoding="utf-8")
 
     def _is_installed(self) -> bool:
+        if not self.install:
+            return True
         return self._stamp.exists() and self._stamp.read_text(encoding="utf-8") == self._fingerprint()
 
     def _fingerprint(self) -> str:

@@ -70,6 +70,8 @@ def test_placeholders_and_steps(folder: Path) -> None:
 def test_a_missing_program_is_named_and_is_no_failure(folder: Path) -> None:
     peer = describe(folder, 'needs = ["cc", "no-such-program"]\nbuild = "cc -o {binary} main.c"\n')
     assert peer.problem() == "needs no-such-program"
+    with pytest.raises(build.BuildError, match="some needs no-such-program"):
+        peer.command()
     table, failures = roster.prepare_all(PlainProgress())
     assert [row[3] for row in table.rows] == ["needs no-such-program"]
     assert failures == {}
@@ -78,6 +80,8 @@ def test_a_missing_program_is_named_and_is_no_failure(folder: Path) -> None:
 def test_installed_and_built_once_and_again_after_a_change(folder: Path) -> None:
     peer = describe(folder, 'install = "cp main.c {cache}/package"\nbuild = "cc -o {binary} main.c"\n')
     assert peer.problem() == "not installed: run `make bench-peers`"
+    with pytest.raises(build.BuildError, match="some: not installed: run `make bench-peers`"):
+        peer.command()
     said: list[str] = []
     peer.prepare(said.append)
     assert said == ["some: installing", "some: building"]
