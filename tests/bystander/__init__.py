@@ -1,0 +1,1 @@
+"""Bystanders of a load: what one client's work makes others wait."""
