@@ -17,7 +17,7 @@ caption { text-align: left; font-weight: 600; padding: .3rem 0 }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #eceff1; text-align: right; white-space: nowrap }
 th { color: #546e7a; font-weight: 500 } th:first-child, td:first-child, .texts th, .texts td { text-align: left }
 tr.ours td { background: #e3f2fd } .limit { background: #fff3cd } .no { color: #b71c1c; font-weight: 600 }
-.notes { color: #546e7a; font-size: .86rem; margin: .2rem 0; padding-left: 1.2rem } img { max-width: 100% }
+.notes { color: #546e7a; font-size: .86rem; margin: .2rem 0; padding-left: 1.2rem } img { max-width: min(100%, 52rem) }
 dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem; font-size: .9rem } dt { color: #546e7a }
 dd { margin: 0 }
 """
