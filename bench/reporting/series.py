@@ -16,14 +16,19 @@ class Series:
     key: str  # of the part, with what tells its tables apart: "echo16", "fanout-1000x10"
     title: str
     figures: Mapping[str, Spread]  # by server
-    reference: str  # the server whose figure is 1; "" where figures are not ratios
+    reference: str  # the server whose figure is 1, or what else is; "" where figures are not ratios
 
 
 def ratio_series(content: Mapping[str, Any]) -> list[Series]:
     """The ratios per CPU-second of each part that has them; parts with several tables give several series."""
-    return [
+    found = [
         Series(key, title, _spreads(results["ratios"]["per_cpu_second"]), _reference(results))
         for key, title, results in _comparisons(content)
+    ]
+    return found + [
+        Series(part["key"], part["label"], _spreads(to_plain), "each server's plain echo")
+        for part in content["parts"]
+        if (to_plain := part["results"].get("ratios", {}).get("to_plain"))
     ]
 
 
@@ -69,11 +74,11 @@ def _comparisons(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
     """Key, title and results of everything that was measured in turns."""
     for part in content["parts"]:
         results = part["results"]
-        if "ratios" in results:
+        if "per_cpu_second" in results.get("ratios", {}):
             yield part["key"], part["label"], results
             continue
         for name, inner in results.items():
-            if isinstance(inner, dict) and "ratios" in inner and "per_cpu_second" in inner["ratios"]:
+            if isinstance(inner, dict) and "per_cpu_second" in inner.get("ratios", {}):
                 yield f"{part['key']}-{name}", f"{part['label']}, {name}", inner
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.report import Spread
 from bench.reporting import series
-from tests.bench.reporting.sample import content
+from tests.bench.reporting.sample import content, part
 
 
 def test_ratios_of_parts_and_of_tables_inside_a_part() -> None:
@@ -20,6 +20,16 @@ def test_the_reference_of_a_file_that_does_not_name_it() -> None:
     whole = content()
     del whole["parts"][0]["results"]["reference"]
     assert series.ratio_series(whole)[0].reference == "c_epoll"
+
+
+def test_variants_are_compared_with_the_plain_echo_of_their_server() -> None:
+    to_plain = {"fastws deflate": {"median": 0.5, "low": 0.4, "high": 0.6}}
+    whole = {
+        "parts": [part("variants", {"rounds": {}, "ratios": {"to_plain": to_plain}, "idle_bytes": {"fastws": 1.0}})]
+    }
+    (found,) = series.ratio_series(whole)
+    assert (found.key, found.figures) == ("variants", {"fastws deflate": Spread(0.5, 0.4, 0.6)})
+    assert series.ours_to(whole) == {}
 
 
 def test_bytes_of_idle_connections() -> None:
