@@ -21,6 +21,7 @@ GATEWAY_PING_S = 2
 WARM_UP_CONNECTIONS = 500  # opened and closed first, for what a process allocates once
 SERVER_SPARE = 200  # descriptors that the server keeps for other things
 SETTLE_TIMEOUT_S = 20.0
+UNCHANGED_S = 2.0  # a number of descriptors that stays so long has settled
 HOLD_AT_MOST_S = 300
 
 
@@ -140,7 +141,7 @@ def open_and_close(server: servers.Server, connections: int, subject: Subject | 
         result = load.release().check()
     if subject.hold_s and result.pings < connections:
         raise LoadError(f"{result.pings} pings for {connections} connections: the server was too busy to ping them all")
-    _wait_until(lambda: measure.open_files(server.pids) <= files_before)
+    _wait_closed(server, files_before)
     return Batch(connections, pss_before, pss_open, measure.pss_bytes(server.pids), slab_before, slab_open)
 
 
@@ -150,6 +151,20 @@ def _subject(name: str) -> Subject:
         return Subject(server, fanout.FASTWS.path, fanout.FASTWS.subscribe, hold_s=2.5 * GATEWAY_PING_S)
     server = servers.fastws() if name == turns.OURS else servers.peer(name)
     return Subject(server, server.path)
+
+
+def _wait_closed(server: servers.Server, files_before: int) -> None:
+    """Until its connections are gone; a server may keep a descriptor that the first of them made it open."""
+    last, since = -1, time.monotonic()
+
+    def gone() -> bool:
+        nonlocal last, since
+        files = measure.open_files(server.pids)
+        if files != last:
+            last, since = files, time.monotonic()
+        return files <= files_before or time.monotonic() - since > UNCHANGED_S
+
+    _wait_until(gone)
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
