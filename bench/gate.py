@@ -8,6 +8,7 @@ by a floor between the baseline and a third less, and by more attempts: chance p
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.load import LoadResult
 from bench.report import ProgressBar, Spread, Table
 from bench.scenarios import echo, turns
 
@@ -75,14 +76,21 @@ def _attempt(check: Check, number: int, progress: ProgressBar, seconds: float) -
         "warmup": min(WARM_UP_S, seconds),
     }
     results = turns.in_turns("echo", [turns.REFERENCE], ROUNDS, progress, load)
-    rounds = [
-        (ours, limit)
-        for ours, limit in zip(results[turns.OURS], results[turns.REFERENCE], strict=True)
-        if ours.run.messages and limit.run.messages  # a machine can be so busy that nothing happens in a round
-    ]
-    ratios = [echo.per_cpu_second(ours) / echo.per_cpu_second(limit) for ours, limit in rounds]
     busy = Spread.of([one.run.server_cpu_s / one.run.seconds for one in results[turns.OURS]])
-    return Attempt(check, number, Spread.of(ratios or [0.0]), busy.median)
+    return Attempt(check, number, ratio_of(results[turns.OURS], results[turns.REFERENCE]), busy.median)
+
+
+def ratio_of(ours: Sequence[LoadResult], limit: Sequence[LoadResult]) -> Spread:
+    """Messages per CPU-second, ours to the limit, round by round; 0 when there is no round to judge by.
+
+    A machine can be so busy that nothing happens in a round: such a round says nothing about the server.
+    """
+    ratios = [
+        echo.per_cpu_second(one) / echo.per_cpu_second(other)
+        for one, other in zip(ours, limit, strict=True)
+        if one.run.messages and other.run.messages
+    ]
+    return Spread.of(ratios or [0.0])
 
 
 def run(progress: ProgressBar, checks: Sequence[Check], seconds: float = SECONDS) -> tuple[Table, list[str]]:

@@ -3,6 +3,7 @@
 import pytest
 
 from bench import gate
+from bench.load import Latency, LoadResult, Span
 from bench.report import PlainProgress, Spread
 
 SECONDS = 0.1
@@ -20,6 +21,19 @@ def test_a_third_worse_is_below_every_floor_and_the_baseline_above() -> None:
             for ratio in (check.baseline, check.baseline * gate.SLACK, check.baseline * 2 / 3)
         ]
         assert verdicts == [True, True, False]
+
+
+def result(messages: int) -> LoadResult:
+    """A round: so many messages in one CPU-second; none at all in none."""
+    latency = Latency(messages, 1, 1, 1, 1, 1, 1)
+    span = Span(0.5, messages, messages, float(bool(messages)), 0.1, latency)
+    return LoadResult("echo", 1, 1, 1, 0, span, span, {"all": 0}, "")
+
+
+def test_a_round_in_which_the_machine_had_no_time_is_not_judged() -> None:
+    ours, limit = [result(90), result(0), result(60), result(80)], [result(100), result(100), result(100), result(0)]
+    assert gate.ratio_of(ours, limit) == Spread(0.75, 0.6, 0.9)
+    assert gate.ratio_of([result(0)], [result(100)]) == Spread(0, 0, 0)
 
 
 def test_what_passes_is_measured_once() -> None:
