@@ -109,9 +109,11 @@ static void wait_connected(const options *o, const shared_state *shared) {
     say(o, shared, "connected");
 }
 
-/* Until each subscriber hears the publisher, or it is clear that some do not: the publisher sees to a bound. */
-static void wait_subscribed(const shared_state *shared) {
-    while (!interrupted && !shared->subscribed && !shared->spoiled) wait_a_moment(0.001);
+/* Until each subscriber hears the publisher, or some do not: the publisher says so in time, if it is there at all. */
+static void wait_subscribed(const options *o, shared_state *shared) {
+    uint64_t end = now_ns() + (uint64_t)((o->connect_seconds + EXIT_GRACE_S) * 1e9);
+    while (!interrupted && !shared->subscribed && !shared->spoiled && now_ns() < end) wait_a_moment(0.001);
+    if (!shared->subscribed) shared->spoiled = 1;
 }
 
 /* Sleeps, with progress; ends early when interrupted or spoiled or, if asked, when standard input says something. */
@@ -346,7 +348,7 @@ int main(int argc, char **argv) {
     readings[1] = readings[2] = readings[3] = take_reading(&o, shared);
     if (o.mode != CONNECT && !interrupted && !shared->spoiled) {
         shared->phase = WARMING;
-        if (o.mode == FANOUT) wait_subscribed(shared);
+        if (o.mode == FANOUT) wait_subscribed(&o, shared);
         if (o.mode != IDLE) spend(&o, shared, o.warmup, "warming", 0);
         readings[2] = take_reading(&o, shared);
         shared->measured_from = readings[2].at;

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from bench import servers
-from bench.load import Load, LoadError, LoadResult
+from bench.load import BYSTANDER_RATE, Load, LoadError, LoadResult, bystander
 
 MODES = ["echo", "rate"]
 SHORT = {"connections": 8, "seconds": 0.3, "warmup": 0.1}
@@ -66,6 +66,27 @@ def test_idle_holds_until_told(c_echo: servers.Server) -> None:
         result = load.release().check()
     assert result.connected == 50
     assert any(report["phase"] == "connected" for report in reports)
+
+
+def test_a_bystander_is_timed_beside_another_load(c_echo: servers.Server) -> None:
+    with Load("echo", c_echo.port, options={**SHORT, "seconds": 0.8}) as load:
+        assert load.wait_measuring()
+        beside = bystander(c_echo.port, "/echo", 0.5)
+        load.finish(30.0).check()
+    assert beside is not None
+    assert beside.count == pytest.approx(0.5 * BYSTANDER_RATE, abs=2)
+    assert 0 < beside.p50 <= beside.p99 <= beside.max
+
+
+def test_there_is_no_bystander_without_an_echo() -> None:
+    with improper_server(good_upgrade, lambda _: b"\x81\x02no") as port:
+        assert bystander(port, "/", 0.2) is None
+
+
+def test_no_window_is_waited_for_when_there_is_none() -> None:
+    with Load("connect", 1, options={"connections": 1}) as load:
+        assert not load.wait_measuring(30.0)
+        load.finish(30.0)
 
 
 def test_nobody_listens() -> None:

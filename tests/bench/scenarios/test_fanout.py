@@ -8,10 +8,10 @@ from bench.scenarios import fanout
 
 
 def test_a_table_for_each_number_of_subscribers_and_burst() -> None:
-    options = fanout.FanoutOptions(subscribers=(5, 8), bursts=(1, 3), rounds=1, seconds=0.4, peers=("c_epoll",))
+    options = fanout.FanoutOptions(subscribers=(5, 8), bursts=(3,), rounds=1, seconds=0.4, peers=("c_epoll",))
     tables, results = fanout.run(options, PlainProgress())
-    assert [table.title.partition(",")[0] for table in tables] == [f"fanout: {n} subscribers" for n in (5, 5, 8, 8)]
-    assert list(results) == ["5x1", "5x3", "8x1", "8x3"]
+    assert [table.title.partition(",")[0] for table in tables] == [f"fanout: {n} subscribers" for n in (5, 8)]
+    assert list(results) == ["5x3", "8x3"]
     for table in tables:
         assert all(len(row) == len(table.columns) for row in table.rows)
         assert [row[0] for row in table.rows] == ["fastws", "c_epoll"]
