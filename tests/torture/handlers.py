@@ -181,7 +181,7 @@ class Handlers:
 
     def end(self, conn: Any) -> None:
         """Close the whole server from within."""
-        if self.choices.random() < 0.002:
+        if self.choices.random() < 0.004:
             self.ended = True
             self.server.end()
 

@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import random
+import socket
 import sys
 import time
 import weakref
@@ -23,7 +24,7 @@ from tests.fastws_ext.harness import run, turns, until
 from tests.support.frames import TEXT, build_frame
 from tests.torture.handlers import Handlers, Traced
 from tests.torture.peers import Peer
-from tests.torture.servers import KINDS, LIMITS, TorturedServer, collected, tortured
+from tests.torture.servers import KINDS, LIMITS, TorturedServer, abort_all, collected, tortured
 from tests.torture.shim import FATAL, HALF, HARMLESS, ONE, VARIABLE, Shim, Weather, own_shim
 from tests.torture.witnesses import testify
 
@@ -34,6 +35,7 @@ QUIET_S = 0.25
 QUIET_SHARE = 0.05  # of a CPU, when nothing happens
 QUIET_PASSES = 60  # per second; the wheel alone makes 10
 KNOCKERS = 3
+SMALL_BUFFERS = (socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)
 # Where the event loop does the system calls, it gives up for less, and ends itself where it cannot watch a descriptor.
 LOOP_HARMLESS = {
     "epoll_wait": HARMLESS["epoll_wait"],
@@ -67,6 +69,8 @@ class Round:
         """All of it. :raises AssertionError: something was left, or somebody was not told what he should be told."""
         handlers, options = self.handlers, {**LIMITS, **self.handlers.callbacks()}
         options |= {"connection_class": self.connection, "handshake_timeout": 1.5 if self.shim else 0.4, "keep": False}
+        if self.choices.random() < 0.5:
+            options["listener_options"] = (SMALL_BUFFERS,)
         async with tortured(self.kind, **options) as self.server:
             handlers.server = self.server
             self.server.made = self.made
@@ -167,9 +171,7 @@ class Round:
         for peer in self.peers:
             peer.leave(reset=False)
         await turns(20)  # who is still in the backlog comes in
-        for conn in list(self.made):
-            conn.abort()
-        del conn
+        abort_all(self.made)
         self.handlers.undecided.clear()
         await self.server.all_closed()
         await turns(5)

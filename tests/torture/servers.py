@@ -53,7 +53,7 @@ class TorturedServer(Server):
         super().__init__(kind, **options)
         self.made: weakref.WeakSet[Any] = weakref.WeakSet()  # for whoever makes the connections to fill
         self.context: ssl.SSLContext | None = None  # for the clients of TLS
-        calm = {**LIMITS, "on_message": obey, "ping_interval": 0.0, "message_timeout": 10.0, "close_timeout": 5.0}
+        calm = {**LIMITS, "on_message": obey, "ping_interval": 0.0, "message_timeout": 10.0, "close_timeout": 15.0}
         self.witness = self.new_endpoint("/witness", **calm)
         self.impatient = self.new_endpoint("/impatient", **calm | {"message_timeout": 0.2, "ping_timeout": 0.2})
         self.ingress.routes |= {b"/witness": self.witness, b"/impatient": self.impatient}
@@ -93,13 +93,18 @@ class TorturedServer(Server):
             self.reactor.close()
         else:
             self._server.close()
-            for conn in list(self.made):
-                if conn.transport is not None:  # else the loop has not told it yet
-                    conn.abort()
+            abort_all(self.made)
 
     def own_reports(self) -> list[dict[str, Any]]:
         """What was reported to the loop's exception handler, but for what the loop itself says of TLS peers."""
         return [context for context in self.internal if context["message"].startswith("fastws")]
+
+
+def abort_all(made: Any) -> None:
+    """Abort every connection that the loop has told of its transport."""
+    for conn in list(made):
+        if conn.transport is not None:
+            conn.abort()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import pytest
 from tests.torture.shim import CALLS
 from tests.torture.under_shim import run_under_shim
 
-SECONDS = float(os.environ.get("FASTWS_TEST_TORTURE_S", "5"))
+SECONDS = float(os.environ.get("FASTWS_TEST_TORTURE_S", "3"))
 SEED = int(os.environ.get("FASTWS_TEST_TORTURE_SEED", "1"))
 LONG_S = 4.0  # by then everything has happened
 

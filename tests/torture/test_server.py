@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 from tests.torture.peers import Peer
 from tests.torture.shim import FATAL, HARMLESS, Shim, Weather, prepared_shim
 
-SECONDS = float(os.environ.get("FASTWS_TEST_TORTURE_S", "3"))
+SECONDS = float(os.environ.get("FASTWS_TEST_TORTURE_S", "2"))
 SEED = int(os.environ.get("FASTWS_TEST_TORTURE_SEED", "1"))
 LIMIT = 65_536
 PEERS = 16

@@ -36,7 +36,7 @@ def offence(path: str, first: bytes, then: bytes = PIECE) -> Callable[["Witness"
 
 async def slow(witness: "Witness") -> int:
     """Asks for more than it reads."""
-    await witness.open("/witness", receive_buffer=4096)
+    await witness.open("/witness", receive_buffer=32_768)
     await witness.client.send(build_frame(TEXT, b"flood"))
     await witness.write(PIECE)
     return await witness.part(await witness.listen())
