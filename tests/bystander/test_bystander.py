@@ -38,7 +38,7 @@ def bystanders(server: servers.Server) -> Iterator[Bystanders]:
 def test_nobody_waits_for(load: str, server: servers.Server, bystanders: Bystanders) -> None:
     attempts = bear(load, server, bystanders, CPUS[1], OPTIONS)
     for attempt in attempts:
-        print(f"the server used {attempt.server_cpu:.0%} of a CPU, had none for {attempt.server_waited:.0%} of the time")
+        print(f"CPU of the server: {attempt.server_cpu:.0%} used, {attempt.server_waited:.0%} waited for")
         for name, figures in attempt.delayed.by_name.items():
             print(f"  {name}: {figures}")
     assert attempts[-1].delayed.holds
