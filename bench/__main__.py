@@ -185,9 +185,7 @@ def plot_command(*, result: Path, keys: str, output: Path) -> None:
         known = [panel.key for panel in series.ratio_series(content)]
         raise click.BadParameter(f"nothing of {keys!r} in the file; there are: {', '.join(known)}")
     try:
-        picture = plots.bars(
-            panels, "messages per CPU-second of the server, beside a bare C loop = 1; whiskers: all rounds"
-        )
+        picture = plots.bars(panels, suite.note_of(panels))
     except plots.NoPlotsError as error:
         raise click.ClickException(str(error)) from error
     output.parent.mkdir(parents=True, exist_ok=True)

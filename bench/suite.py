@@ -189,16 +189,16 @@ def images(content: Mapping[str, Any]) -> dict[str, bytes]:
     found = {}
     for part in content["parts"]:
         alone = {"parts": [part]}
-        if panels := series.ratio_series(alone):
-            reference = panels[0].reference
-            found[part["key"]] = plots.bars(
-                panels, f"per CPU-second of the server, {reference} = 1; median, whiskers: all rounds"
-            )
-        elif panels := series.footprint_series(alone):
-            found[part["key"]] = plots.bars(
-                panels, "userland bytes of an idle connection; median, whiskers: all batches"
-            )
+        if panels := series.ratio_series(alone) or series.footprint_series(alone):
+            found[part["key"]] = plots.bars(panels, note_of(panels))
     return found
+
+
+def note_of(panels: Sequence[series.Series]) -> str:
+    """The line below a plot of these."""
+    if any(panel.reference for panel in panels):
+        return f"per CPU-second of the server, {panels[0].reference} = 1; median, whiskers: all rounds"
+    return "userland bytes of an idle connection; median, whiskers: all batches"
 
 
 def write_report(content: Mapping[str, Any], result: Path) -> tuple[list[Path], str]:

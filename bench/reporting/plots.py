@@ -79,6 +79,9 @@ def _panel(axis: "Axes", panel: Series, names: Sequence[str], title_width: int) 
     for name, figure in zip(shown, figures, strict=True):
         text = f"{figure.median:.2f}" if panel.reference else f"{figure.median:,.0f}"
         axis.text(max(figure.high, 0) + most * 0.02, names.index(name), text, va="center", fontsize=7.5)
+    for at, name in enumerate(names):
+        if name not in panel.figures:
+            axis.text(most * 0.02, at, "-", va="center", fontsize=7.5, color=REFERENCE_COLOUR)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_title(textwrap.fill(panel.title, title_width), fontsize=9, color=TEXT_COLOUR)
     axis.tick_params(labelsize=8, colors=TEXT_COLOUR, length=0)

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report import Spread, Table
+from bench.report import Table
 from bench.reporting import series
 
 ECHOES = ("echo", "echo-1k", "echo-500", "echo-text")
 IDLE_BYTES = {"fastws": 350, "fastws gateway": 700}
 BYSTANDER_MS = 5.0
+OTHERS = "others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +18,22 @@ class Ratio:
     """A ratio to reach: fastws / another server, per CPU-second."""
 
     keys: tuple[str, ...]  # of series, or how they begin
-    against: str  # a peer's name, or "every peer in LANGUAGE", or "every peer"
+    against: str  # a peer's name, or "others" or "others in LANGUAGE": those without a ratio of their own
     at_least: float
+
+    def is_about(self, key: str) -> bool:
+        """Whether the series called so has to reach it."""
+        return any(key == mine or (mine.endswith("-") and key.startswith(mine)) for mine in self.keys)
 
 
 RATIOS = (
     Ratio(ECHOES, "c_epoll", 0.90),
     Ratio(ECHOES, "fastwebsockets", 1.0),
     Ratio(ECHOES, "gin_gorilla", 1.3),
-    Ratio(ECHOES, "every peer in Python", 1.0),
+    Ratio(ECHOES, "others in Python", 1.0),
     Ratio(("echo16",), "c_epoll", 0.66),
-    Ratio(("echo16",), "every peer", 5.0),
+    Ratio(("echo16",), "uwebsockets", 5.0),
+    Ratio(("echo16",), "others", 5.0),
     Ratio(("connect",), "gin_gorilla", 2.2),
     Ratio(("connect",), "fastwebsockets", 1.0),
     Ratio(("fanout-",), "c_epoll", 0.9),
@@ -44,26 +50,23 @@ def verdicts(content: Mapping[str, Any]) -> Table:
 
 def _ratio_rows(content: Mapping[str, Any]) -> Iterator[list[str]]:
     for key, ratios in series.ours_to(content).items():
-        for target in RATIOS:
-            if not any(key == wanted or (wanted.endswith("-") and key.startswith(wanted)) for wanted in target.keys):
-                continue
-            if found := _strongest(target.against, ratios, content):
-                name, what = found
+        wanted = [target for target in RATIOS if target.is_about(key)]
+        others = set(ratios) - {target.against for target in wanted}
+        for target in wanted:
+            name, what = target.against, f"fastws / {target.against}"
+            if name.startswith(OTHERS):
+                language = name.removeprefix(OTHERS).removeprefix(" in ")
+                meant = [other for other in others if language in ("", _language(content, other))]
+                # Of several the one that is hardest to beat.
+                name = min(meant, key=lambda other: ratios[other].median) if meant else ""
+                what = f"fastws / {name}, the best of {len(meant)} {target.against}"
+            if name in ratios:
                 verdict = _verdict(ratios[name].median >= target.at_least)
                 yield [key, f"{what} per CPU-s", f">= {target.at_least:g}", f"{ratios[name]:.2f}", verdict]
 
 
-def _strongest(against: str, ratios: Mapping[str, Spread], content: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The server meant by `against`, of several the one that is hardest to beat, and how to call the ratio to it."""
-    if not against.startswith("every peer"):
-        return (against, f"fastws / {against}") if against in ratios else None
-    language = against.removeprefix("every peer").removeprefix(" in ")
-    peers = content.get("peers", {})
-    meant = [name for name in ratios if name != "c_epoll" and language in ("", peers.get(name, {}).get("language"))]
-    if not meant:
-        return None
-    name = min(meant, key=lambda name: ratios[name].median)
-    return name, f"fastws / {name}, the best of {len(meant)}{f' in {language}' if language else ''},"
+def _language(content: Mapping[str, Any], peer: str) -> str:
+    return str(content.get("peers", {}).get(peer, {}).get("language", ""))
 
 
 def _footprint_rows(content: Mapping[str, Any]) -> Iterator[list[str]]:

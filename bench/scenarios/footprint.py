@@ -184,7 +184,7 @@ def _row(name: str, batches: Sequence[Batch]) -> list[str]:
         f"{batches[0].pss_open / 1e6:.2f}",
         f"{batches[-1].pss_closed / 1e6:.2f}",
         f"{batches[0].per_connection(base):,.0f}",
-        f"{Spread.of(again):,.0f}" if again else "-",
+        f"{Spread.of(again):,.0f}" if len(again) > 1 else f"{again[0]:,.0f}" if again else "-",
         f"{Spread.of([batch.slab_per_socket for batch in batches]).median:,.0f}",
     ]
 
