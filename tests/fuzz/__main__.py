@@ -8,6 +8,7 @@ found, 2 wrong usage.
 """
 
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
         say("FUZZ_MINUTES and FASTWS_TEST_STREAMS are numbers")
         return 2
     campaign = Campaign(arguments or known, driver(), streams)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         campaign.run(seconds)
     except KeyboardInterrupt:
