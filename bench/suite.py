@@ -76,10 +76,10 @@ def plan(peers: Sequence[str], *, quick: bool) -> list[Part]:
     steps = able * rounds * len(spread.subscribers) * len(spread.bursts)
     parts.append(Part("fanout", "fan-out", spread, lambda bar: fanout.run(spread, bar), steps, seconds + 2 * AROUND_S))
 
-    ways = variants.VariantsOptions(
-        rounds=rounds, seconds=seconds, peers=[name for name in peers if roster.read(name).variants]
-    )
-    steps = len(ways.kinds) * (1 + len(ways.peers)) * rounds
+    able_in = {name: roster.read(name).variants for name in peers if roster.read(name).variants}
+    ways = variants.VariantsOptions(rounds=rounds, seconds=seconds, peers=list(able_in))
+    entries = len(ways.kinds) + sum(1 + len(own) for own in able_in.values())
+    steps = entries * (rounds + 1)  # one for the memory of idle connections
     parts.append(Part("variants", "variants", ways, lambda bar: variants.run(ways, bar), steps, seconds + AROUND_S))
     return parts
 
