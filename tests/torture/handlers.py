@@ -43,6 +43,8 @@ class Handlers:
         self.children: list[int] = []
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.audiences: list[Audience] = []
+        self.published = [0, 0, 0]
+        self.biggest = 0  # members of an audience
         self.undecided: list[Any] = []
         self.pass_ns = 2_000_000
         self.opened = self.closed = self.depth = 0
@@ -158,9 +160,21 @@ class Handlers:
         self.choices.choice(self.audiences).discard(conn)
 
     def publish(self, conn: Any) -> None:
-        frame = encode_frame(TEXT, "p" * self.choices.choice((1, 300, 20_000)))
+        """Text that begins with the number of the audience and the number of the publication in it."""
+        which = self.choices.randrange(len(self.audiences))
+        self.published[which] += 1
+        text = f"{which} {self.published[which]} ".ljust(self.choices.choice((20, 300, 20_000)), "p")
         exclude = conn if self.choices.random() < 0.3 else None
-        self.choices.choice(self.audiences).publish((frame,), exclude, self.choices.choice((None, b"a", b"b")))
+        key = self.choices.choice((None, b"a", b"b"))
+        self.audiences[which].publish((encode_frame(TEXT, text),), exclude, key)
+
+    def join_all(self, conn: Any) -> None:
+        """What an endpoint for listeners does with its connections; most of them are left alone."""
+        if self.choices.random() < 0.1:
+            self.alive.add(conn)
+        for audience in self.audiences:
+            audience.add(conn)
+        self.biggest = max(self.biggest, len(self.audiences[0]))
 
     def use_transport(self, conn: Any) -> None:
         transport = conn.transport

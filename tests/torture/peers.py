@@ -7,7 +7,18 @@ import struct
 from typing import Any
 
 from tests.fastws_ext.harness import upgrade_request
-from tests.support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, build_frame, close_frame
+from tests.support.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    build_frame,
+    close_frame,
+    parse_frame,
+)
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -34,8 +45,12 @@ class Peer:
             self.leave(reset=False)  # nobody listens any more
         if context is not None:
             self.socket = context.wrap_socket(self.socket, do_handshake_on_connect=False)
-        path = choices.choice(("/ws", "/ws", "/ws", "/other"))
-        self.waiting = upgrade_request(path, *choices.choice(((), ("X-A: b",), ("Sec-WebSocket-Protocol: a",))))
+        self.waiting = self.request()
+
+    def request(self) -> bytes:
+        """The head to begin with."""
+        path = self.choice(("/ws", "/ws", "/ws", "/other"))
+        return upgrade_request(path, *self.choice(((), ("X-A: b",), ("Sec-WebSocket-Protocol: a",))))
 
     def step(self) -> None:
         """One deed; `gone` is set when there is nothing more to do."""
@@ -44,7 +59,7 @@ class Peer:
             if deed < 0.5:
                 self.say()
             elif deed < 0.9:
-                self.socket.recv(self.choice((10, 100_000)))
+                self.listen(self.socket.recv(self.choice((10, 100_000))))
             elif deed < 0.93:
                 self.socket.shutdown(socket.SHUT_WR)
             elif deed < 0.96:
@@ -58,6 +73,9 @@ class Peer:
 
     def choice(self, of: Any) -> Any:
         return self.choices.choice(of)
+
+    def listen(self, data: bytes) -> None:
+        """Whatever it was."""
 
     def say(self) -> None:
         """Send a piece of what waits to be said, cut anywhere."""
@@ -96,3 +114,75 @@ class Peer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.socket.close()
         self.gone = True
+
+
+class Listener(Peer):
+    """A client that reads, not always in time, and judges all it hears.
+
+    :raises AssertionError: by `step`: what was sent is no sequence of frames, goes on behind a close frame, or has the
+        publications of an audience in another order.
+    """
+
+    def __init__(self, address: Any, choices: random.Random, context: ssl.SSLContext | None = None) -> None:
+        self.heard = b""
+        self.latest: dict[bytes, int] = {}  # number of the last publication, by audience
+        self.frames = 0
+        self.over = False  # a close frame was heard
+        super().__init__(address, choices, context)
+
+    def request(self) -> bytes:
+        """The head to begin with."""
+        return upgrade_request("/listen")
+
+    def say(self) -> None:
+        """Send what is left of the request; then listen."""
+        if self.waiting:
+            self.waiting = self.waiting[self.socket.send(self.waiting) :]
+        elif self.choices.random() < 0.6:
+            self.listen(self.socket.recv(self.choice((100, 4000, 200_000))))
+        elif self.choices.random() < 0.01:
+            self.waiting = self.thought()
+
+    def step(self) -> None:
+        """Mostly listen."""
+        if self.choices.random() < 0.98:
+            try:
+                self.say()
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            except OSError:
+                self.leave(reset=False)
+        else:
+            super().step()
+
+    def listen(self, data: bytes) -> None:
+        """Judge what has come."""
+        if not data:
+            self.leave(reset=False)
+        self.heard += data
+        if self.heard.startswith(b"HTTP/1.1 "):
+            head, end, rest = self.heard.partition(b"\r\n\r\n")
+            if not end or b" 101 " not in head:
+                return
+            self.heard = rest
+        elif b"HTTP/1.1 ".startswith(self.heard[:9]):
+            return
+        while (parsed := parse_frame(self.heard)) is not None:
+            frame, size = parsed
+            self.heard = self.heard[size:]
+            self.judge(frame)
+
+    def judge(self, frame: Frame) -> None:
+        """One frame."""
+        assert not self.over, f"after a close frame: {frame.opcode} {frame.payload[:50]!r}"
+        assert frame.fin, frame
+        assert not frame.rsv, frame
+        assert not frame.masked, frame
+        assert frame.opcode in {TEXT, BINARY, PING, PONG, CLOSE}, frame
+        self.frames += 1
+        self.over = frame.opcode == CLOSE
+        if frame.opcode == TEXT and frame.payload.endswith((b" ", b"p")):
+            audience, number, filler = frame.payload.split(b" ", 2)
+            assert filler == b"p" * len(filler)
+            assert int(number) > self.latest.get(audience, 0), "out of order"
+            self.latest[audience] = int(number)

@@ -23,12 +23,13 @@ from fastws_ext.fanout import Audience
 from tests.fastws_ext.harness import run, turns, until
 from tests.support.frames import TEXT, build_frame
 from tests.torture.handlers import Handlers, Traced
-from tests.torture.peers import Peer
+from tests.torture.peers import Listener, Peer
 from tests.torture.servers import KINDS, LIMITS, TorturedServer, abort_all, collected, tortured
 from tests.torture.shim import FATAL, HALF, HARMLESS, ONE, VARIABLE, Shim, Weather, own_shim
 from tests.torture.witnesses import testify
 
 PEERS = 24
+LISTENERS = 90  # in every other round; from 64 in an audience on, what is published waits for the end of the pass
 WITNESSES = 4
 ROUND_S = 1.5
 QUIET_S = 0.25
@@ -52,9 +53,12 @@ class Round:
         self.kind = kind
         self.seconds = seconds
         self.shim = shim
+        self.seed = seed
         self.choices = random.Random(seed)
         self.handlers = Handlers(self.choices, forks=shim is not None)
         self.peers: list[Peer] = []
+        self.listeners: list[Listener] = []
+        self.frames = 0  # heard by listeners
         self.made: weakref.WeakSet[Any] = weakref.WeakSet()
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.server: TorturedServer
@@ -77,6 +81,7 @@ class Round:
             self.server.on_request = handlers.on_request
             self.server.on_handshake_timeout = handlers.on_handshake_timeout
             handlers.audiences = [Audience(self.server.loop_data, policy) for policy in (0, 1, 2)]
+            self.server.serve_listeners(**options | {"on_open": handlers.join_all})
             await self.act()
             if self.shim is not None:
                 await self.rest()
@@ -88,6 +93,7 @@ class Round:
         choices, shim = self.choices, self.shim
         witnesses: set[asyncio.Task[None]] = set()
         done: set[asyncio.Task[None]] = set()
+        listeners = self.seed % 2 * LISTENERS
         end = time.monotonic() + self.seconds
         while time.monotonic() < end and not self.handlers.ended:
             self.peers = [peer for peer in self.peers if not peer.gone]
@@ -96,6 +102,7 @@ class Round:
             for peer in choices.sample(self.peers, choices.randint(1, len(self.peers))):
                 if not peer.gone:
                     peer.step()
+            self.listen(listeners)
             if choices.random() < 0.02:
                 self.handlers.decide_late()
             if shim is not None:
@@ -111,6 +118,18 @@ class Round:
         if shim is not None:
             shim.calm()
         await asyncio.gather(*witnesses, *done)
+
+    def listen(self, count: int) -> None:
+        """Keep up `count` listeners, and have some of them read."""
+        gone = [one for one in self.listeners if one.gone]
+        self.frames += sum(one.frames for one in gone)
+        self.listeners = [one for one in self.listeners if not one.gone]
+        if len(self.listeners) < count:
+            new = min(count - len(self.listeners), 10)
+            self.listeners += [Listener(self.server.address, self.choices, self.server.context) for _ in range(new)]
+        for one in self.choices.sample(self.listeners, len(self.listeners) // 2):
+            if not one.gone:
+                one.step()
 
     def forecast(self) -> Weather:
         """Which calls fail for a while: often, and only so that nothing is lost; or seldom, and for good."""
@@ -168,7 +187,8 @@ class Round:
         """Everybody goes, and nobody opens anything any more."""
         self.handlers.depth = 5
         self.server.loop_data.pass_ns = self.handlers.pass_ns
-        for peer in self.peers:
+        self.frames += sum(one.frames for one in self.listeners)
+        for peer in self.peers + self.listeners:
             peer.leave(reset=False)
         await turns(20)  # who is still in the backlog comes in
         abort_all(self.made)
@@ -187,9 +207,10 @@ class Round:
         server.errors.clear()  # with their frames
         server.internal.clear()
         assert await collected(self.made) == []
-        for endpoint in (server.endpoint, server.witness, server.impatient):
+        for endpoint in (server.endpoint, server.listened, server.witness, server.impatient):
             assert endpoint.opened == sum(endpoint.closed.values())
-        assert handlers.opened == handlers.closed == server.endpoint.opened
+        assert handlers.opened == server.endpoint.opened
+        assert handlers.closed == server.endpoint.opened + server.listened.opened
         assert [len(audience) for audience in handlers.audiences] == [0, 0, 0]
         if server.reactor is not None:
             assert server.reactor.connections() == []
@@ -201,7 +222,15 @@ def torture(kind: str, seed: int, seconds: float, shim: Shim | None = None) -> d
     run(kind, nothing)  # what the first loop opens for good is not counted
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
-    figures: dict[str, Any] = {"kind": kind, "rounds": 0, "opened": 0, "ended": 0, "closed": collections.Counter()}
+    figures: dict[str, Any] = {
+        "kind": kind,
+        "rounds": 0,
+        "opened": 0,
+        "heard": 0,
+        "biggest": 0,
+        "ended": 0,
+        "closed": collections.Counter(),
+    }
     told: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -213,6 +242,8 @@ def torture(kind: str, seed: int, seconds: float, shim: Shim | None = None) -> d
             raise
         figures["rounds"] += 1
         figures["opened"] += one.handlers.opened
+        figures["heard"] += one.frames
+        figures["biggest"] = max(figures["biggest"], one.handlers.biggest)
         figures["ended"] += one.handlers.ended
         figures["closed"].update(one.server.endpoint.closed)
         told.update(one.outcomes)

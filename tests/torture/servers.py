@@ -58,6 +58,12 @@ class TorturedServer(Server):
         self.impatient = self.new_endpoint("/impatient", **calm | {"message_timeout": 0.2, "ping_timeout": 0.2})
         self.ingress.routes |= {b"/witness": self.witness, b"/impatient": self.impatient}
 
+    def serve_listeners(self, **options: Any) -> None:
+        """Serve /listen too, with the options of an endpoint among others."""
+        options = {key: value for key, value in options.items() if key in LIMITS or key.startswith("on_")}
+        self.listened = self.new_endpoint("/listen", **options)
+        self.ingress.routes[b"/listen"] = self.listened
+
     async def start(self) -> None:
         """Serve."""
         if self.transport not in {"tls", "unix"}:
