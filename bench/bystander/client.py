@@ -32,6 +32,7 @@ class EchoClient:
             self._receive()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101 "):
+            self.close()
             raise ConnectionError(f"not upgraded: {head[:60]!r}")
 
     def _receive(self) -> None:

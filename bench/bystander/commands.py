@@ -7,11 +7,11 @@ import click
 from bench import measure, report
 from bench.build import BuildError
 from bench.bystander.loads import LOADS
-from bench.bystander.plot import plot
 from bench.bystander.watch import BystanderError
 from bench.load import LoadError
 from bench.scenarios import bystander, soak
 from bench.servers import ServerError
+from bench.soaking.plot import plot
 
 CANNOT_MEASURE = (BuildError, LoadError, ServerError, BystanderError)
 

@@ -103,7 +103,7 @@ def fan_out(server: Server, cpus: set[int] | None, subscribers: int = SUBSCRIBER
 
 
 @contextmanager
-def connect_storm(server: Server, cpus: set[int] | None) -> Iterator[None]:
+def connect_storm(server: Server, cpus: set[int] | None, connections: int = STORM_CONNECTIONS) -> Iterator[None]:
     """3,000 upgrades as fast as they go, closed, and opened again; half of the storms end with resets."""
     over = threading.Event()
     failures: list[str] = []
@@ -111,7 +111,7 @@ def connect_storm(server: Server, cpus: set[int] | None) -> Iterator[None]:
     def blow() -> None:
         storms = 0
         while not over.is_set() and not failures:
-            options: Options = {"path": "/echo", "connections": STORM_CONNECTIONS, "abrupt": storms % 2 == 1}
+            options: Options = {"path": "/echo", "connections": connections, "abrupt": storms % 2 == 1}
             try:
                 with Load("connect", server.port, cpus=cpus, options=options) as load:
                     load.finish(60.0).check()

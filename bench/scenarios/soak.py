@@ -2,7 +2,7 @@
 
 First a staircase: more and more idle connections, which stay. Then, until the time is over, cycles of the loads that
 bystanders have to bear, each for some seconds and the last of each cycle a quiet one, beside a steady echo and
-subscribers that come and go and read nothing. Every second is sampled; `bench.bystander.verdict` says what has to hold.
+subscribers that come and go and read nothing. Every second is sampled; `bench.soaking.verdict` says what has to hold.
 """
 
 import time
@@ -13,12 +13,12 @@ from typing import Any
 
 from bench import measure, servers
 from bench.bystander import loads
-from bench.bystander.sampling import Sampler
-from bench.bystander.verdict import QUIET, Check, verdict
 from bench.bystander.watch import Bystanders
 from bench.load import LoadError
 from bench.report import ProgressBar, Table
 from bench.scenarios.bystander import APP
+from bench.soaking.sampling import Sampler
+from bench.soaking.verdict import QUIET, Check, verdict
 
 STEPS = (0, 50, 500, 2000)  # idle connections of the staircase, before the last step
 STAIRCASE_SHARE = 0.1  # of the time

@@ -19,7 +19,7 @@ def test_topics_are_open(server: servers.Server) -> None:
     with RawClient("127.0.0.1", server.port) as subscriber, RawClient("127.0.0.1", server.port) as publisher:
         for client in (subscriber, publisher):
             client.upgrade("/ws")
-            assert client.read_json()["type"] == "welcome"
+            assert client.read_json()["event"] == "welcome"
         subscriber.send_json({"id": 1, "cmd": "sub", "topic": "t"})
         assert subscriber.read_json()["id"] == 1
         publisher.send_json({"cmd": "pub", "topic": "t", "data": "hello"})

@@ -44,9 +44,17 @@ def test_nobody_listens(server: servers.Server) -> None:
         assert process.wait(10.0) == 1
 
 
-def test_no_echo_is_an_error(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with servers.fastws("bench.apps.fanout:app") as other, pytest.raises(ConnectionError, match="not upgraded"):
-        EchoClient(other.port)
+def test_an_answer_that_is_no_upgrade() -> None:
+    command = [sys.executable, "-m", "bench.bystander.link"]
+    with subprocess.Popen(command, cwd=BENCH.parent, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().removeprefix("listening on "))
+        with pytest.raises(ConnectionError, match="not upgraded: b'GET /echo"):
+            EchoClient(port)
+        assert process.wait(10.0) == 0
+
+
+def test_another_message_is_no_echo(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     echo = EchoClient(server.port)
     echo.round_trip()
     monkeypatch.setattr(echo, "_received", b"\x82\x05wrong")

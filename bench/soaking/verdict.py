@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.bystander.sampling import Sample
+from bench.soaking.sampling import Sample
 
 QUIET = "quiet"  # the phase in which what was opened for a load is closed again
 MOST_SLOPE_KB_PER_MINUTE = 50.0
@@ -59,8 +59,8 @@ def quiet_phases(samples: Sequence[Sample]) -> list[Quiet]:
 
 
 def settled(phases: Sequence[Quiet]) -> Sequence[Quiet]:
-    """Without the warm-up, in which every load comes for the first time: a fifth of them, at least one."""
-    return phases[max(1, len(phases) // 5) :]
+    """Without the warm-up, in which every load comes for the first time: a fifth of them, at least one of several."""
+    return phases[max(1, len(phases) // 5) :] or phases
 
 
 def slope_kb_per_minute(phases: Sequence[Quiet]) -> float:

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.bystander.sampling import Sample
 from bench.bystander.watch import MOST_MS, MOST_P99_MS
+from bench.soaking.sampling import Sample
 
 COLOURS = {"echo": "#1f77b4", "timer": "#2ca02c", "link": "#9467bd"}
 
