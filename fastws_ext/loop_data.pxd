@@ -32,6 +32,8 @@ cdef struct WorkList:           # first in, first out; owns a reference to each
 cdef class LoopData:
     cdef readonly object loop
     cdef uint8_t* receive_buffer
+    cdef bytearray lent         # what transports of the loop read into
+    cdef bint lent_in_use       # what is in it is being taken apart
     cdef uint8_t* scratch
     cdef uint8_t* gather
     cdef Py_ssize_t scratch_used

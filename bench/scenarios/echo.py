@@ -38,7 +38,7 @@ class EchoOptions:
 
 def per_cpu_second(result: LoadResult) -> float:
     """Messages for each CPU-second of the server."""
-    return result.run.per_cpu_second(result.run.messages)
+    return result.run.messages / result.run.server_cpu_s
 
 
 def per_second(result: LoadResult) -> float:
