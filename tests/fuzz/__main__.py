@@ -36,10 +36,10 @@ def main(arguments: list[str]) -> int:
     except ValueError:
         say("FUZZ_MINUTES and FASTWS_TEST_STREAMS are numbers")
         return 2
-    campaign = Campaign(arguments or known, driver(), streams)
+    campaign = Campaign(arguments or known, streams)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        campaign.run(seconds)
+        campaign.run(driver(), seconds)
     except KeyboardInterrupt:
         say("interrupted")
     return summary(campaign)

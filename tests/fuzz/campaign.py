@@ -46,27 +46,26 @@ class Tally:
 class Campaign:
     """Targets and how they are run."""
 
-    def __init__(self, names: list[str], driver: str, streams: int) -> None:
+    def __init__(self, names: list[str], streams: int) -> None:
         self.tallies = {name: Tally(name) for name in names}
-        self._driver = driver
         self._streams = streams
 
-    def run(self, seconds: int) -> None:
-        """Give every target its turn; 0 seconds: turn after turn until the process is interrupted."""
+    def run(self, driver: str, seconds: int) -> None:
+        """Give every target its turn with this driver, a module; 0 seconds: turn after turn until interrupted."""
         while True:
             for tally in self.tallies.values():
                 if not tally.findings:
-                    self._turn(tally, seconds or ENDLESS_TURN_S)
+                    self._turn(driver, tally, seconds or ENDLESS_TURN_S)
             if seconds or all(tally.findings for tally in self.tallies.values()):
                 return
 
-    def _turn(self, tally: Tally, seconds: int) -> None:
+    def _turn(self, driver: str, tally: Tally, seconds: int) -> None:
         log = CACHE / "logs" / f"{tally.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if tally.name == DIFFERENTIAL:
             arguments = ["tests.fuzz.comparing", str(seconds), str(self._streams)]
         else:
-            arguments = [self._driver, tally.name, str(seconds)]
+            arguments = [driver, tally.name, str(seconds)]
         before = tally.inputs
         started_s = time.monotonic()
         say(f"{tally.name}: {seconds} s")

@@ -33,8 +33,8 @@ def refuse_x(data: bytes) -> None:
 
 
 def test_a_target_runs_without_atheris(capsys: pytest.CaptureFixture[str]) -> None:
-    runs = Campaign(["topics"], "tests.fuzz.mutating", 0)
-    runs.run(1)
+    runs = Campaign(["topics"], 0)
+    runs.run("tests.fuzz.mutating", 1)
     tally = runs.tallies["topics"]
     assert tally.inputs >= 500
     assert not tally.findings
@@ -43,15 +43,15 @@ def test_a_target_runs_without_atheris(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_driver_that_fails_is_a_finding(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
-    runs = Campaign(["topics"], "tests.fuzz.there_is_no_such_driver", 0)
-    runs.run(0)  # a target that was broken gets no further turn
+    runs = Campaign(["topics"], 0)
+    runs.run("tests.fuzz.there_is_no_such_driver", 0)  # a target that was broken gets no further turn
     assert runs.tallies["topics"].findings == [f"{cache}/logs/topics.log (exit status 1)"]
     assert command.summary(runs) == 1
     assert "1 FOUND" in capsys.readouterr().out
 
 
 def test_what_libfuzzer_says_is_counted(cache: Path) -> None:
-    runs = Campaign(["frames"], "", 0)
+    runs = Campaign(["frames"], 0)
     log = cache / "frames.log"
     log.write_text("#2\tINITED cov: 5 ft: 6 corp: 1/1b\n#1200\tNEW    cov: 7 ft: 9 corp: 2/3b\n")
     tally = runs.tallies["frames"]
