@@ -85,12 +85,9 @@ def ratio_of(ours: Sequence[LoadResult], limit: Sequence[LoadResult]) -> Spread:
 
     A machine can be so busy that nothing happens in a round: such a round says nothing about the server.
     """
-    ratios = [
-        echo.per_cpu_second(one) / echo.per_cpu_second(other)
-        for one, other in zip(ours, limit, strict=True)
-        if one.run.messages and other.run.messages
-    ]
-    return Spread.of(ratios or [0.0])
+    both = [(one, other) for one, other in zip(ours, limit, strict=True) if one.run.messages and other.run.messages]
+    results = {turns.OURS: [one for one, _ in both], turns.REFERENCE: [other for _, other in both]}
+    return turns.ratios(results, echo.per_cpu_second, turns.REFERENCE)[turns.OURS]
 
 
 def run(progress: ProgressBar, checks: Sequence[Check], seconds: float = SECONDS) -> tuple[Table, list[str]]:

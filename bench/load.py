@@ -43,6 +43,10 @@ class Span:
     client_cpu_s: float
     latency: Latency  # of handshakes while connecting, of replies afterwards
 
+    def per_cpu_second(self, amount: float) -> float:
+        """So much for each CPU-second of the server; 0 if the machine was so busy that the server had none."""
+        return amount / self.server_cpu_s if self.server_cpu_s else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:

@@ -53,7 +53,7 @@ def ours_to(content: Mapping[str, Any]) -> dict[str, dict[str, Spread]]:
         rounds = {name: [_per_cpu_second(one) for one in own] for name, own in results["rounds"].items()}
         ours = rounds.get(OURS, [])
         found[key] = {
-            name: Spread.of([mine / its for mine, its in zip(ours, own, strict=True)])
+            name: Spread.of([mine / its for mine, its in zip(ours, own, strict=True) if its] or [0.0])
             for name, own in rounds.items()
             if name != OURS and len(own) == len(ours) > 0
         }
@@ -83,9 +83,10 @@ def _comparisons(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
 
 
 def _per_cpu_second(one: Mapping[str, Any]) -> float:
-    if one["mode"] == "connect":
-        return float(one["connected"] / one["connect"]["server_cpu_s"])
-    return float(one["run"]["messages"] / one["run"]["server_cpu_s"])
+    amount, span = (
+        (one["connected"], one["connect"]) if one["mode"] == "connect" else (one["run"]["messages"], one["run"])
+    )
+    return float(amount / span["server_cpu_s"]) if span["server_cpu_s"] else 0.0
 
 
 def _reference(results: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ class ConnectOptions:
 
 def per_cpu_second(result: LoadResult) -> float:
     """Upgrades for each CPU-second of the server."""
-    return result.connected / result.connect.server_cpu_s
+    return result.connect.per_cpu_second(result.connected)
 
 
 def per_second(result: LoadResult) -> float:

@@ -38,7 +38,7 @@ class EchoOptions:
 
 def per_cpu_second(result: LoadResult) -> float:
     """Messages for each CPU-second of the server."""
-    return result.run.messages / result.run.server_cpu_s
+    return result.run.per_cpu_second(result.run.messages)
 
 
 def per_second(result: LoadResult) -> float:

@@ -39,7 +39,7 @@ class FanoutOptions:
 
 def per_cpu_second(result: LoadResult) -> float:
     """Deliveries for each CPU-second of the server."""
-    return result.run.messages / result.run.server_cpu_s
+    return result.run.per_cpu_second(result.run.messages)
 
 
 def per_second(result: LoadResult) -> float:
@@ -117,7 +117,7 @@ def _row(name: str, compared: Comparison) -> list[str]:
     return [
         name,
         f"{median_of(runs, lambda span: span.messages / span.seconds):,.0f}",
-        f"{median_of(runs, lambda span: span.messages / span.server_cpu_s):,.0f}",
+        f"{median_of(runs, lambda span: span.per_cpu_second(span.messages)):,.0f}",
         f"{compared.by_cpu[name]:.3f}",
         f"{compared.by_clock[name]:.3f}",
         f"{compared.ours[name]:.2f}",

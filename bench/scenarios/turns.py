@@ -120,9 +120,13 @@ def bystander_ms(results: Sequence[LoadResult]) -> str:
 
 
 def ratios(results: dict[str, list[LoadResult]], figure: Callable[[LoadResult], float], to: str) -> dict[str, Spread]:
-    """Each server's figure divided by that of the server `to`, round by round."""
+    """Each server's figure divided by that of the server `to`, round by round.
+
+    Rounds in which `to` did nothing are left out: a machine can be so busy. 0 where none is left.
+    """
+    limit = [figure(one) for one in results[to]]
     return {
-        name: Spread.of([figure(a) / figure(b) for a, b in zip(own, results[to], strict=True)])
+        name: Spread.of([figure(one) / it for one, it in zip(own, limit, strict=True) if it] or [0.0])
         for name, own in results.items()
     }
 

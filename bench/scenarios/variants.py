@@ -95,7 +95,7 @@ def run(options: VariantsOptions, progress: ProgressBar) -> tuple[Table, dict[st
 
 def per_cpu_second(result: LoadResult) -> float:
     """Messages for each CPU-second of the server."""
-    return result.run.messages / result.run.server_cpu_s
+    return result.run.per_cpu_second(result.run.messages)
 
 
 def _certificate(folder: Path, options: VariantsOptions, failures: dict[str, str]) -> dict[str, str]:
@@ -192,7 +192,7 @@ def _row(name: str, results: Sequence[LoadResult], to_plain: Spread | None, idle
     return [
         name,
         f"{comparison.median_of(runs, lambda span: span.messages / span.seconds):,.0f}",
-        f"{comparison.median_of(runs, lambda span: span.messages / span.server_cpu_s):,.0f}",
+        f"{comparison.median_of(runs, lambda span: span.per_cpu_second(span.messages)):,.0f}",
         "-" if to_plain is None else f"{to_plain:.3f}",
         f"{comparison.median_of(runs, lambda span: span.latency.p50):,.0f}",
         f"{comparison.median_of(runs, lambda span: span.latency.p99):,.0f}",

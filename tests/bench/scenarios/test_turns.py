@@ -29,6 +29,14 @@ def test_ratios_are_taken_inside_a_round() -> None:
     assert ratios == {"ours": Spread(pytest.approx(0.85), 0.8, 0.9), "limit": Spread(1, 1, 1)}
 
 
+def test_a_round_without_anything_to_divide_by_is_left_out() -> None:
+    results = {"ours": [result(90), result(40)], "limit": [result(0), result(50)], "none": [result(0), result(0)]}
+    figures = turns.ratios(results, lambda one: one.run.messages, "limit")
+    assert figures == {"ours": Spread(0.8, 0.8, 0.8), "limit": Spread(1, 1, 1), "none": Spread(0, 0, 0)}
+    assert turns.ratios(results, lambda one: one.run.messages, "none")["ours"] == Spread(0, 0, 0)
+    assert result(0, server_cpu_s=0).run.per_cpu_second(5) == 0
+
+
 def test_a_server_that_waited_is_named() -> None:
     results = {"busy": [result(90, 0.95)], "waiting": [result(90, 0.2), result(90, 0.95), result(90, 0.5)]}
     (note,) = turns.idle_notes(results, lambda one: one.run)
