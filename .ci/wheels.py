@@ -141,7 +141,8 @@ def test_wheel(python: Path, sdist: Path, wheel: Path, work: Path, arguments: li
     run(tested, "-c", where, cwd=place)
     ignored = [f"--ignore={name}" for name in NOT_OF_THE_PACKAGE]
     run(
-        *(tested, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "-m", FAST),
+        *(tested, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "--show-capture=no"),
+        *("-m", FAST),
         *(*ignored, *arguments),
         cwd=place,
         loud=True,

@@ -39,12 +39,12 @@ ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 PATIENCE_S = 10
 
 
-def run(transport: str, test: Callable[[], Awaitable[None]]) -> None:
-    """Run `test` on the loop that belongs to `transport`."""
+def run(transport: str, test: Callable[[], Awaitable[None]], within_s: float = 3 * PATIENCE_S) -> None:
+    """Run `test` on the loop that belongs to `transport`, for at most so many seconds."""
     factory = asyncio.new_event_loop if transport.endswith("asyncio") else uvloop.new_event_loop
 
     async def main() -> None:
-        async with asyncio.timeout(3 * PATIENCE_S):
+        async with asyncio.timeout(within_s):
             await test()
 
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -141,4 +141,4 @@ def test_every_way_to_end_gives_back_what_was_counted(transport: str) -> None:
             assert (ingress._counted, ingress._awaiting_body, ingress._tasks, ingress._upgrading) == ({}, {}, {}, set())
             assert server.listeners.connections() == []
 
-    run(transport, test)
+    run(transport, test, within_s=110)
