@@ -31,7 +31,7 @@ class FanoutOptions:
 
     subscribers: Sequence[int] = (1000, 9000)
     bursts: Sequence[int] = (1, 10)  # publications in one write
-    size: int = 128  # bytes of payload
+    size: int = 128  # bytes of payload, at least 24; NATS is told of 128
     rounds: int = 5
     seconds: float = 3.0  # measured in each round
     peers: Sequence[str] = (turns.REFERENCE,)
