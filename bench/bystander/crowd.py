@@ -49,7 +49,8 @@ class Client:
 
     socket: socket.socket
     unsent: bytes = b""
-    missing: int = 0  # bytes of answers
+    received: bytes = b""  # half a frame
+    missing: int = 0  # answers
     at: int = 0  # where it is: the next byte of its head, or the block of messages
     begun_s: float = field(default_factory=time.monotonic)
 
@@ -109,26 +110,26 @@ class Fragments:
         chance = random.Random(1)
         self._blocks = [self._block(chance) for _ in range(8)]
 
-    def _block(self, chance: random.Random) -> tuple[bytes, int]:
-        """The bytes of so many messages, and how many bytes their answers take."""
-        sent, answered = bytearray(), 0
+    def _block(self, chance: random.Random) -> bytes:
+        """The bytes of so many messages."""
+        sent = bytearray()
         for _ in range(MESSAGES_IN_FLIGHT):
             count = chance.choice(FRAGMENTS)
             sizes = [chance.choice(FRAGMENT_BYTES) for _ in range(count)]
             for place, size in enumerate(sizes):
                 sent += client_frame(0 if place else 2, os.urandom(size), fin=place == count - 1)
-            answered += 2 + sum(sizes)
-        return bytes(sent), answered
+        return bytes(sent)
 
     def begin(self) -> Client:
         client = Client(upgraded(self._port, "/echo"))
-        self._send(client)
+        self._say(client)
+        self._push(client)
         return client
 
-    def _send(self, client: Client) -> None:
-        client.unsent, client.missing = self._blocks[client.at % len(self._blocks)]
+    def _say(self, client: Client) -> None:
+        client.unsent += self._blocks[client.at % len(self._blocks)]
+        client.missing = MESSAGES_IN_FLIGHT
         client.at += 1
-        self._push(client)
 
     def _push(self, client: Client) -> None:
         if client.unsent:
@@ -138,12 +139,21 @@ class Fragments:
                 pass
 
     def heard(self, client: Client, data: bytes) -> None:
-        client.missing -= len(data)
-        if client.missing == 0:
+        data = client.received + data
+        at = 0
+        while len(data) >= at + 2 and len(data) >= (end := at + 2 + data[at + 1]):
+            if data[at] == 0x89:
+                client.unsent += client_frame(10, data[at + 2 : end])
+            elif data[at] == 0x82 and client.missing:
+                client.missing -= 1
+            else:
+                raise ConnectionError(f"not an answer: {data[at:end]!r}")
+            at = end
+        client.received = data[at:]
+        if not client.missing:
             self.counts.messages += MESSAGES_IN_FLIGHT
-            self._send(client)
-        elif client.missing < 0:
-            raise ConnectionError(f"more was answered than was said: {data[client.missing :]!r}")
+            self._say(client)
+        self._push(client)
 
     def turn(self, clients: dict[int, Client]) -> list[int]:
         for client in clients.values():

@@ -18,7 +18,7 @@ from bench.servers import Server
 
 LONGEST_S = 3600.0  # a load that nobody ends is over then
 END_TIMEOUT_S = 30.0
-STORM_CONNECTIONS = 3000
+STORM_CONNECTIONS = 2000
 SUBSCRIBERS = 9000
 SPARE_DESCRIPTORS = 500
 Options = dict[str, float | str | bool]
@@ -104,7 +104,7 @@ def fan_out(server: Server, cpus: set[int] | None, subscribers: int = SUBSCRIBER
 
 @contextmanager
 def connect_storm(server: Server, cpus: set[int] | None, connections: int = STORM_CONNECTIONS) -> Iterator[None]:
-    """3,000 upgrades as fast as they go, closed, and opened again; half of the storms end with resets."""
+    """2,000 upgrades as fast as they go, closed, and opened again; half of the storms end with resets."""
     over = threading.Event()
     failures: list[str] = []
 

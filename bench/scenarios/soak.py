@@ -28,6 +28,7 @@ QUIET_S = 4.0
 CYCLES = 3  # at least: with less time the phases are shorter
 RESERVE = 6000  # descriptors for what comes beside the idle connections
 SLOTHS = 20
+LEAVING = "everybody leaves"
 OPTIONS = ("--max-outbox", "65536", "--ping-interval", "10", "--log-level", "error")
 COLUMNS = ("what", "found", "allowed", "holds")
 
@@ -74,6 +75,7 @@ class Soak:
             self._enter(stack, "steady echo", loads.engine("rate", self._server, self._cpus, rate))
             self._enter(stack, "sloths", loads.crowd("sloths", self._server, self._cpus, SLOTHS))
             self._cycles()
+            self._say(LEAVING)
 
     def _staircase(self, stack: ExitStack) -> None:
         steps = [step for step in STEPS if step < self._connections]

@@ -28,7 +28,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """The quiet phase of one cycle: medians of its seconds, without the first, in which the last load still ends."""
+    """The quiet phase of one cycle: medians of its second half; in the first one the last load may still end."""
 
     at_s: float
     own_bytes: float
@@ -46,8 +46,9 @@ def quiet_phases(samples: Sequence[Sample]) -> list[Quiet]:
     """One for each quiet phase of at least two seconds."""
     phases = []
     for phase, group in itertools.groupby(samples, lambda sample: sample.phase):
-        rest = list(group)[1:]
-        if phase == QUIET and rest:
+        seconds = list(group)
+        rest = seconds[len(seconds) // 2 :]
+        if phase == QUIET and len(seconds) > 1:
             phases.append(
                 Quiet(
                     statistics.median(sample.at_s for sample in rest),
