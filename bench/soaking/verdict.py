@@ -5,13 +5,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.bystander.watch import MOST_MS, MOST_P99_MS
 from bench.soaking.sampling import Sample
 
 QUIET = "quiet"  # the phase in which what was opened for a load is closed again
 MOST_SLOPE_KB_PER_MINUTE = 50.0
 MOST_GROWTH = 0.02
 SPARE_FILES = 50  # connections that come and go at any time
-MOST_LATE_SECONDS = 0.01
+MOST_LATE_SECONDS = 0.05  # p99 over the bar: of the 200 delays of a second that is the third worst
+MOST_STUCK_SECONDS = 0.01  # anything over the bar's maximum
 MOST_WAITED = 0.5  # of a second without a CPU: more of it says more about the machine than about the server
 ENOUGH_CYCLES = 6  # after the warm-up; fewer say nothing about a slope
 
@@ -107,14 +109,15 @@ def _files(phases: Sequence[Quiet]) -> Check:
 
 def _bystanders(samples: Sequence[Sample]) -> Check:
     judged = [sample for sample in samples if sample.waited <= MOST_WAITED]
-    late = [sample for sample in judged if not sample.delayed.holds]
-    worst_p99 = max((sample.delayed.worst_p99 for sample in judged), default=0.0)
-    worst = max((sample.delayed.worst for sample in judged), default=0.0)
+    late = [sample for sample in judged if sample.delayed.worst_p99 > MOST_P99_MS]
+    stuck = [sample for sample in judged if sample.delayed.worst > MOST_MS]
     starved = len(samples) - len(judged)
     return Check(
-        "seconds in which the bystander bar did not hold",
-        f"{len(late)} of {len(judged)}; worst p99 {worst_p99:.1f} ms, max {worst:.1f} ms"
+        f"seconds in which bystanders' p99 is over {MOST_P99_MS:g} ms, max over {MOST_MS:g} ms",
+        f"{len(late)}, {len(stuck)} of {len(judged)}"
         + (f"; not judged: {starved} in which the server mostly had no CPU" if starved else ""),
-        f"{MOST_LATE_SECONDS:.0%}",
-        bool(judged) and len(late) <= MOST_LATE_SECONDS * len(judged),
+        f"{MOST_LATE_SECONDS:.0%}, {MOST_STUCK_SECONDS:.0%}",
+        bool(judged)
+        and len(late) <= MOST_LATE_SECONDS * len(judged)
+        and len(stuck) <= MOST_STUCK_SECONDS * len(judged),
     )

@@ -25,8 +25,7 @@ def test_a_cycle_of_everything() -> None:
     assert len(results["samples"]) >= 12
     held = checks(results)
     # What bystanders wait has its own test, with more than one attempt.
-    held.pop("seconds in which the bystander bar did not hold")
-    assert all(held.values())
+    assert [name for name, holds in held.items() if not holds and "bystanders" not in name] == []
 
 
 def test_loads_that_fail_are_noted_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,17 +75,19 @@ def test_descriptors_that_are_not_given_back() -> None:
     assert failed(verdict(soak(files=60), [])) == ["descriptors in quiet"]
 
 
-@pytest.mark.parametrize(("late", "holds"), [(0, True), (1, False)])
-def test_bystanders_that_wait(late: int, holds: bool) -> None:
-    bad = Delayed(CALM, Figures(200, 0.1, 30.0, 40.0, 30.0, 40.0), CALM)
+@pytest.mark.parametrize(
+    ("late", "worst", "holds"), [(0, 40.0, True), (4, 40.0, True), (5, 40.0, False), (1, 101.0, False)]
+)
+def test_bystanders_that_wait(late: int, worst: float, holds: bool) -> None:
+    bad = Delayed(CALM, Figures(200, 0.1, 30.0, worst, 30.0, worst), CALM)
     samples = [dataclasses.replace(s, delayed=bad) if i < late else s for i, s in enumerate(soak())]
     check = verdict(samples, [])[3]
     assert check.holds is holds
-    assert check.found.startswith(f"{late} of 80;")
+    assert check.found == f"{late}, {late if worst > 100 else 0} of 80"
 
 
 def test_seconds_without_a_cpu_are_not_judged_and_nothing_else_does_not_pass() -> None:
-    bad = Delayed(CALM, CALM, Figures(200, 0.1, 30.0, 40.0, 30.0, 40.0))
+    bad = Delayed(CALM, CALM, Figures(200, 0.1, 30.0, 400.0, 30.0, 400.0))
     samples = [dataclasses.replace(s, delayed=bad, waited=0.8) if i < 5 else s for i, s in enumerate(soak())]
     check = verdict(samples, [])[3]
     assert check.holds
