@@ -8,6 +8,14 @@ class Lifecycle(Sender):
 
     def connection_made(self, transport: object) -> None:
         """asyncio's side of the Protocol: the connection runs on a transport of the event loop."""
+    def data_received(self, data: bytes) -> None:
+        """asyncio's side of the Protocol."""
+
+    def get_buffer(self, size_hint: int) -> bytearray:
+        """asyncio's side of the BufferedProtocol: uvloop's transports read into what this returns."""
+
+    def buffer_updated(self, size: int) -> None:
+        """asyncio's side of the BufferedProtocol."""
     def eof_received(self) -> bool:
         """asyncio's side of the Protocol; True keeps our half open until everything is sent."""
     def connection_lost(self, error: Exception | None) -> None:

@@ -1,9 +1,10 @@
 """A connection from accept to the end of its socket: HTTP stage, heartbeat, close handshake."""
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from .frames cimport OP_PING
 from .link cimport LoopLink
-from .loop_data cimport IN_FINISH, IN_RUN, monotonic_ns
+from .loop_data cimport IN_FINISH, IN_RUN, RECEIVE_SIZE, LoopData, monotonic_ns
 from .outbox cimport DISCONNECT
 from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_FINISHED, F_HIGH, F_OPENED, F_PAUSED, F_PING_OUT, F_READING,
                       F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN)
@@ -14,6 +15,32 @@ cdef class Lifecycle(Sender):
         """asyncio's side of the Protocol: the connection runs on a transport of the event loop."""
         self.attach(LoopLink(transport))
         self.ingress.on_loop_transports.add(self)
+
+    def data_received(self, data):
+        """asyncio's side of the Protocol."""
+        cdef bytes chunk = bytes(data)
+        self.arrived(<const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
+
+    def get_buffer(self, size_hint):
+        """asyncio's side of the BufferedProtocol: uvloop's transports read into what this returns.
+
+        One for all connections, as what arrives is taken apart before anything else is read. For TLS this saves that
+        256 KiB are allocated and given back for every read.
+        """
+        cdef LoopData loop = self.ingress.loop_data
+        loop.lent = bytearray(RECEIVE_SIZE) if loop.lent is None or loop.lent_in_use else loop.lent
+        return loop.lent
+
+    def buffer_updated(self, Py_ssize_t size):
+        """asyncio's side of the BufferedProtocol."""
+        cdef LoopData loop = self.ingress.loop_data
+        cdef bytearray buffer = loop.lent
+        cdef bint in_use = loop.lent_in_use
+        loop.lent_in_use = True
+        try:
+            self.arrived(<const uint8_t*>PyByteArray_AS_STRING(buffer), size)
+        finally:
+            loop.lent_in_use = in_use
 
     def eof_received(self):
         """asyncio's side of the Protocol; True keeps our half open until everything is sent."""
@@ -35,6 +62,9 @@ cdef class Lifecycle(Sender):
             (<LoopLink>self.link).full = False
             if self.flags & F_BLOCKED:
                 self.flush()
+
+    cdef int arrived(self, const uint8_t* p, Py_ssize_t n) except -1:
+        raise NotImplementedError
 
     cdef int attach(self, Link link) except -1:
         self.link = link

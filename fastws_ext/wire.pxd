@@ -9,7 +9,6 @@ cdef enum:
     LOOK_EVERY = 16             # quick frames
 
 cdef class Wire(Lifecycle):
-    cdef int arrived(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1

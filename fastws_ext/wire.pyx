@@ -4,7 +4,6 @@ The decoder handles the frames that need no judgement: complete, final, uncompre
 Every other frame goes to a state machine (the *law*) that `endpoint.law_factory` makes when such a frame arrives and
 that is dropped when the connection is back between messages.
 """
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
@@ -14,7 +13,7 @@ from .endpoint cimport Endpoint
 from .flow cimport Flow
 from .frames cimport (BROKEN, FOR_LAW, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG, OP_TEXT, PLAIN, UTF8_REJECT,
                       Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
-from .loop_data cimport IN_RUN, LoopData, RECEIVE_SIZE, TICK_NS, monotonic_ns
+from .loop_data cimport IN_RUN, LoopData, TICK_NS, monotonic_ns
 from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
                       FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN, SLOW_NS)
 
@@ -38,32 +37,6 @@ cdef object text_from(const uint8_t* p, Py_ssize_t n, const uint8_t* key):
 
 
 cdef class Wire(Lifecycle):
-    def data_received(self, data):
-        """asyncio's side of the Protocol."""
-        cdef bytes chunk = bytes(data)
-        self.arrived(<const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
-
-    def get_buffer(self, size_hint):
-        """asyncio's side of the BufferedProtocol: uvloop's transports read into what this returns.
-
-        One for all connections, as what arrives is taken apart before anything else is read. For TLS this saves that
-        256 KiB are allocated and given back for every read.
-        """
-        cdef LoopData loop = self.ingress.loop_data
-        loop.lent = bytearray(RECEIVE_SIZE) if loop.lent is None or loop.lent_in_use else loop.lent
-        return loop.lent
-
-    def buffer_updated(self, Py_ssize_t size):
-        """asyncio's side of the BufferedProtocol."""
-        cdef LoopData loop = self.ingress.loop_data
-        cdef bytearray buffer = loop.lent
-        cdef bint in_use = loop.lent_in_use
-        loop.lent_in_use = True
-        try:
-            self.arrived(<const uint8_t*>PyByteArray_AS_STRING(buffer), size)
-        finally:
-            loop.lent_in_use = in_use
-
     cdef int arrived(self, const uint8_t* p, Py_ssize_t n) except -1:
         """A transport of the loop has read `n` bytes; `p` is valid only inside this call."""
         cdef LoopData loop = self.ingress.loop_data
