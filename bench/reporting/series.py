@@ -26,10 +26,15 @@ def ratio_series(content: Mapping[str, Any]) -> list[Series]:
         for key, title, results in _comparisons(content)
     ]
     return found + [
-        Series(part["key"], part["label"], _spreads(to_plain), "each server's plain echo")
+        Series(part["key"], part["label"], _without_ones(_spreads(to_plain)), "each server's plain echo")
         for part in content["parts"]
         if (to_plain := part["results"].get("ratios", {}).get("to_plain"))
     ]
+
+
+def _without_ones(figures: Mapping[str, Spread]) -> dict[str, Spread]:
+    """Without the plain echoes themselves."""
+    return {name: figure for name, figure in figures.items() if figure != Spread(1.0, 1.0, 1.0)}
 
 
 def footprint_series(content: Mapping[str, Any]) -> list[Series]:
