@@ -38,7 +38,7 @@ def bystander_command(*, loads: tuple[str, ...], seconds: float, attempts: int) 
 
 
 @click.command("soak")
-@click.option("--minutes", default=10.0, type=click.FloatRange(0.1))
+@click.option("--minutes", default=10.0, type=click.FloatRange(0.01))
 @click.option("--connections", default=8000, type=click.IntRange(1), help="Idle ones, beside those of the loads.")
 def soak_command(*, minutes: float, connections: int) -> None:
     """Every load in turn for a time: fails unless memory and descriptors stay level and everybody is served."""
