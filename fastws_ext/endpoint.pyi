@@ -34,6 +34,7 @@ class Endpoint:
         on_slow: Callable[[Any, float], Any] = ...,
         law_factory: Callable[[int, int, int], Any] | None = None,
         compress: Callable[[bytes, int], bytes] | None = None,
+        inflate: Callable[[bytes, bool, int], str | bytes | None] | None = None,
     ) -> None: ...
     @property
     def loop_data(self) -> LoopData: ...
@@ -58,6 +59,7 @@ class Endpoint:
     """What one read brought took longer than 50 ms (here in seconds), mostly in the handler: everybody waited."""
     law_factory: Callable[[int, int, int], Any] | None
     compress: Callable[[bytes, int], bytes] | None
+    inflate: Callable[[bytes, bool, int], str | bytes | None] | None
     opened: int
     messages_in: int
     messages_out: int

@@ -24,6 +24,7 @@ cdef enum Judgement:
     PLAIN = 1           # a whole header of a frame that needs no judgement
     FOR_LAW = 2         # the state machine has to look at this frame; `total` says where it ends
     BROKEN = 3          # wrong already within its first two bytes
+    FRAGMENT = 4        # one of the frames of a plain message; whether it may come now is known before its key is here
 
 cdef struct Header:
     uint8_t opcode

@@ -14,7 +14,7 @@ def judge(data: bytes) -> tuple[int, int, int]:
     """Judge the frame header at the start of `data`.
 
     :returns: (judgement, bytes of the header, bytes of the payload); judgement 0 incomplete, 1 plain, 2 for the state
-        machine, 3 wrong within its first two bytes. Sizes are 0 for judgements 0 and 3.
+        machine, 3 wrong within its first two bytes, 4 a part of a plain message. Sizes are 0 for judgements 0 and 3.
     """
 
 def unmask(payload: bytes, key: bytes, phase: int = 0) -> bytes:

@@ -9,8 +9,8 @@ cdef extern from "Python.h":
 cdef int parse_header(const uint8_t* p, Py_ssize_t n, Header* header) noexcept nogil:
     """Judge the header at `p`. `size` and `length` are set for PLAIN and FOR_LAW.
 
-    FOR_LAW is said as soon as the length is known, which is before the masking key has arrived: the state machine
-    decides there, and must be asked at the same byte. INCOMPLETE with a `size` means that only the key is missing.
+    FOR_LAW and FRAGMENT are said as soon as the length is known, which is before the masking key has arrived: what is
+    wrong has to be refused at that byte. INCOMPLETE with a `size` means that only the key is missing.
     """
     cdef uint8_t first, second, opcode
     cdef int extended, i
@@ -39,13 +39,15 @@ cdef int parse_header(const uint8_t* p, Py_ssize_t n, Header* header) noexcept n
     header.opcode = opcode
     header.length = length
     header.size = 2 + extended + (4 if second & 128 else 0)
-    if first & 0xF0 != 0x80 or not second & 128 or opcode == OP_CONTINUATION or opcode == OP_CLOSE:
+    if first & 0x70 or not second & 128 or opcode == OP_CLOSE:
         return FOR_LAW
     if extended and (length < 126 or (extended == 8 and (length < 65536 or length >> 63))):
         return FOR_LAW
+    header.key = p + header.size - 4
+    if opcode == OP_CONTINUATION or not first & 128:
+        return FRAGMENT
     if n < header.size:
         return INCOMPLETE
-    header.key = p + header.size - 4
     return PLAIN
 
 

@@ -194,7 +194,7 @@ cdef class Lifecycle(Sender):
                 self.ingress.loop_data.clear_due(self)
             if self.flow is not None:
                 # The rest of a frame that is under way is no header of another.
-                self.flow.skip = self.flow.message_left if self.flow.opcode else self.flow.law_left
+                self.flow.skip = self.flow.frame_left if self.flow.in_frame else self.flow.law_left
             self.unpause()      # the peer's close frame may be among the bytes that wait
         return 0
 
@@ -214,6 +214,7 @@ cdef class Lifecycle(Sender):
                 self.flow.law = None
                 self.flow.law_left = 0
                 self.flow.opcode = 0
+                self.flow.in_frame = False
             if self.state == CLOSING:
                 self.state = LINGERING
         return 0

@@ -59,6 +59,7 @@ cdef class LoopData:
     cdef void clear_due(self, Scheduled item) noexcept
     cdef uint32_t ticks(self, double seconds) noexcept
     cdef int serve_run(self) except -1
+    cdef int serve_run_in_pass(self) except -1
     cdef int guarded(self, Scheduled item, uint8_t kind) except -1
     cdef int report(self, error, item) except -1
     cdef bint serve_until(self, uint32_t target) except -1

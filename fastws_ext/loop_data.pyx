@@ -189,6 +189,12 @@ cdef class LoopData:
                 break
         return 0
 
+    cdef int serve_run_in_pass(self) except -1:
+        """Serve the run list again and again, each on it once a round, until it is empty or the pass is over."""
+        while self.run.head < self.run.end and not self.out_of_time():
+            self.serve_run()
+        return 0
+
     cdef int guarded(self, Scheduled item, uint8_t kind) except -1:
         """One item's failure is reported and never stops the others."""
         item.queued &= ~kind

@@ -153,6 +153,8 @@ cdef class Reactor(Poller):
             if not self.closed:
                 self.loop_data.begin_pass()
                 self.pass_once()
+                # Whoever used up its turn goes on while there is time: what it publishes then leaves in one piece.
+                self.loop_data.serve_run_in_pass()
         except BaseException as error:
             self.loop_data.report(error, self)
         finally:

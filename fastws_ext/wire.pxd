@@ -15,6 +15,10 @@ cdef class Wire(Lifecycle):
     cdef Py_ssize_t one_frame(self, const uint8_t* p, Py_ssize_t n, int* budget) except -1
     cdef Py_ssize_t ask_law(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t usual_close(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1
+    cdef Py_ssize_t fragment(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1
+    cdef Py_ssize_t compressed(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1
+    cdef int await_rest(self) except -1
+    cdef object need_law(self)
     cdef Py_ssize_t continue_frame(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t skip_to_close(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef int act(self, int opcode, object payload) except -1

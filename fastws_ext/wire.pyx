@@ -1,8 +1,8 @@
 """The asyncio Protocol of one connection: HTTP stage, decoder, outbox, heartbeat, close handshake.
 
-The decoder handles the frames that need no judgement: complete, final, uncompressed data frames, pings and pongs.
-Every other frame goes to a state machine (the *law*) that `endpoint.law_factory` makes when such a frame arrives and
-that is dropped when the connection is back between messages.
+The decoder handles the frames that need no judgement: those of uncompressed messages in their order, compressed messages
+that arrive whole and are right, pings, pongs and the usual close. Every other frame goes to a state machine (the *law*)
+that `endpoint.law_factory` makes when such a frame arrives and that is dropped when the connection is back between messages.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from .endpoint cimport Endpoint
 from .flow cimport Flow
-from .frames cimport (BROKEN, FOR_LAW, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG, OP_TEXT, PLAIN, UTF8_REJECT,
+from .frames cimport (BROKEN, FOR_LAW, FRAGMENT, INCOMPLETE, OP_CONTINUATION, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG, OP_TEXT, PLAIN, UTF8_REJECT,
                       Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
 from .loop_data cimport IN_RUN, LoopData, TICK_NS, monotonic_ns
 from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
@@ -167,19 +167,24 @@ cdef class Wire(Lifecycle):
         cdef Py_ssize_t size
         cdef int said
         if flow is not None:
-            if flow.opcode:
-                budget[0] -= 1
+            if flow.in_frame:
+                budget[0] -= LOOK_EVERY if flow.final else 1
                 return self.continue_frame(p, n)
             if flow.law is not None or flow.law_left:
                 budget[0] -= LAW_COST
                 return self.ask_law(p, n)
         said = parse_header(p, n, &header)
+        if said == FRAGMENT or (flow is not None and flow.opcode and header.size and not header.opcode & 8
+                                and said != FOR_LAW):
+            budget[0] -= LOOK_EVERY if p[0] & 128 else 1      # a look at the clock after a handler's turn
+            return self.fragment(p, n, &header)
         if said != PLAIN or (header.length > self.max_message_size and not header.opcode & 8):
             if said == INCOMPLETE and (not header.size or header.opcode & 8 or header.length <= self.max_message_size):
                 return 0
-            if said == FOR_LAW and header.opcode == OP_CLOSE:
-                size = self.usual_close(p, n, &header)
+            if said == FOR_LAW:
+                size = self.usual_close(p, n, &header) if header.opcode == OP_CLOSE else self.compressed(p, n, &header)
                 if size:
+                    budget[0] -= 1
                     return size
             budget[0] -= LAW_COST
             return self.ask_law(p, n)
@@ -189,10 +194,9 @@ cdef class Wire(Lifecycle):
             if header.opcode & 8:
                 return 0
             flow = self.need_flow()
-            flow.start(header.opcode, header.key, header.length)
-            if self.endpoint.message_ticks and not flow.message_due:
-                flow.message_due = self.ingress.loop_data.now_tick + self.endpoint.message_ticks
-                self.reschedule()
+            flow.open_message(header.opcode)
+            flow.open_frame(header.key, header.length, True)
+            self.await_rest()
             return header.size + (self.continue_frame(payload, n - header.size) if n > header.size else 0)
         size = <Py_ssize_t>header.length
         if header.opcode == OP_BINARY:
@@ -233,14 +237,64 @@ cdef class Wire(Lifecycle):
         self.act(OP_CLOSE, (code, reason))
         return header.size + size
 
+    cdef Py_ssize_t compressed(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1:
+        """A compressed message in one frame, all of it here (RFC 7692); 0 if it is not that, or not right."""
+        cdef Py_ssize_t size
+        cdef bytes payload
+        cdef object message
+        if (p[0] & 0xF0 != 0xC0 or not p[1] & 128 or (header.opcode != OP_TEXT and header.opcode != OP_BINARY)
+                or not self.window_bits or self.endpoint.inflate is None or (self.flow is not None and self.flow.opcode)):
+            return 0
+        if header.length > self.max_message_size or n < header.size + <Py_ssize_t>header.length:
+            return 0
+        size = <Py_ssize_t>header.length
+        if header.size > 6 and size < 126 or header.size > 8 and size < 65536:
+            return 0            # a length is written as short as it can be
+        payload = PyBytes_FromStringAndSize(NULL, size)
+        fastws_unmask(<uint8_t*>PyBytes_AS_STRING(payload), p + header.size, size, p + header.size - 4, 0)
+        message = self.endpoint.inflate(payload, header.opcode == OP_TEXT, self.max_message_size)
+        if message is None:
+            return 0
+        self.act(header.opcode, message)
+        return header.size + size
+
+    cdef Py_ssize_t fragment(self, const uint8_t* p, Py_ssize_t n, Header* header) except -1:
+        """A frame of a plain message that has several (RFC 6455 5.4), and what is refused by its header alone."""
+        cdef Flow flow = self.need_flow()
+        cdef uint32_t most = self.endpoint.max_fragments
+        if not flow.opcode and (header.opcode == OP_CONTINUATION or header.length > self.max_message_size):
+            return self.ask_law(p, n)
+        if flow.opcode:
+            if header.opcode != OP_CONTINUATION:
+                self.fail(1002, "protocol")
+                return n
+            if (most and flow.frames >= most) or header.length + flow.message_used > self.max_message_size:
+                self.fail(1009, "too big")
+                return n
+        if n < header.size:
+            return 0
+        if not flow.opcode:
+            flow.open_message(header.opcode)
+            self.await_rest()
+        flow.open_frame(header.key, header.length, p[0] & 128)
+        return header.size + self.continue_frame(p + header.size, n - header.size)
+
+    cdef int await_rest(self) except -1:
+        """The message in progress has to be complete in time."""
+        cdef Flow flow = self.flow
+        if self.endpoint.message_ticks and not flow.message_due:
+            flow.message_due = self.ingress.loop_data.now_tick + self.endpoint.message_ticks
+            self.reschedule()
+        return 0
+
     cdef Py_ssize_t continue_frame(self, const uint8_t* p, Py_ssize_t n) except -1:
-        """More payload of a plain frame that did not arrive at once."""
+        """Payload of a frame of a message that comes in pieces."""
         cdef Flow flow = self.flow
         cdef Py_ssize_t used = flow.feed(p, n), size
         cdef object message
         if flow.utf8 == UTF8_REJECT:
             self.fail(1007, "bad UTF-8")
-        elif not flow.message_left:
+        elif flow.final and not flow.in_frame:
             size = flow.message_used
             message = flow.finish()
             flow.message_due = 0
@@ -273,8 +327,7 @@ cdef class Wire(Lifecycle):
         violation = None
         try:
             if flow.law is None:
-                flow.law = self.endpoint.law_factory(self.max_message_size, self.endpoint.max_fragments,
-                                                     self.window_bits)
+                flow.law = self.need_law()
             events = flow.law.receive_data(PyBytes_FromStringAndSize(<const char*>p, take))
         except Exception as error:
             violation = error
@@ -291,10 +344,17 @@ cdef class Wire(Lifecycle):
         elif flow.law is not None and not flow.law_left and flow.law.idle:
             flow.law = None
             flow.message_due = 0
-        elif self.state == OPEN and self.endpoint.message_ticks and not flow.message_due:
-            flow.message_due = self.ingress.loop_data.now_tick + self.endpoint.message_ticks
-            self.reschedule()
+        elif self.state == OPEN:
+            self.await_rest()
         return take
+
+    cdef object need_law(self):
+        """A state machine that knows of the message in progress."""
+        law = self.endpoint.law_factory(self.max_message_size, self.endpoint.max_fragments, self.window_bits)
+        if self.flow.opcode:
+            # Between its frames only a control frame is legal, and none of them looks at what the message holds.
+            law.receive_data(bytes((self.flow.opcode, 128, 0, 0, 0, 0)))
+        return law
 
     cdef int act(self, int opcode, object payload) except -1:
         """One event: opcode and its payload, as the law and the decoder both report them."""
@@ -302,7 +362,7 @@ cdef class Wire(Lifecycle):
         if self.state != OPEN:
             return 0
         if opcode == OP_TEXT:
-            return self.deliver(payload, len(payload.encode()))
+            return self.deliver(payload, len(payload) if payload.isascii() else len(payload.encode()))
         if opcode == OP_BINARY:
             return self.deliver(payload, PyBytes_GET_SIZE(payload))
         if opcode == OP_CLOSE:

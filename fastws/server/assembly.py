@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastws import closes
 from fastws.app import FastWS, RawRoute
 from fastws.config import Settings
-from fastws.core.deflate import compress
+from fastws.core.deflate import compress, inflate
 from fastws.core.law import Law
 from fastws.core.proxies import TrustedProxies
 from fastws.core.request import Request
@@ -142,6 +142,7 @@ class Assembly:
             on_slow=self.slow_handlers,
             law_factory=Law,
             compress=compress,
+            inflate=inflate,
             **callbacks,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, NamedTuple, cast
 
-from fastws.core.deflate import compress
+from fastws.core.deflate import compress, inflate
 from fastws.core.law import Law
 from fastws.errors import ProtocolViolation
 from fastws_ext.endpoint import Endpoint
@@ -190,6 +190,7 @@ class WireRig:
                 on_error=_raise,
                 law_factory=Law,
                 compress=compress,
+                inflate=inflate,
             )
         return door
 

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from fastws.core.deflate import compress
+from fastws.core.deflate import compress, inflate
 from fastws.core.law import Law
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.handshake import FastIngress
@@ -206,7 +206,7 @@ class Server:
 
     def new_endpoint(self, path: str, **options: Any) -> Endpoint:
         """An endpoint whose callbacks are recorded, then handed on to those in `options`; on_message echoes."""
-        given = {"law_factory": Law, "compress": compress, "ping_interval": 0.0, **options}
+        given = {"law_factory": Law, "compress": compress, "inflate": inflate, "ping_interval": 0.0, **options}
         on_open, on_message = options.get("on_open"), options.get("on_message", echo)
         on_close, on_error = options.get("on_close"), options.get("on_error")
 

@@ -21,7 +21,7 @@ from tests.support.frames import (
     xor,
 )
 
-INCOMPLETE, PLAIN, FOR_LAW, BROKEN = range(4)
+INCOMPLETE, PLAIN, FOR_LAW, BROKEN, FRAGMENT = range(5)
 REJECTED = 8  # state of utf8_feed
 BOUNDARIES = (0, 1, 125, 126, 127, 65535, 65536, 65537)
 
@@ -100,7 +100,7 @@ def test_a_close_without_a_code_is_empty() -> None:
 
 
 def expected_judgement(data: bytes) -> tuple[int, int, int]:
-    """RFC 6455 5.2 and 5.5, step by step; everything but a whole, plain frame of the usual client is for the law."""
+    """RFC 6455 5.2 and 5.5, step by step; everything but a plain data frame, a ping or a pong is for the law."""
     if len(data) < 2:
         return INCOMPLETE, 0, 0
     fin, rsv, opcode = data[0] >> 7, data[0] >> 4 & 7, data[0] & 15
@@ -113,8 +113,10 @@ def expected_judgement(data: bytes) -> tuple[int, int, int]:
     length = int.from_bytes(data[2 : 2 + extended], "big") if extended else short
     shortest = {0: 0, 2: 126, 8: 65536}[extended] <= length < 1 << 63
     size = 2 + extended + 4 * masked
-    if not fin or rsv or not masked or opcode in (CONTINUATION, CLOSE) or not shortest:
+    if rsv or not masked or opcode == CLOSE or not shortest:
         return FOR_LAW, size, length
+    if not fin or opcode == CONTINUATION:
+        return FRAGMENT, size, length
     return (PLAIN, size, length) if len(data) >= size else (INCOMPLETE, 0, 0)
 
 
@@ -166,10 +168,21 @@ def test_a_wrong_header_is_told_with_its_second_byte() -> None:
             assert (told == BROKEN) == (expected_judgement(bytes((first, second)))[0] == BROKEN)
 
 
-def test_a_state_machine_is_asked_as_soon_as_the_length_is_known_not_when_the_key_is_there() -> None:
-    frame = build_frame(TEXT, bytes(5), fin=False)
+@pytest.mark.parametrize(
+    ("frame", "judgement"),
+    [
+        (build_frame(TEXT, bytes(5), fin=False), FRAGMENT),
+        (build_frame(CONTINUATION, bytes(5)), FRAGMENT),
+        (build_frame(CONTINUATION, bytes(5), fin=False), FRAGMENT),
+        (build_frame(TEXT, bytes(5), rsv=4), FOR_LAW),
+        (build_frame(CLOSE, bytes(5)), FOR_LAW),
+    ],
+)
+def test_a_frame_is_judged_as_soon_as_its_length_is_known_not_when_the_key_is_there(
+    frame: bytes, judgement: int
+) -> None:
     assert judge(frame[:1]) == (INCOMPLETE, 0, 0)
-    assert judge(frame[:2]) == (FOR_LAW, 6, 5)
+    assert judge(frame[:2]) == (judgement, 6, 5)
 
 
 # Masks

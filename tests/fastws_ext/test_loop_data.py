@@ -1,12 +1,14 @@
 """Passes are bounded, what is left goes on in the next one, and the wheel calls what is due."""
 
 import asyncio
+import random
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from fastws.core.deflate import compress
 from fastws.core.law import Law
 from fastws_ext.loop_data import LoopData
 from tests.fastws_ext.harness import Client, every_transport, on_reactor, serving, turns, until, upgrade_request
@@ -105,8 +107,23 @@ async def test_one_connection_does_not_hold_the_pass_with_many_small_frames(tran
 
 
 @every_transport
-async def test_fragments_count_as_frames_and_dear_ones(transport: str) -> None:
-    """Fragments make no message until the last one, but each costs more than a message that needs no judgement."""
+async def test_fragments_count_as_frames(transport: str) -> None:
+    order: list[str | bytes] = []
+    async with serving(
+        transport, max_fragments=0, on_message=lambda conn, message: order.append(message[:1])
+    ) as server:
+        server.loop_data.pass_ns = 10_000_000_000
+        busy, quiet = await server.connect_many(2)
+        fragments = build_frame(TEXT, b"f", fin=False) + build_frame(CONTINUATION, b"f", fin=False) * 998
+        say([busy], fragments + build_frame(CONTINUATION, b"f"))
+        say([quiet], build_frame(TEXT, b"q"))
+        await until(lambda: len(order) == 2)
+        assert order == ["q", "f"]
+
+
+@every_transport
+async def test_frames_for_the_state_machine_are_dear(transport: str) -> None:
+    """Pieces of a compressed message make no message until the last one, but each costs more than a plain one."""
     judged: list[bytes] = []
 
     class CountingLaw(Law):
@@ -119,16 +136,26 @@ async def test_fragments_count_as_frames_and_dear_ones(transport: str) -> None:
     def note(conn: Any, message: str | bytes) -> None:
         seen.append(len(judged))
 
+    def agree(conn: Any, data: bytes) -> None:
+        conn.accept(server.endpoint, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", len(data), 15)
+
+    payload = compress(random.Random(1).randbytes(1000), 15)
+    pieces = [payload[i : i + 1] for i in range(len(payload))]
+    fragments = b"".join(
+        build_frame(BINARY if i == 0 else CONTINUATION, piece, fin=i == len(pieces) - 1, rsv=0 if i else 4)
+        for i, piece in enumerate(pieces)
+    )
     async with serving(transport, law_factory=CountingLaw, max_fragments=0, on_message=note) as server:
         server.loop_data.pass_ns = 10_000_000_000
-        busy, quiet = await server.connect_many(2)
-        fragments = build_frame(TEXT, b"f", fin=False) + build_frame(CONTINUATION, b"f", fin=False) * 998
-        say([busy], fragments + build_frame(CONTINUATION, b"f"))
+        server.on_request = agree
+        quiet = await server.connect()
+        busy = await server.connect("/uncommon")
+        say([busy], fragments)
         say([quiet], build_frame(TEXT, b"q"))
         await until(lambda: seen)
         assert seen[0] <= 32, "fragments of one connection before the other's turn"
         await until(lambda: len(seen) == 2)
-        assert len(judged) == 1000
+        assert len(judged) == len(pieces)
 
 
 @on_reactor

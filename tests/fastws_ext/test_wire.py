@@ -242,7 +242,7 @@ async def test_a_law_that_fails_by_itself_closes_1011(transport: str) -> None:
 
     async with serving(transport, law_factory=BrokenLaw) as server:
         client = await server.connect()
-        await client.send_frame(TEXT, b"half", fin=False)
+        await client.send(build_frame(TEXT, b"wrong", rsv=1))
         assert await client.read_close() == (1011, "internal")
         assert [where for where, _ in server.errors] == ["law"]
 
@@ -260,7 +260,7 @@ async def test_our_own_failure_costs_one_connection_and_leaves_nothing_behind(tr
 
     async with serving(transport, law_factory=NonsenseLaw, internal_errors=True) as server:
         bad, good = await server.connect_many(2)
-        await bad.send(build_frame(TEXT, b"unsent") + build_frame(TEXT, b"half", fin=False))
+        await bad.send(build_frame(TEXT, b"unsent") + build_frame(TEXT, b"wrong", rsv=1))
         await bad.ending()
         assert await echoes(good)
         await until(lambda: server.closes)

@@ -1,6 +1,7 @@
 """What the law is asked, and what the peer may not do, over every kind of transport."""
 
 import gc
+import random
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from fastws.core.deflate import compress
 from fastws.core.law import Law
 from tests.fastws_ext.harness import (
     ANSWERS,
     OPEN,
     STREAM,
+    Server,
     every_transport,
     serving,
     turns,
@@ -54,47 +57,137 @@ def recording_law() -> type[RecordingLaw]:
 # Bytes handed to the law
 
 
+def agree_to_deflate(server: Server) -> None:
+    """Have connections to any path but /ws inflate what they are sent."""
+
+    def agree(conn: Any, data: bytes) -> None:
+        conn.accept(server.endpoint, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", len(data), 15)
+
+    server.on_request = agree
+
+
+def compressed_fragments(payload: bytes, count: int) -> list[bytes]:
+    """A compressed binary message in `count` frames: not even the shortcut for compressed messages takes those."""
+    squeezed = compress(payload, 15)
+    size = -(-len(squeezed) // count)
+    pieces = [squeezed[i : i + size] for i in range(0, len(squeezed), size)]
+    return [
+        build_frame(CONTINUATION if i else BINARY, piece, fin=i == len(pieces) - 1, rsv=0 if i else 4)
+        for i, piece in enumerate(pieces)
+    ]
+
+
 @every_transport
-async def test_the_law_gets_one_frame_at_a_time_and_never_a_byte_past_it(transport: str) -> None:
+async def test_the_law_is_not_asked_about_plain_messages_in_fragments(transport: str) -> None:
     law = recording_law()
     async with serving(transport, law_factory=law) as server:
         client = await server.connect()
         await client.send(b"".join(STREAM))
         for _ in ANSWERS:
             await client.read_frame()
-        assert law.calls == [*STREAM[2:7], *STREAM[8:]], "each in a call of its own, controls between fragments too"
+        assert law.calls == []
+
+
+@every_transport
+async def test_the_law_is_not_asked_about_whole_compressed_messages(transport: str) -> None:
+    law = recording_law()
+    async with serving(transport, law_factory=law) as server:
+        agree_to_deflate(server)
+        client = await server.connect("/deflate")
+        for payload in (b"", b"x", b"hello" * 200, bytes(60_000)):
+            await client.send(build_frame(BINARY, compress(payload, 15), rsv=4))
+            await client.send(build_frame(TEXT, compress(payload, 15), rsv=4))
+        await until(lambda: len(server.messages) == 8)
+        assert server.messages[4:] == [b"hello" * 200, "hello" * 200, bytes(60_000), "\0" * 60_000]
+        assert law.calls == []
+
+
+@every_transport
+async def test_the_law_judges_compressed_messages_that_are_wrong(transport: str) -> None:
+    async with serving(transport, max_message_size=1000) as server:
+        agree_to_deflate(server)
+        for opcode, payload, code in (
+            (BINARY, compress(bytes(1001), 15), 1009),
+            (BINARY, b"\xff\xff\xff", 1007),
+            (BINARY, compress(b"x" * 50, 15)[:-3], 1007),
+            (TEXT, compress(b"caf\xc3", 15), 1007),
+        ):
+            client = await server.connect("/deflate")
+            await client.send(
+                build_frame(BINARY, compress(bytes(1000), 15), rsv=4) + build_frame(opcode, payload, rsv=4)
+            )
+            await client.read_frame()
+            assert (await client.read_close())[0] == code
+
+
+@every_transport
+async def test_the_law_gets_one_frame_at_a_time_and_never_a_byte_past_it(transport: str) -> None:
+    law = recording_law()
+    async with serving(transport, law_factory=law) as server:
+        agree_to_deflate(server)
+        client = await server.connect("/deflate")
+        first, *others = compressed_fragments(b"some words, none of them twice", 4)
+        ping = build_frame(PING, b"between")
+        await client.send(build_frame(TEXT, b"plain") + first + ping + b"".join(others) + build_frame(TEXT, b"plain"))
+        assert await client.read_message() == "plain"
+        assert (await client.read_frame()).opcode == PONG
+        await until(lambda: len(server.messages) == 3)
+        assert server.messages[1] == b"some words, none of them twice"
+        assert law.calls == [first, ping, *others], "each in a call of its own, controls between fragments too"
 
 
 @every_transport
 async def test_the_law_gets_parts_of_a_frame_as_they_come(transport: str) -> None:
     law = recording_law()
-    fragment = build_frame(BINARY, bytes(200), fin=False)
     async with serving(transport, law_factory=law) as server:
-        client = await server.connect()
-        parts = fragment[:50], fragment[50:150], fragment[150:] + build_frame(CONTINUATION, b"end")[:3]
-        await client.send_in_pieces(*parts, build_frame(CONTINUATION, b"end")[3:] + build_frame(TEXT, b"plain"))
-        assert await client.read_message() == bytes(200) + b"end"
-        assert await client.read_message() == "plain"
-        assert b"".join(law.calls) == fragment + build_frame(CONTINUATION, b"end")
-        assert law.calls[:3] == [fragment[:50], fragment[50:150], fragment[150:]]
+        agree_to_deflate(server)
+        client = await server.connect("/deflate")
+        first, last = compressed_fragments(random.Random(1).randbytes(200), 2)
+        parts = first[:20], first[20:50], first[50:] + last[:3]
+        await client.send_in_pieces(*parts, last[3:] + build_frame(TEXT, b"plain"))
+        await until(lambda: len(server.messages) == 2)
+        assert server.messages == [random.Random(1).randbytes(200), "plain"]
+        assert b"".join(law.calls) == first + last
+        assert law.calls[:3] == [first[:20], first[20:50], first[50:]]
 
 
 @every_transport
 async def test_the_law_is_dropped_when_it_holds_nothing_and_not_before(transport: str) -> None:
     law = recording_law()
-    async with serving(transport, law_factory=law) as server:
-        client = await server.connect()
-        fragment = build_frame(TEXT, b"a" * 20, fin=False)
-        for _ in range(2):
-            await client.send_in_pieces(fragment[:10], fragment[10:], build_frame(PING, b""))
+    async with serving(transport, law_factory=law, on_message=lambda conn, message: None) as server:
+        agree_to_deflate(server)
+        client = await server.connect("/deflate")
+        first, last = compressed_fragments(b"a" * 20 + b"b" * 20, 2)
+        for count in (1, 2):
+            await client.send_in_pieces(first[:8], first[8:], build_frame(PING, b""))
             assert (await client.read_frame()).opcode == PONG
             gc.collect()
             assert len(law.alive) == 1, "in the middle of a message"
-            end = build_frame(CONTINUATION, b"b" * 20)
-            await client.send_in_pieces(end[:8], end[8:])
-            assert await client.read_message() == "a" * 20 + "b" * 20
+            await client.send_in_pieces(last[:8], last[8:])
+            await until(lambda wanted=count: len(server.messages) == wanted)
             gc.collect()
             assert not law.alive, "between messages"
+
+
+@every_transport
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        build_frame(CONTINUATION, b"x", mask=None),
+        build_frame(CONTINUATION, b"x", rsv=4),
+        build_frame(TEXT, b"x", rsv=2),
+        build_frame(CONTINUATION, b"x", length_bytes=2),
+        build_frame(PING, b"x", rsv=4),
+        close_frame(1005),
+    ],
+)
+async def test_the_law_knows_of_a_message_that_it_has_not_seen_begin(transport: str, wrong: bytes) -> None:
+    law = recording_law()
+    async with serving(transport, law_factory=law) as server:
+        client = await server.connect()
+        await client.send_in_pieces(build_frame(TEXT, b"half", fin=False), wrong)
+        assert (await client.read_close())[0] == 1002
+        assert len(law.calls) == 2
 
 
 @every_transport
