@@ -38,6 +38,7 @@ cdef class Reactor(Poller):
     cdef int accept_some(self, int listener) except -1
     cdef int adopt(self, int fd, void* address) except -1
     cdef int out_of_descriptors(self, int listener) except -1
+    cdef int turn_away(self, int fd) except -1
     cdef int rearm_later(self) except -1
     cdef int watch_listeners(self, bint on) except -1
     cdef int grow(self) except -1

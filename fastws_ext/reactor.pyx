@@ -296,8 +296,8 @@ cdef class Reactor(Poller):
         event.data.u64 = <uint64_t>self.generations[slot] << 32 | slot
         if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
             self.free_count += 1
-            c_close(fd)
-            return 0
+            self.refused_descriptors += 1   # ENOSPC, too many watches of this user, or ENOMEM
+            return self.turn_away(fd)
         transport.reactor = <PyObject*>self
         transport.wire = <PyObject*>wire
         Py_INCREF(wire)
@@ -316,10 +316,7 @@ cdef class Reactor(Poller):
             fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             nobody = fd < 0 and errno == EAGAIN     # the kernel looks for a descriptor before it looks for a client
             if fd >= 0:
-                c_send(fd, OVERLOADED, strlen(OVERLOADED), MSG_DONTWAIT | MSG_NOSIGNAL)
-                c_shutdown(fd, SHUT_WR)
-                c_recv(fd, self.loop_data.receive_buffer, RECEIVE_SIZE, MSG_DONTWAIT)
-                c_close(fd)
+                self.turn_away(fd)
             try:
                 self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
@@ -329,6 +326,14 @@ cdef class Reactor(Poller):
         self.refused_descriptors += 1
         self.watch_listeners(False)
         return self.rearm_later()
+
+    cdef int turn_away(self, int fd) except -1:
+        """Answer 503 and close: no means are left to wait until the client has read it."""
+        c_send(fd, OVERLOADED, strlen(OVERLOADED), MSG_DONTWAIT | MSG_NOSIGNAL)
+        c_shutdown(fd, SHUT_WR)
+        c_recv(fd, self.loop_data.receive_buffer, RECEIVE_SIZE, MSG_DONTWAIT)
+        c_close(fd)
+        return 0
 
     cdef int rearm_later(self) except -1:
         self.muted = True
