@@ -119,6 +119,18 @@ async def test_a_listener_that_cannot_be_watched_again_is_tried_until_it_can(shi
 
 
 @under_shim
+async def test_a_client_that_cannot_be_watched_is_told_to_come_later(shim: Shim) -> None:
+    async with serving("reactor") as server:
+        shim.once("epoll_ctl", 1, errno.ENOSPC)
+        client = await server.client()
+        status, headers = await client.read_response()
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert await client.read_until_eof() == b""
+        assert server.reactor.refused_descriptors == 1
+        await server.connect()
+
+
+@under_shim
 async def test_a_listener_that_cannot_be_watched_at_all_is_refused(shim: Shim) -> None:
     async with serving("reactor") as server:
         reactor = Reactor(LoopData(server.loop), server.connection_class, server.ingress)
