@@ -68,7 +68,7 @@ def interpreters() -> dict[str, Path]:
     """The first working CPython of each version, outside virtual environments."""
     found: dict[str, Path] = {}
     ask = (
-        "import sys; "
+        "import ensurepip, sys, venv; "  # Debian has interpreters without these
         "print(sys.implementation.name, '%d.%d' % sys.version_info[:2], sys.prefix == sys.base_prefix, sys.executable)"
     )
     for path in candidates():
