@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -49,10 +50,11 @@ async def test_a_trickle_of_bytes_does_not_extend_the_handshake(transport: str) 
         client = await server.client()
         start = time.monotonic()
         await client.send(b"GET /ws HTTP/1.1\r\nHost: ")
-        while client.heard_nothing():
-            client.send_now(b"x")
-            await asyncio.sleep(0.02)
-            assert time.monotonic() - start < 4
+        with suppress(ConnectionError):  # a byte may have come too late to be read
+            while client.heard_nothing():
+                client.send_now(b"x")
+                await asyncio.sleep(0.02)
+                assert time.monotonic() - start < 4
 
 
 @every_transport
