@@ -98,7 +98,8 @@ class TorturedServer(Server):
         if isinstance(self.reactor, Reactor):
             self.reactor.close()
         else:
-            self._server.close()
+            if self.transport != "asyncio":  # whose server loses what it has accepted if it is closed just then
+                self._server.close()
             abort_all(self.made)
 
     def own_reports(self) -> list[dict[str, Any]]:
