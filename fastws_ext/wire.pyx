@@ -350,10 +350,16 @@ cdef class Wire(Lifecycle):
 
     cdef object need_law(self):
         """A state machine that knows of the message in progress."""
-        law = self.endpoint.law_factory(self.max_message_size, self.endpoint.max_fragments, self.window_bits)
-        if self.flow.opcode:
-            # Between its frames only a control frame is legal, and none of them looks at what the message holds.
-            law.receive_data(bytes((self.flow.opcode, 128, 0, 0, 0, 0)))
+        cdef Flow flow = self.flow
+        cdef uint32_t size = self.max_message_size, frames = self.endpoint.max_fragments
+        if not flow.opcode:
+            return self.endpoint.law_factory(size, frames, self.window_bits)
+        # Between its frames only a control frame is legal, and none of them looks at what the message holds. What is
+        # left of the limits decides whether anything else is too big or malformed: a frame of one byte stands for all
+        # that came, and a limit of 0 would be none.
+        law = self.endpoint.law_factory(size - <uint32_t>flow.message_used + 1, frames - flow.frames + 1 if frames else 0,
+                                        self.window_bits)
+        law.receive_data(bytes((flow.opcode, 129, 0, 0, 0, 0, 97)))
         return law
 
     cdef int act(self, int opcode, object payload) except -1:
