@@ -1,7 +1,10 @@
 """The law by itself: whole messages out of any bytes in any pieces, one close code at the first wrong byte."""
 
+import gc
 import struct
 import tracemalloc
+import weakref
+from contextlib import suppress
 
 import pytest
 
@@ -165,3 +168,17 @@ def test_a_message_in_tiny_pieces_costs_about_its_size(opcode: int) -> None:
     finally:
         tracemalloc.stop()
     assert law.receive_data(body[39_998:]) == [(opcode, payload.decode() if opcode == 1 else payload)]
+
+
+@pytest.mark.parametrize("data", [b"", frame(1, b"half", fin=False), frame(1, b"whole")[:5], b"\xff\xff"])
+def test_a_law_that_is_dropped_leaves_nothing_to_the_garbage_collector(data: bytes) -> None:
+    law = Law(0, 0, 15)
+    with suppress(ProtocolViolation):
+        law.receive_data(data)
+    inside = weakref.ref(law._protocol)
+    gc.disable()
+    try:
+        del law
+        assert inside() is None
+    finally:
+        gc.enable()
