@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
 from fastws.core.deflate import BoundedDeflate, compress
+from fastws.core.deflate import inflate as inflate_at_once
 
 MAX_BYTES = 2048
 LIMITS = (0, 1, 5, 40, 125, 4096, 65536)
@@ -43,6 +44,11 @@ def run(data: bytes) -> None:
     step, cut = data[1] % 64, min(data[2], len(payload))
     sizes = [step] * (len(payload) // step) + [len(payload) % step] if step else [len(payload)]
     assert inflate(payload, limit, opcode, sizes, cut) == whole, "the pieces make a difference"
+    message = inflate_at_once(payload, opcode is Opcode.TEXT, limit or UNLIMITED)
+    if message is not None:
+        content = message.encode() if isinstance(message, str) else message
+        assert whole == Outcome(content, 0), f"at once it was {message!r}, in pieces {whole}"
+        assert isinstance(message, str) == (opcode is Opcode.TEXT)
     if len(payload) < 1000:  # a message of more final blocks than may be is refused however small
         wanted = by_zlib(payload, limit, opcode)
         assert whole == wanted, f"{whole}, zlib says {wanted}"
@@ -156,7 +162,11 @@ def _go_back(payload: bytes, window_bits: int, opcode: Opcode) -> None:
     packed = compress(payload, window_bits)
     stream = zlib.decompressobj(-window_bits)
     assert stream.decompress(packed + _ENDING) == payload, "the window is wider than agreed on"
-    assert inflate(packed, 0, opcode, [len(packed)], 0) == _judged(payload, opcode)
+    wanted = _judged(payload, opcode)
+    assert inflate(packed, 0, opcode, [len(packed)], 0) == wanted
+    # What we would send ourselves is not left to the slower way.
+    at_once = inflate_at_once(packed, opcode is Opcode.TEXT, UNLIMITED)
+    assert (at_once is None) == bool(wanted.code)
 
 
 def seeds() -> Mapping[str, bytes]:
