@@ -4,6 +4,7 @@ They stand in `.cache/fuzz/native`, beside nothing of the checkout. Needs gcc, w
 """
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -22,6 +23,12 @@ _FLAGS = "-fsanitize-coverage=trace-pc,trace-cmp"
 def build() -> str:
     """Compile what changed. Returns why the modules of the checkout have to do, or an empty text."""
     (FOLDER / "fastws_ext").mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two campaigns may begin at once
+        return _compile()
+
+
+def _compile() -> str:
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         _renew(ROOT / name, FOLDER / name)
     sources = [path for path in (ROOT / "fastws_ext").iterdir() if path.suffix in {".pyx", ".pxd", ".pyi", ".h", ".py"}]
