@@ -25,7 +25,10 @@ def build() -> str:
     (FOLDER / "fastws_ext").mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two campaigns may begin at once
-        return _compile()
+        problem = _compile()
+        if problem:
+            _COUNTERS.unlink(missing_ok=True)  # modules of an older checkout would fit nothing
+        return problem
 
 
 def _compile() -> str:

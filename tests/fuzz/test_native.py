@@ -23,6 +23,10 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_machine_that_cannot_compile_says_why(
     monkeypatch: pytest.MonkeyPatch, folder: Path, compiler: str, said: str
 ) -> None:
+    (folder / "fastws_ext").mkdir()
+    for older in (folder / "coverage.so", folder / "fastws_ext" / "wire.older.so"):
+        older.touch()
+    assert native.is_built()
     monkeypatch.setenv("CC", compiler)
     assert said in native.build()
     assert not native.is_built()
