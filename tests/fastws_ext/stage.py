@@ -21,6 +21,7 @@ COMMON = (
 )
 HI = build_frame(TEXT, b"hi")
 HI_ECHOED = b"\x81\x02hi"
+UNHURRIED_NS = 60_000_000_000  # a pass that a busy machine does not end in the middle of what a test does at once
 LONG_PATH = b"/" + b"p" * (MAX_REQUEST_LINE - len(b"GET / HTTP/1.1"))  # its request line is as long as one may be
 TOO_LONG_PATH = LONG_PATH + b"p"
 
@@ -102,6 +103,7 @@ class Stage:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.loop_data = LoopData(self.loop)
+        self.loop_data.pass_ns = UNHURRIED_NS
         self.endpoint = Endpoint(
             self.loop_data, "/ws", ping_interval=0, law_factory=Law, on_message=lambda conn, message: conn.send(message)
         )

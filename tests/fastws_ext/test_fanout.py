@@ -16,7 +16,7 @@ from fastws_ext.loop_data import LoopData
 from fastws_ext.wire import Wire
 from tests.fastws_ext.crowd import FRAME, Crowd, Member, frames_of
 from tests.fastws_ext.harness import OPEN, on_reactor, serving, turns
-from tests.fastws_ext.stage import COMMON, RecordingTransport, Stage, staging
+from tests.fastws_ext.stage import COMMON, UNHURRIED_NS, RecordingTransport, Stage, staging
 from tests.support.frames import TEXT, build_frame
 
 CROWD = 1500  # with no time at all one slice is at most 512 members
@@ -83,7 +83,7 @@ def test_members_hear_each_publication_once_and_in_order_while_others_come_and_g
     ]
     assert [audience.count(codec) for codec in range(4)] == count_by_codec
     assert len(audience) == sum(count_by_codec)
-    crowd.stage.loop_data.pass_ns = 2_000_000
+    crowd.stage.loop_data.pass_ns = UNHURRIED_NS
 
 
 def publish(crowd: Crowd, audience: Audience, number: int, excluded: Member) -> None:
