@@ -16,6 +16,9 @@ from tests.gateway.stage import JSON, MSGPACK, Player, Stage
 from tests.support.frames import BINARY, CLOSE, TEXT, Frame
 
 TOPIC = "t"
+DEEP = 700
+"""More arrays and objects than this could be nested deeper than the stack is: how much of it is left where a message is
+decoded decides then, so nothing is compared."""
 COMMANDS = tuple(NAMES)
 FORMS = (Fault, Lines, HandPing, HandHeartbeat, Broken)
 

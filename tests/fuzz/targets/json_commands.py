@@ -11,7 +11,7 @@ import msgspec
 
 from fastws.core.codecs import json_text, msgpack_binary
 from fastws.core.codecs.commands import Broken, HandHeartbeat, HandPing, Lines
-from tests.fuzz.saying import COMMANDS, FORMS, check_answers, meaning, say
+from tests.fuzz.saying import COMMANDS, DEEP, FORMS, check_answers, meaning, say
 
 MAX_BYTES = 4096
 WORDS = (
@@ -33,6 +33,9 @@ def run(data: bytes) -> None:
         return  # RFC 6455 8.1: it never gets here
     said = json_text.decode(text)
     assert isinstance(said, (*COMMANDS, *FORMS)), said
+    if text.count("[") + text.count("{") > DEEP:
+        say(text)
+        return
     _compare(text, said)
     if isinstance(said, Lines):
         for line in said.texts:

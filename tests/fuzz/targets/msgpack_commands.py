@@ -11,7 +11,7 @@ import orjson
 
 from fastws.core.codecs import json_text, msgpack_binary
 from fastws.core.codecs.commands import Broken
-from tests.fuzz.saying import COMMANDS, FORMS, check_answers, meaning, say
+from tests.fuzz.saying import COMMANDS, DEEP, FORMS, check_answers, meaning, say
 
 MAX_BYTES = 2048
 WORDS = (
@@ -36,12 +36,16 @@ WORDS = (
         b"\xe0",
     ),
 )
+_CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 
 
 def run(data: bytes) -> None:
     """Decode, compare with the same value in JSON, and let a gateway execute it."""
     said = msgpack_binary.decode(data)
     assert isinstance(said, (*COMMANDS, *FORMS)), said
+    if len(data) - len(data.translate(None, _CONTAINERS)) > DEEP:
+        say(data)
+        return
     try:
         value = msgspec.msgpack.decode(data)
     except (ValueError, RecursionError):
