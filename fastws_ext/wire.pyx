@@ -425,7 +425,7 @@ cdef class Wire(Lifecycle):
             flow.skip -= used
             return used
         said = parse_header(p, n, &header)
-        if said == INCOMPLETE or (said == FOR_LAW and n < header.size):
+        if said == INCOMPLETE or n < header.size:
             return 0
         if said == BROKEN or header.opcode == OP_CLOSE:
             self.state = LINGERING
