@@ -90,3 +90,35 @@ async def test_leaving_at_every_step(transport: str, manner: Callable[[Client], 
         assert server.loop_data.backlog == (0, 0, 0)
         gc.collect()
         assert await collected(made) == []
+
+
+LATE = (
+    build_frame(TEXT, b"late"),
+    build_frame(TEXT, b"late", fin=False),
+    build_frame(CONTINUATION, b"late", fin=False),
+    build_frame(CONTINUATION, b"late"),
+    build_frame(TEXT, b"late", rsv=4),
+    build_frame(TEXT, b"late", mask=None),
+    build_frame(BINARY, bytes(200), fin=False),
+    build_frame(BINARY, bytes(70_000), fin=False)[:80],
+    build_frame(PING, b"late"),
+    build_frame(PING),
+)
+
+
+@pytest.mark.parametrize("late", LATE)
+@over("reactor", "uvloop")
+async def test_what_comes_behind_a_close_frame_may_be_cut_anywhere(transport: str, late: bytes) -> None:
+    """It is skipped by its header, which may arrive byte by byte."""
+    async with serving(transport, on_message=lambda conn, message: conn.close(4000)) as server:
+        for cut in range(1, min(len(late), 16)):
+            client = await server.connect()
+            await client.send_frame(TEXT, b"close")
+            assert await client.read_close() == (4000, "")
+            single = [late[at : at + 1] for at in range(cut, min(len(late), 20))]
+            await client.send_in_pieces(late[:cut], *single, late[20:])
+            await client.send(close_frame(4000))
+            client.shutdown_write()
+            assert await client.read_until_eof() == b""
+            client.close()
+        await server.all_closed()
