@@ -1,5 +1,6 @@
 """How few system calls it takes: one send per connection and pass, one receive per event, nothing per accept."""
 
+import time
 from typing import Any
 
 from fastws_ext.fanout import Audience
@@ -11,6 +12,8 @@ from tests.support.raw_client import RawClient
 
 CROWD = 20
 BIG_CROWD = 100  # hears at the end of a pass
+SLOW_PASS_NS = 3_000_000_000  # with time for what waits, even on a machine that is busy for a second
+SLOW_MESSAGES = 5
 
 
 @on_reactor
@@ -63,6 +66,29 @@ async def test_a_burst_of_publications_to_a_big_audience_is_one_send_per_member(
         await turns(3)
         assert server.reactor.sends - sends == BIG_CROWD - 1
         assert audience.sent == (BIG_CROWD - 1) * PUBLICATIONS
+        assert clients[0].heard_nothing()
+
+
+@on_reactor
+async def test_a_burst_of_messages_that_publish_is_one_send_per_member_although_it_takes_several_turns() -> None:
+    """A publisher that is alone has one turn after the other in the same pass, at the end of which members hear."""
+
+    def on_message(conn: Any, message: str | bytes) -> None:
+        audience.publish((encode_frame(TEXT, message),), exclude=conn)
+        time.sleep(SLOW_PASS_NS / 1e9 / 32)  # longer than a turn
+
+    async with serving("reactor", on_message=on_message) as server:
+        audience = Audience(server.loop_data)
+        clients = await server.connect_many(BIG_CROWD)
+        for conn in server.conns:
+            audience.add(conn)
+        server.loop_data.pass_ns = SLOW_PASS_NS
+        sends = server.reactor.sends
+        await clients[0].send(b"".join(build_frame(TEXT, b"%d" % number) for number in range(SLOW_MESSAGES)))
+        for client in clients[1:]:
+            assert [await client.read_message() for _ in range(SLOW_MESSAGES)] == [str(i) for i in range(SLOW_MESSAGES)]
+        await turns(3)
+        assert server.reactor.sends - sends == BIG_CROWD - 1
         assert clients[0].heard_nothing()
 
 

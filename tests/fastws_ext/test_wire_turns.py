@@ -3,11 +3,12 @@
 import time
 from typing import Any
 
-from tests.fastws_ext.harness import every_transport, on_reactor, serving
+from tests.fastws_ext.harness import every_transport, on_reactor, serving, until
 from tests.support.frames import BINARY, CONTINUATION, TEXT, build_frame
 
 PASS_NS = 100_000_000  # long, so that a busy machine does not end it
 LONGER_THAN_A_TURN_NS = PASS_NS // 16
+LONG_PASS_NS = 3_000_000_000  # with time for messages that wait, even on a machine that is busy for a second
 IN_FLIGHT = 6
 
 
@@ -45,3 +46,37 @@ async def test_slow_messages_in_fragments_share_it_too() -> None:
         assert await other.read_message() == "?"
         assert [await flood.read_message() for _ in range(IN_FLIGHT)] == [b"xy"] * IN_FLIGHT
         assert server.messages.index("?") <= 1
+
+
+@on_reactor
+async def test_who_is_alone_goes_on_for_as_long_as_the_pass_has_time() -> None:
+    """Turns are for the sake of others: without them, messages that are here together are handled in one pass."""
+    seen_in: list[int] = []
+
+    def wait(conn: Any, message: str | bytes) -> None:
+        seen_in.append(server.loop_data.passes)
+        time.sleep(LONG_PASS_NS / 1e9 / 32)  # longer than a turn
+
+    async with serving("reactor", on_message=wait) as server:
+        client = await server.connect()
+        server.loop_data.pass_ns = LONG_PASS_NS
+        client.send_now(b"".join(build_frame(TEXT, b"%d" % number) for number in range(IN_FLIGHT)))
+        await until(lambda: len(seen_in) == IN_FLIGHT)
+        assert seen_in == [seen_in[0]] * IN_FLIGHT
+        assert server.messages == [str(number) for number in range(IN_FLIGHT)]
+
+
+@on_reactor
+async def test_who_is_alone_makes_room_when_the_pass_is_over() -> None:
+    seen_in: list[int] = []
+
+    def wait(conn: Any, message: str | bytes) -> None:
+        seen_in.append(server.loop_data.passes)
+        time.sleep(0.001)
+
+    async with serving("reactor", on_message=wait) as server:
+        client = await server.connect()
+        server.loop_data.pass_ns = 100_000
+        client.send_now(build_frame(TEXT, b"x") * IN_FLIGHT)
+        await until(lambda: len(seen_in) == IN_FLIGHT)
+        assert len(set(seen_in)) == IN_FLIGHT
