@@ -75,7 +75,7 @@ bench: $(BENCH_READY) build ## the quick benchmark suite, beside the servers tha
 bench-peers: $(BENCH_READY) build ## install and build the servers to compare with; names those that cannot be had
 	@$(BIN)/python -m bench peers
 
-gate: $(RUN_READY) build ## fails when echo is a third slower, beside the limit of the machine, than it was
+gate: $(RUN_READY) build ## fails when echo or fan-out is a third slower, beside the limit of the machine, than it was
 	@$(BIN)/python -m bench gate
 
 fuzz: $(FUZZ_READY) build ## fuzz every target, or TARGET=frames alone, for FUZZ_MINUTES each (10; 0: until Ctrl+C)

@@ -1,23 +1,37 @@
-"""The gate of continuous integration: fails when echo got a third slower beside the limit of the machine.
+"""The gate of continuous integration: fails when echo or fan-out got a third slower beside the limit of the machine.
 
 Messages for each CPU-second of the server, divided by those of the bare C loop in the same round, travel from machine
 to machine, and hardly depend on what else a machine does. What is left of chance is met by the median of a few rounds,
 by a floor between the baseline and a third less, and by more attempts: chance passes one of them, a loss none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.load import LoadResult
 from bench.report import ProgressBar, Spread, Table
-from bench.scenarios import echo, turns
+from bench.scenarios import echo, fanout, turns
+from bench.scenarios.comparison import Figure
 
 SLACK = 0.78  # of the baseline is the floor; a third worse is 0.67
 ATTEMPTS = 3
 ROUNDS = 5  # of an attempt
 SECONDS = 0.5  # measured in each round
 WARM_UP_S = 0.15
-CONNECTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of load, put on servers as the scenario of this name does it."""
+
+    mode: str  # of the load engine
+    app: str  # that fastws runs
+    figure: Figure  # what is compared
+    options: Callable[[str], turns.Options]  # of the load engine for a server's name, beside those of a check
+
+
+ECHO = Kind("echo", echo.APP, echo.per_cpu_second, lambda _: {})
+FANOUT = Kind("fanout", fanout.APP, fanout.per_cpu_second, fanout.load_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +39,8 @@ class Check:
     """One thing that must not get slower."""
 
     name: str  # as one says it to `python -m bench` to see more of it
-    inflight: int
+    kind: Kind
+    load: turns.Options  # of the load engine
     baseline: float  # fastws / C epoll per CPU-second, on the machine of docs/performance.md
 
     @property
@@ -34,7 +49,12 @@ class Check:
         return SLACK * self.baseline
 
 
-CHECKS = (Check("echo", 1, 0.92), Check("echo --inflight 16", 16, 0.75))
+CHECKS = (
+    Check("echo", ECHO, {"connections": 100, "inflight": 1}, 0.92),
+    Check("echo --inflight 16", ECHO, {"connections": 100, "inflight": 16}, 0.75),
+    # Publications that arrive together and do not leave together: a third of that, and less.
+    Check("fanout --subscribers 1000 --burst 10", FANOUT, {"connections": 1000, "burst": 10}, 0.88),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class Attempt:
 
 
 def attempts(checks: Sequence[Check], progress: ProgressBar, seconds: float = SECONDS) -> Iterator[Attempt]:
-    """Measure each check until it passes, at most `ATTEMPTS` times.
+    """Measure each check until it passes, at most `ATTEMPTS` times; twice will do if no round came up to the floor.
 
     :param seconds: measured in each round.
     :raises bench.load.LoadError: something failed in a run.
@@ -61,33 +81,34 @@ def attempts(checks: Sequence[Check], progress: ProgressBar, seconds: float = SE
     :raises bench.servers.ServerError: a server does not start.
     """
     for check in checks:
+        highest = 0.0
         for number in range(1, ATTEMPTS + 1):
             attempt = _attempt(check, number, progress, seconds)
             yield attempt
-            if attempt.passed:
+            highest = max(highest, attempt.ratio.high)
+            if attempt.passed or (number > 1 and highest < check.floor):
                 break
 
 
 def _attempt(check: Check, number: int, progress: ProgressBar, seconds: float) -> Attempt:
-    load: dict[str, float | str | bool] = {
-        "connections": CONNECTIONS,
-        "inflight": check.inflight,
-        "seconds": seconds,
-        "warmup": min(WARM_UP_S, seconds),
-    }
-    results = turns.in_turns("echo", [turns.REFERENCE], ROUNDS, progress, load)
-    busy = Spread.of([one.run.server_cpu_s / one.run.seconds for one in results[turns.OURS]])
-    return Attempt(check, number, ratio_of(results[turns.OURS], results[turns.REFERENCE]), busy.median)
+    kind = check.kind
+    load = {**check.load, "seconds": seconds, "warmup": min(WARM_UP_S, seconds)}
+    results = turns.in_turns(
+        kind.mode, [turns.REFERENCE], ROUNDS, progress, lambda name: {**kind.options(name), **load}, app=kind.app
+    )
+    ours = results[turns.OURS]
+    busy = Spread.of([one.run.server_cpu_s / one.run.seconds for one in ours])
+    return Attempt(check, number, ratio_of(ours, results[turns.REFERENCE], kind.figure), busy.median)
 
 
-def ratio_of(ours: Sequence[LoadResult], limit: Sequence[LoadResult]) -> Spread:
-    """Messages per CPU-second, ours to the limit, round by round; 0 when there is no round to judge by.
+def ratio_of(ours: Sequence[LoadResult], limit: Sequence[LoadResult], figure: Figure) -> Spread:
+    """Ours to the limit, round by round; 0 when there is no round to judge by.
 
     A machine can be so busy that nothing happens in a round: such a round says nothing about the server.
     """
     both = [(one, other) for one, other in zip(ours, limit, strict=True) if one.run.messages and other.run.messages]
     results = {turns.OURS: [one for one, _ in both], turns.REFERENCE: [other for _, other in both]}
-    return turns.ratios(results, echo.per_cpu_second, turns.REFERENCE)[turns.OURS]
+    return turns.ratios(results, figure, turns.REFERENCE)[turns.OURS]
 
 
 def run(progress: ProgressBar, checks: Sequence[Check], seconds: float = SECONDS) -> tuple[Table, list[str]]:

@@ -69,8 +69,17 @@ def slab_bytes() -> int:
 
 
 def descriptor_limit() -> int:
-    """Descriptors that a process may open (the hard limit; the programs of a bench raise themselves to it)."""
+    """Descriptors that a process may open (the hard limit, to which `raise_descriptor_limit` raises the soft one)."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and the servers that it starts from now on, open as many descriptors as the hard limit allows.
+
+    Most programs raise themselves; those that do not would refuse the thousandth client.
+    """
+    hard = descriptor_limit()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def server_and_client_cpus() -> tuple[set[int], set[int]]:

@@ -35,7 +35,7 @@ class Fanout:
     path: str  # of subscribers
     publish_path: str  # of the publisher
     subscribe: str = ""  # text that a subscriber sends after the upgrade; "" for nothing
-    publish: str = "{payload}"  # what the publisher sends
+    publish: str = "{payload}"  # what the publisher sends; `{size}` in it are the bytes of the payload
     binary: bool = False  # whether both are binary messages
 
 

@@ -10,6 +10,7 @@ from bench.report import ProgressBar, Spread, Table
 from bench.scenarios import turns
 from bench.scenarios.comparison import Comparison, cpu_cells
 
+APP = "bench.apps.echo:app"
 COLUMNS = (
     "server", "msg/s", "msg/CPU-s", "ratio per CPU-s", "ratio in time", "fastws / it", "p50 µs", "p99 µs",
     "bystander p99 ms", "server CPU", "client CPU",

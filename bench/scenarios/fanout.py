@@ -13,6 +13,9 @@ from bench.scenarios.comparison import Comparison, cpu_cells, median_of
 
 APP = "bench.apps.fanout:app"
 TOPIC = "bench"
+SIZE = 128  # bytes of payload
+LEAST_SIZE = 24  # the load engine's: a publication has room for its marker and number, and for something to compare
+MOST_SIZE = 65000  # in its envelope it is still a message that fastws takes by default
 COLUMNS = (
     "server", "deliveries/s", "deliveries/CPU-s", "ratio per CPU-s", "ratio in time", "fastws / it", "last p50 ms",
     "last p99 ms", "bystander p99 ms", "server CPU", "client CPU",
@@ -31,7 +34,7 @@ class FanoutOptions:
 
     subscribers: Sequence[int] = (1000, 9000)
     bursts: Sequence[int] = (1, 10)  # publications in one write
-    size: int = 128  # bytes of payload, at least 24; NATS is told of 128
+    size: int = SIZE  # bytes of payload, from `LEAST_SIZE` to `MOST_SIZE`
     rounds: int = 5
     seconds: float = 3.0  # measured in each round
     peers: Sequence[str] = (turns.REFERENCE,)
@@ -47,9 +50,10 @@ def per_second(result: LoadResult) -> float:
     return result.run.messages / result.run.seconds
 
 
-def load_options(name: str) -> dict[str, float | str | bool]:
+def load_options(name: str, size: int = SIZE) -> dict[str, float | str | bool]:
     """How the load engine subscribes and publishes on the server called so.
 
+    :param size: bytes of payload, of which some servers are told in front of it (`{size}`).
     :raises KeyError: there is no such peer, or it does not spread messages.
     """
     how = FASTWS if name == turns.OURS else roster.read(name).fanout
@@ -59,7 +63,8 @@ def load_options(name: str) -> dict[str, float | str | bool]:
         "path": how.path,
         "publish_path": how.publish_path,
         "subscribe": how.subscribe,
-        "publish": how.publish,
+        "publish": how.publish.replace("{size}", str(size)),
+        "size": size,
         "text": not how.binary,
     }
 
@@ -83,7 +88,6 @@ def _row_of_servers(
         "connections": subscribers,
         "processes": processes_for(subscribers),
         "burst": burst,
-        "size": options.size,
         "seconds": options.seconds,
     }
     failures: dict[str, str] = {}
@@ -92,7 +96,7 @@ def _row_of_servers(
         peers,
         options.rounds,
         progress,
-        lambda name: {**load_options(name), **load},
+        lambda name: {**load_options(name, options.size), **load},
         failures,
         bystander=True,
         app=APP,

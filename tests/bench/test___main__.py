@@ -1,14 +1,17 @@
 """`python -m bench`: options, and errors as messages."""
 
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from bench import gate, report, roster, servers, suite
+from bench import gate, measure, report, roster, servers, suite
 from bench.__main__ import main
-from bench.scenarios import footprint
+from bench.scenarios import fanout, footprint
 from tests.bench.reporting.sample import content
 
 
@@ -72,7 +75,7 @@ def test_peers_that_fail_although_all_is_there_are_a_failure(monkeypatch: pytest
 def test_the_exit_code_of_the_gate(monkeypatch: pytest.MonkeyPatch, baseline: float, code: int) -> None:
     monkeypatch.setattr(gate, "ROUNDS", 1)
     monkeypatch.setattr(gate, "ATTEMPTS", 1)
-    monkeypatch.setattr(gate, "CHECKS", (gate.Check("echo", 1, baseline),))
+    monkeypatch.setattr(gate, "CHECKS", (gate.Check("echo", gate.ECHO, {"connections": 10}, baseline),))
     result = CliRunner().invoke(main, ["gate"])
     assert result.exit_code == code, result.output
     assert ("below the floor" in result.output) is bool(code)
@@ -115,6 +118,25 @@ def test_a_plot_of_some_parts(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*plot, "nothing"])
     assert result.exit_code == 2
     assert "there are: echo, connect, fanout-1000x10" in result.output
+
+
+@pytest.mark.parametrize("size", [fanout.LEAST_SIZE - 1, fanout.MOST_SIZE + 1])
+def test_publications_that_nobody_can_measure(size: int) -> None:
+    result = CliRunner().invoke(main, ["fanout", "--size", str(size)])
+    assert result.exit_code == 2
+    assert f"Invalid value for '--size': {size} is not in the range {fanout.LEAST_SIZE}<=x<=65000" in result.output
+
+
+def test_servers_inherit_all_the_descriptors_there_may_be() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        assert CliRunner().invoke(main, ["peers", "--help"]).exit_code == 0
+        code = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told.split() == [str(measure.descriptor_limit())] * 2
 
 
 def test_numbers_that_are_none() -> None:

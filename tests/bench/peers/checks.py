@@ -92,7 +92,7 @@ def has_its_variants(name: str, folder: Path) -> None:
 
 def spreads_to_the_engine(name: str, server: servers.Server) -> None:
     """The load engine misses no delivery, and gets none twice or out of order, one at a time and in bursts."""
-    options = {"connections": 20, "size": 128, "seconds": 0.2, "warmup": 0, **fanout.load_options(name)}
+    options = {"connections": 20, "seconds": 0.2, "warmup": 0, **fanout.load_options(name)}
     for burst in (1, 10):
         with Load("fanout", server.port, options={**options, "burst": burst}) as load:
             assert load.finish(30.0).check().run.messages > 0

@@ -84,8 +84,9 @@ def test_nats_delivers_by_its_own_protocol() -> None:
         subscriber.send(facts.subscribe.encode() + b"PING\r\n")
         assert nats_bytes(subscriber, b"PONG\r\n").startswith(b"INFO {")
         with checks.client(server, facts.path) as publisher:
+            publication = facts.publish.replace("{size}", str(len(PAYLOAD)))
             for number in range(BURST):
-                publisher.send(facts.publish.replace("{payload}", f"{number:04}{PAYLOAD[4:]}").encode())
+                publisher.send(publication.replace("{payload}", f"{number:04}{PAYLOAD[4:]}").encode())
             messages = nats_bytes(subscriber, f"{BURST - 1:04}{PAYLOAD[4:]}\r\n".encode())
         head = b"MSG bench 1 128\r\n"
         assert [part[:4] for part in messages.split(head)[1:]] == [f"{number:04}".encode() for number in range(BURST)]

@@ -4,7 +4,7 @@ import pytest
 
 from bench import roster
 from bench.report import PlainProgress
-from bench.scenarios import fanout
+from bench.scenarios import fanout, turns
 
 
 def test_a_table_for_each_number_of_subscribers_and_burst() -> None:
@@ -29,3 +29,19 @@ def test_peers_that_do_not_spread_are_left_out() -> None:
     options = fanout.FanoutOptions(subscribers=(2,), bursts=(1,), rounds=1, seconds=0.2, peers=(silent,))
     ((table,), _) = fanout.run(options, PlainProgress())
     assert [row[0] for row in table.rows] == ["fastws"]
+
+
+def test_a_server_that_is_told_the_size_of_a_publication_is_told_the_right_one() -> None:
+    for size in (fanout.SIZE, fanout.LEAST_SIZE):
+        told = fanout.load_options("nats", size)
+        assert told["publish"] == f"PUB bench {size}\r\n{{payload}}\r\n"
+        assert told["size"] == size
+    assert "{size}" not in str(fanout.load_options(turns.OURS)["publish"])
+
+
+@pytest.mark.parametrize("size", [fanout.LEAST_SIZE, fanout.MOST_SIZE])
+def test_the_smallest_and_the_largest_publication(size: int) -> None:
+    options = fanout.FanoutOptions(subscribers=(2,), bursts=(1,), size=size, rounds=1, seconds=0.3)
+    ((table,), results) = fanout.run(options, PlainProgress())
+    assert f"{size} B" in table.title
+    assert all(one["run"]["messages"] for (one,) in results["2x1"]["rounds"].values())
