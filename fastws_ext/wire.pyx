@@ -41,8 +41,9 @@ cdef class Wire(Lifecycle):
         """A transport of the loop has read `n` bytes; `p` is valid only inside this call."""
         cdef LoopData loop = self.ingress.loop_data
         cdef bint outer = not loop.in_pass
-        if self.flags & F_READING:
-            # A handler made its transport deliver more (TLS does so when it is closed): not before this is parsed.
+        if self.flags & F_READING or loop.current != NULL:
+            # A handler made a transport deliver more (TLS does so when it is closed): not before what is being read is
+            # parsed, whose replies wait in the scratch of the loop.
             loop.loop.call_soon(self.data_received, PyBytes_FromStringAndSize(<const char*>p, n))
             return 0
         if outer:

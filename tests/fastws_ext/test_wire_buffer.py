@@ -73,6 +73,26 @@ def test_while_it_is_read_from_others_get_another(stage: Stage) -> None:
     stage.settle()
 
 
+def test_replies_to_one_that_is_being_read_reach_no_other(stage: Stage) -> None:
+    (one, heard), (other, heard_by_other) = opened(stage), opened(stage)
+
+    def on_message(conn: Any, message: Any) -> None:
+        conn.send("one" if conn is one else "other")
+        if conn is one:
+            arrive(other, HI)
+
+    stage.endpoint.on_message = on_message
+    arrive(one, HI)
+    stage.settle()
+    stage.turn()
+    stage.settle()
+    assert heard.written == b"\x81\x03one"
+    assert heard_by_other.written == b"\x81\x05other"
+    for wire in (one, other):
+        wire.abort()
+    stage.settle()
+
+
 def test_more_for_a_connection_that_is_being_read_waits(stage: Stage) -> None:
     wire, heard = opened(stage)
     nested = False
