@@ -40,6 +40,7 @@ cdef class Audience(Gathering):
     cdef readonly uint64_t sent, queued, dropped
     cdef int begin(self) except -1
     cdef bint serve(self, int64_t deadline, bint alone) except -1
+    cdef uint64_t meant_for(self, uint32_t index, publications) except? 0
     cdef int hand_over(self, uint32_t index, bint alone) except -1
     cdef int give_whole(self, Wire wire, bint alone) except -1
     cdef int give_parts(self, Wire wire, list parts, uint64_t joined) except -1

@@ -112,9 +112,22 @@ cdef class Audience(Gathering):
 
     cdef int vacate(self, uint32_t index) except -1:
         cdef Wire wire = <Wire>self.places[index].wire
+        if self.parts is not None and index < self.cursor:
+            self.dropped += self.meant_for(index, self.parts)
+        if self.waiting is not None:
+            self.dropped += self.meant_for(index, self.waiting)
         wire.unseat(wire.seat_of(self))
         self.forget(index, wire.codec)
         return 0
+
+    cdef uint64_t meant_for(self, uint32_t index, publications) except? 0:
+        """How many of these are for the member at `index`."""
+        cdef Place place = self.places[index]
+        cdef uint64_t count = 0
+        for publication in publications:
+            if <uint64_t>(<tuple>publication)[3] > place.joined and <PyObject*>(<tuple>publication)[1] != place.wire:
+                count += 1
+        return count
 
     cdef void forget(self, uint32_t index, uint8_t codec) noexcept:
         cdef Place* smaller
@@ -264,9 +277,8 @@ cdef class Audience(Gathering):
                 continue
             frame = frames[wire.codec] if wire.codec < len(frames) else None
             status = DROPPED
-            if frame is not None and wire.state == OPEN:
-                if wire.seat_of(self) < 0:
-                    break       # one of its callbacks took it out
+            # No seat: one of its callbacks took it out.
+            if frame is not None and wire.state == OPEN and wire.seat_of(self) >= 0:
                 status = wire.queue(<bytes>frame, self, <bytes>(<tuple>publication)[2], self.policy)
             self.count_status(status, 1)
         return 0

@@ -50,6 +50,23 @@ def test_some_of_a_burst_are_not_for_everybody() -> None:
         assert big.audience.sent == (BIG - 3) * 5 + 3 + 3 + 4
 
 
+def test_what_does_not_reach_a_member_that_is_lost_is_counted() -> None:
+    with staging() as stage:
+        big = Big(stage)
+        lost, excluded, late = (big.crowd.members[i].wire for i in (3, 50, BIG - 1))
+        big.audience.discard(late)
+        big.audience.publish(frames_of(1))
+        big.audience.publish(frames_of(2), exclude=excluded)
+        big.audience.add(late)
+        big.audience.publish(frames_of(3))
+        for wire in (lost, excluded, late):
+            wire.abort()
+        assert big.audience.dropped == 3 + 2 + 1
+        heard = big.heard()
+        assert heard.count([1, 2, 3]) == BIG - 3
+        assert (big.audience.sent, big.audience.dropped) == (3 * (BIG - 3), 3 + 2 + 1)
+
+
 def test_a_codec_that_misses_one_of_a_burst_hears_the_others() -> None:
     with staging() as stage:
         big = Big(stage)
