@@ -161,6 +161,12 @@ static void be_patient(worker *w, uint64_t now) {
     }
 }
 
+/* The last burst took until now; it counts if it was begun in the measured window. */
+static void count_burst(worker *w, uint64_t now) {
+    uint64_t from = w->shared->measured_from;
+    if (from && w->burst_started >= from) histogram_add(&w->figures->latencies, now - w->burst_started, 1);
+}
+
 /* After the events of each turn: adds what was heard, and publishes what is due. */
 void fanout_turn(worker *w) {
     shared_state *s = w->shared;
@@ -178,18 +184,19 @@ void fanout_turn(worker *w) {
     }
     if (s->published) {
         s->subscribed = 1;
-        uint64_t from = s->measured_from;
-        if (from && w->burst_started >= from) histogram_add(&w->figures->latencies, now - w->burst_started, 1);
+        count_burst(w, now);
     }
     publish(w);
 }
 
-/* Waits for what was published before the end; what nobody brings any more has failed. */
+/* Waits for what was published before the end; what nobody brings any more has failed. The last burst was begun in the
+ * window and counts, however long it takes: left out, the longest of all would be the one that nobody sees. */
 void fanout_end(worker *w, uint64_t grace_ns, void (*turn)(worker *)) {
     shared_state *s = w->shared;
     uint64_t end = now_ns() + grace_ns;
     if (w->publisher) s->silent = 1;
     while ((!s->silent || s->heard < deliveries_due(w)) && !s->spoiled && now_ns() < end) turn(w);
+    if (w->publisher && s->published) count_burst(w, now_ns());
     for (int i = 0; i < w->count && !s->spoiled; i++) {
         client *c = &w->clients[i];
         if (c->state == OPEN && c != w->publisher && c->received < s->published) {

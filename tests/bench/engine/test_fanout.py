@@ -1,6 +1,7 @@
 """Fan-out of the load engine: everything once and in order is right, whatever it is wrapped in; else it has failed."""
 
 import json
+import threading
 
 import pytest
 
@@ -151,6 +152,26 @@ def test_what_never_comes_is_a_failure() -> None:
         result = run(server.port, burst=4)
         assert result.failures["unanswered"] == len(server.published) - 7
         assert result.run.messages < 4 * len(server.published)
+
+
+def test_the_last_burst_counts_however_long_it_takes() -> None:
+    held_from: list[int] = []
+    go_on = threading.Event()
+
+    def spread(_: int, number: int, payload: bytes) -> bytes:
+        if held_from and number == held_from[0]:
+            threading.Timer(1.2, go_on.set).start()  # longer than the window
+            go_on.wait(20.0)
+            held_from.clear()
+        return text(payload)
+
+    options = {**SHORT, "connections": 1, "seconds": 1.0}
+    with spreading_server(spread) as server, Load("fanout", server.port, options=options) as load:
+        assert load.wait_measuring()
+        held_from.append(len(server.published) + 10)
+        result = load.finish(30.0).check()
+    assert result.run.latency.max >= 1.1e6
+    assert result.run.latency.count >= 10
 
 
 def test_who_hears_nothing_is_a_failure_with_its_last_word() -> None:
