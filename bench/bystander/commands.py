@@ -6,7 +6,7 @@ import click
 
 from bench import measure, report
 from bench.build import BuildError
-from bench.bystander.loads import LOADS
+from bench.bystander.loads import LOADS, LONGEST_S
 from bench.bystander.watch import BystanderError
 from bench.load import LoadError
 from bench.scenarios import bystander, soak
@@ -14,6 +14,7 @@ from bench.servers import ServerError
 from bench.soaking.plot import plot
 
 CANNOT_MEASURE = (BuildError, LoadError, ServerError, BystanderError)
+LONGEST_SOAK_MIN = LONGEST_S / 60 - 10  # its idle connections have to outlast it
 
 
 @click.command("bystander")
@@ -38,7 +39,7 @@ def bystander_command(*, loads: tuple[str, ...], seconds: float, attempts: int) 
 
 
 @click.command("soak")
-@click.option("--minutes", default=10.0, type=click.FloatRange(0.01))
+@click.option("--minutes", default=10.0, type=click.FloatRange(0.01, LONGEST_SOAK_MIN))
 @click.option("--connections", default=8000, type=click.IntRange(1), help="Idle ones, beside those of the loads.")
 def soak_command(*, minutes: float, connections: int) -> None:
     """Every load in turn for a time: fails unless memory and descriptors stay level and everybody is served."""
