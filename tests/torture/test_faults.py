@@ -170,11 +170,15 @@ async def test_nobody_spins_while_descriptors_are_out(shim: Shim) -> None:
         shim.weather({"accept4": (1.0, (errno.EMFILE, errno.ENFILE))})
         waiting = [await server.client() for _ in range(3)]
         await until(lambda: server.reactor.refused_descriptors)
-        waits, cpu, start = server.reactor.waits, time.process_time(), time.monotonic()
-        await asyncio.sleep(0.5)
-        seconds = time.monotonic() - start
-        assert (server.reactor.waits - waits) / seconds < 60
-        assert (time.process_time() - cpu) / seconds < 0.05
+        for _ in range(4):  # a spin fails each; what the collector does, or the machine, hardly more than one
+            waits, cpu, start = server.reactor.waits, time.process_time(), time.monotonic()
+            await asyncio.sleep(0.5)
+            seconds = time.monotonic() - start
+            share = (time.process_time() - cpu) / seconds
+            if (server.reactor.waits - waits) / seconds < 60 and share < 0.05:
+                break
+        else:
+            raise AssertionError(f"no rest: {share:.0%} of a CPU")
         await served.send_frame(TEXT, b"hi")
         assert await served.read_message() == "hi"
         shim.calm()

@@ -9,7 +9,13 @@ import pytest
 
 from bench.bystander.probes import PERIOD_NS, Delays, Figures, OwnClock, go_first, scheduled_s
 
-BURN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile True: pass"
+BURN = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+print(flush=True)
+end = time.monotonic() + 30
+while time.monotonic() < end: pass
+"""
 
 
 def test_the_own_clock_stands_still_while_the_thread_waits_for_a_cpu() -> None:
