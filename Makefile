@@ -52,7 +52,7 @@ TEST_COMPILED = $(BIN)/python -m pytest -q -p no:cacheprovider tests/fastws_ext 
 sdist: $(RUN_READY) ## the source distribution, in dist/
 	@$(BIN)/python .ci/wheels.py sdist dist
 
-wheel: $(RUN_READY) ## a wheel for the Python of $(VENV), built from the source distribution, in dist/
+wheel: $(RUN_READY) ## a wheel for the Python of .venv, built from the source distribution, in dist/
 	@$(BIN)/python .ci/wheels.py wheel dist
 
 test-wheels: $(RUN_READY) ## build and test a wheel on every CPython found that fastws is declared for (TESTS= goes to pytest)
