@@ -38,7 +38,7 @@ class Sampler:
     def __init__(self, server: Server, bystanders: Bystanders) -> None:
         self.phase = ""
         self.samples: list[Sample] = []
-        self.failure: BystanderError | None = None
+        self.failure: BystanderError | OSError | None = None  # OSError: the server is gone
         self._server = server
         self._bystanders = bystanders
         self._over = threading.Event()
@@ -54,8 +54,8 @@ class Sampler:
 
     def _run(self) -> None:
         begun = last = time.monotonic()
-        ran, waited = scheduled_s(self._server.pid)
         try:
+            ran, waited = scheduled_s(self._server.pid)
             self._bystanders.take()
             while not self._over.wait(max(0.0, last + INTERVAL_S - time.monotonic())):
                 phase = self.phase
@@ -76,7 +76,7 @@ class Sampler:
                     )
                 )
                 last, ran, waited = now, ran_now, waited_now
-        except BystanderError as error:
+        except (BystanderError, OSError) as error:
             self.failure = error
 
 
