@@ -146,6 +146,9 @@ def all_command(*, peers: str, output: Path | None, only: str, quick: bool) -> N
     chosen, skipped = _chosen_and_skipped(peers)
     parts = suite.plan(chosen, quick=quick)
     if only:
+        keys = [part.key for part in parts]
+        if unknown := set(only.split(",")) - set(keys):
+            raise click.BadParameter(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(keys)}")
         parts = [part for part in parts if part.key in only.split(",")]
     with report.progress_bar() as progress:
         content = suite.run(parts, progress)

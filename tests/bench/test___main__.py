@@ -99,6 +99,13 @@ def test_everything_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert page.exists()
 
 
+def test_a_part_that_there_is_not_is_wrong_usage(results: Path) -> None:
+    result = CliRunner().invoke(main, ["all", "--quick", "--peers", "c_epoll", "--only", "echo16,ecco"])
+    assert result.exit_code == 2
+    assert "no part ecco; there are: echo, echo16, " in result.output
+    assert not list(results.iterdir())
+
+
 def test_a_part_that_fails_is_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "fastws", lambda *_args, **_options: servers.Server("fastws", ["false"]))
     arguments = ["all", "--quick", "--peers", "c_epoll", "--only", "echo16", "--output", str(tmp_path)]
