@@ -183,6 +183,9 @@ class Listener(Peer):
         self.over = frame.opcode == CLOSE
         if frame.opcode == TEXT and frame.payload.endswith((b" ", b"p")):
             audience, number, filler = frame.payload.split(b" ", 2)
-            assert filler == b"p" * len(filler)
+            wrong = len(filler) - len(filler.lstrip(b"p"))
+            assert wrong == len(filler), (
+                f"{audience!r} {number!r}: {wrong} of {len(filler)} bytes, then {filler[wrong : wrong + 40]!r}"
+            )
             assert int(number) > self.latest.get(audience, 0), "out of order"
             self.latest[audience] = int(number)

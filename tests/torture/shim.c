@@ -5,8 +5,9 @@
  *
  * Only calls whose caller lies in an object file with `caller` in its name are counted and hit, so that the test's own
  * sockets in the same process stay sound. What a fault does is what the kernel would have done: a connection that is
- * reported as reset is noted in `broken` (its peer then knows why it is gone), one that is aborted before it is
- * accepted is really reset, `close` really closes, and epoll events are only fewer or in another order.
+ * reported as reset takes and gives nothing from then on and is noted in `broken` (its peer then knows why it is gone),
+ * one that is aborted before it is accepted is really reset, `close` really closes, and epoll events are only fewer or
+ * in another order.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -128,6 +129,8 @@ static void note(const struct sockaddr_storage *peer)
     control->broken[port >> 3] |= 1 << (port & 7);
 }
 
+static int passing(int fault) { return fault == EAGAIN || fault == EINTR || fault == ENOBUFS || fault == ENOMEM; }
+
 /* The call fails; if the connection cannot live on after it, that is noted for its peer. */
 static int fails(int fd, int fault, int ends)
 {
@@ -140,7 +143,20 @@ static int fails(int fd, int fault, int ends)
     return -1;
 }
 
-static int passing(int fault) { return fault == EAGAIN || fault == EINTR || fault == ENOBUFS || fault == ENOMEM; }
+/* Reading or writing fails. After an error that is no passing one nothing more gets through, whoever tries. */
+static int breaks(int fd, int fault)
+{
+    static int (*real)(int, int);
+
+    if (passing(fault))
+        return fails(fd, fault, 0);
+    fails(fd, fault, 1);
+    if (real == NULL)
+        real = (int (*)(int, int))dlsym(RTLD_NEXT, "shutdown");
+    real(fd, SHUT_RDWR);
+    errno = fault;
+    return -1;
+}
 
 static int connected(int fd)
 {
@@ -165,7 +181,7 @@ ssize_t recv(int fd, void *buffer, size_t size, int flags)
     REAL(ssize_t, recv, int, void *, size_t, int);
     int fault = fate(RECEIVE, CALLER);
 
-    return fault > 0 ? fails(fd, fault, !passing(fault)) : real(fd, buffer, shorter(size, fault), flags);
+    return fault > 0 ? breaks(fd, fault) : real(fd, buffer, shorter(size, fault), flags);
 }
 
 ssize_t send(int fd, const void *buffer, size_t size, int flags)
@@ -173,7 +189,7 @@ ssize_t send(int fd, const void *buffer, size_t size, int flags)
     REAL(ssize_t, send, int, const void *, size_t, int);
     int fault = fate(SEND, CALLER);
 
-    return fault > 0 ? fails(fd, fault, !passing(fault)) : real(fd, buffer, shorter(size, fault), flags);
+    return fault > 0 ? breaks(fd, fault) : real(fd, buffer, shorter(size, fault), flags);
 }
 
 /* What an event loop uses for the sockets of its transports; its pipes and counters are left alone. */
@@ -183,7 +199,7 @@ ssize_t read(int fd, void *buffer, size_t size)
     REAL(ssize_t, read, int, void *, size_t);
     int fault = wanted(CALLER) && connected(fd) ? fate(RECEIVE, CALLER) : 0;
 
-    return fault > 0 ? fails(fd, fault, !passing(fault)) : real(fd, buffer, shorter(size, fault));
+    return fault > 0 ? breaks(fd, fault) : real(fd, buffer, shorter(size, fault));
 }
 
 ssize_t write(int fd, const void *buffer, size_t size)
@@ -191,7 +207,7 @@ ssize_t write(int fd, const void *buffer, size_t size)
     REAL(ssize_t, write, int, const void *, size_t);
     int fault = wanted(CALLER) && connected(fd) ? fate(SEND, CALLER) : 0;
 
-    return fault > 0 ? fails(fd, fault, !passing(fault)) : real(fd, buffer, shorter(size, fault));
+    return fault > 0 ? breaks(fd, fault) : real(fd, buffer, shorter(size, fault));
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count)
@@ -201,7 +217,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     struct iovec first;
 
     if (fault >= 0 || count < 1)
-        return fault > 0 ? fails(fd, fault, !passing(fault)) : real(fd, parts, count);
+        return fault > 0 ? breaks(fd, fault) : real(fd, parts, count);
     first.iov_base = parts[0].iov_base;
     first.iov_len = shorter(parts[0].iov_len, fault);
     return real(fd, &first, 1);
