@@ -35,6 +35,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> tarfile.TarFile:
         "fastws_ext/frames.so",
         "bench/bin/load",
         "bench/results/x.json",
+        "bench/peers/fastwebsockets/Cargo.lock",
         "tests/x.pyc",
     ):
         (checkout / name).parent.mkdir(exist_ok=True)
