@@ -15,7 +15,6 @@ import sys
 from bench.bystander.probes import PERIOD_S, Delays, OwnClock, go_first
 
 PATIENCE_S = 20.0
-PAYLOAD_BYTES = 16
 
 
 class EchoClient:
