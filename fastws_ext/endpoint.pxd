@@ -11,7 +11,8 @@ cdef class Endpoint:
     cdef readonly uint32_t max_message_size, max_fragments
     cdef readonly Py_ssize_t max_outbox
     cdef uint32_t ping_ticks, pong_ticks, message_ticks, close_ticks
-    cdef public object on_open, on_message, on_send, on_close, on_result, on_error, on_deadline, on_drain, on_slow, law_factory, compress, inflate
+    cdef public object on_open, on_message, on_send, on_close, on_result, on_error, on_deadline, on_drain, on_slow
+    cdef public object law_factory, compress, inflate
     cdef public uint64_t opened, messages_in, messages_out, bytes_in, bytes_out
     cdef public uint64_t pings_sent, pongs_received, slow_consumers, dropped
     cdef uint64_t rtt_counts[RTT_BUCKETS]

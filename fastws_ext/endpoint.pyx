@@ -6,8 +6,8 @@ def ignore(*arguments):
 
 
 cdef class Endpoint:
-    def __init__(self, LoopData loop_data not None, str path not None, *, max_message_size=65536, max_fragments=1024, max_outbox=1048576,
-                 ping_interval=25.0, ping_timeout=10.0, message_timeout=60.0, close_timeout=5.0,
+    def __init__(self, LoopData loop_data not None, str path not None, *, max_message_size=65536, max_fragments=1024,
+                 max_outbox=1048576, ping_interval=25.0, ping_timeout=10.0, message_timeout=60.0, close_timeout=5.0,
                  on_open=ignore, on_message=ignore, on_send=None, on_close=ignore, on_result=ignore,
                  on_error=ignore, on_deadline=ignore, on_drain=ignore, on_slow=ignore, law_factory=None, compress=None,
                  inflate=None):

@@ -240,7 +240,7 @@ cdef class Audience(Gathering):
         except Exception as error:
             self.loop_data.report(error, wire)
             wire.abort()
-            self.dropped += 1
+            self.dropped += len(self.parts)
         self.served = NULL
         return 0
 
@@ -255,11 +255,11 @@ cdef class Audience(Gathering):
         if frame is None or wire.state != OPEN or wire.flags & F_BLOCKED:
             return 0
         if alone and wire.outbox is None:
-            if count > 1 and len(frame) > wire.endpoint.max_outbox:
+            # What is joined cannot be dropped or replaced in part: it is for those who may only be closed.
+            if count > 1 and (self.policy != DISCONNECT or len(frame) > wire.endpoint.max_outbox):
                 return 0
-            status = wire.send_now(frame)
+            status = wire.send_now(frame, None if count > 1 else self, <bytes>(<tuple>self.parts[0])[2])
         elif count > 1:
-            # What is joined cannot be dropped or replaced in part, so here it has to fit beside what waits.
             if self.policy != DISCONNECT or len(frame) > wire.endpoint.max_outbox:
                 return 0
             status = wire.queue(frame, None, None, DISCONNECT)

@@ -2,7 +2,7 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
-from .frames cimport OP_TEXT, UTF8_ACCEPT, UTF8_REJECT, fastws_unmask, fastws_utf8_feed
+from .frames cimport OP_TEXT, UTF8_ACCEPT, fastws_unmask, fastws_utf8_feed
 cimport cython
 
 cdef enum:

@@ -22,7 +22,7 @@ cdef enum Opcode:
 cdef enum Judgement:
     INCOMPLETE = 0      # too few bytes to decide
     PLAIN = 1           # a whole header of a frame that needs no judgement
-    FOR_LAW = 2         # the state machine has to look at this frame; `total` says where it ends
+    FOR_LAW = 2         # the state machine has to look at this frame
     BROKEN = 3          # wrong already within its first two bytes
     FRAGMENT = 4        # one of the frames of a plain message; whether it may come now is known before its key is here
 

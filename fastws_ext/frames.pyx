@@ -7,7 +7,7 @@ cdef extern from "Python.h":
 
 
 cdef int parse_header(const uint8_t* p, Py_ssize_t n, Header* header) noexcept nogil:
-    """Judge the header at `p`. `size` and `length` are set for PLAIN and FOR_LAW.
+    """Judge the header at `p`. `size` and `length` are set for PLAIN, FRAGMENT and FOR_LAW.
 
     FOR_LAW and FRAGMENT are said as soon as the length is known, which is before the masking key has arrived: what is
     wrong has to be refused at that byte. INCOMPLETE with a `size` means that only the key is missing.

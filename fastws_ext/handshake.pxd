@@ -26,5 +26,5 @@ cdef class FastIngress(Ingress):
     cdef Py_ssize_t ask(self, Wire wire, const uint8_t* p, Py_ssize_t n) except -1
     cdef Endpoint common_upgrade(self, Wire wire, const uint8_t* p, Py_ssize_t size, char* accept_key)
     cdef bint read_head(self, const uint8_t* p, Py_ssize_t size, Head* head) noexcept
-    cdef bint read_header(self, const uint8_t* name, Py_ssize_t size, const uint8_t* value, Py_ssize_t length, Head* head,
-                          int* seen) noexcept
+    cdef bint read_header(self, const uint8_t* name, Py_ssize_t size, const uint8_t* value, Py_ssize_t length,
+                          Head* head, int* seen) noexcept

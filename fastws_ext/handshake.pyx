@@ -5,7 +5,7 @@ no forwarded address, no subprotocol, an Origin equal to Host or none. Everythin
 rules by the whole table; both must answer a common upgrade alike.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memset
 from .sender cimport CLOSING, F_DECIDING, HANDSHAKING, OPEN
 
 cdef extern from "<strings.h>" nogil:
@@ -233,12 +233,14 @@ cdef class FastIngress(Ingress):
                 return False
             i += 2
             headers += 1
-            if headers > MAX_HEADERS or not self.read_header(p + line, colon - line, p + start, end - start, head, &seen):
+            if headers > MAX_HEADERS:
+                return False
+            if not self.read_header(p + line, colon - line, p + start, end - start, head, &seen):
                 return False
         return seen == 31 and i + 2 == size     # a CR at the start of a line ends no head
 
-    cdef bint read_header(self, const uint8_t* name, Py_ssize_t size, const uint8_t* value, Py_ssize_t length, Head* head,
-                          int* seen) noexcept:
+    cdef bint read_header(self, const uint8_t* name, Py_ssize_t size, const uint8_t* value, Py_ssize_t length,
+                          Head* head, int* seen) noexcept:
         """One header line; `seen` has a bit for each of the five that must be there once."""
         cdef int bit = 0
         if named(name, size, b"host", 4):

@@ -6,8 +6,8 @@ from .frames cimport OP_PING
 from .link cimport LoopLink
 from .loop_data cimport IN_FINISH, IN_RUN, RECEIVE_SIZE, LoopData, monotonic_ns
 from .outbox cimport DISCONNECT
-from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_FINISHED, F_HIGH, F_OPENED, F_PAUSED, F_PING_OUT, F_READING,
-                      F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN)
+from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_FINISHED, F_HIGH, F_OPENED, F_PAUSED,
+                      F_PING_OUT, F_READING, F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN)
 
 
 cdef class Lifecycle(Sender):
@@ -114,7 +114,8 @@ cdef class Lifecycle(Sender):
         endpoint.opened += 1
         if self.ping_ticks:
             # The first ping comes at a random moment of the interval, so that a storm of connects is no storm of pings.
-            self.last_seen = self.ingress.loop_data.now_tick - <uint32_t>((self.number * 2654435761ULL >> 7) % self.ping_ticks)
+            self.last_seen = (self.ingress.loop_data.now_tick
+                              - <uint32_t>((self.number * 2654435761ULL >> 7) % self.ping_ticks))
         self.reschedule()
         self.queue(answer, None, None, DISCONNECT)
         try:
@@ -356,7 +357,10 @@ cdef class Lifecycle(Sender):
             except BaseException as error:
                 self.failed(error, "deadline")
         if self.flow is not None and self.flow.message_due and <int>(now - self.flow.message_due) >= 0:
-            self.close(1008, "policy")
+            if self.flags & F_PAUSED:
+                self.flow.message_due = now + self.endpoint.message_ticks   # it is us who do not read on
+            else:
+                self.close(1008, "policy")
         if self.state != OPEN or not self.ping_ticks:
             return 0
         if self.flags & F_PING_OUT:

@@ -1,7 +1,7 @@
 """How a wire reaches its socket: the reactor's transport, or a transport of the event loop."""
 
 cdef class Link:
-    cdef Py_ssize_t send_some(self, const char* p, Py_ssize_t n) except -2      # bytes taken, 0 when full, -1 when broken
+    cdef Py_ssize_t send_some(self, const char* p, Py_ssize_t n) except -2  # bytes taken, 0 when full, -1 broken
     cdef int want_write(self, bint on) except -1    # wake the wire when the socket takes bytes again
     cdef int want_read(self, bint on) except -1
     cdef int hold(self, bint on) except -1          # while bytes wait to be parsed

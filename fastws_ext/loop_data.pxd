@@ -50,8 +50,8 @@ cdef class LoopData:
     cdef object tick_handle, fan_outs
     cdef readonly uint64_t passes, errors
     cdef int64_t begin_pass(self) noexcept
-    cdef int end_pass(self) except -1
-    cdef int serve_lists(self) except -1
+    cdef int end_pass(self, bint deliver=*) except -1
+    cdef int serve_lists(self, bint deliver) except -1
     cdef bint out_of_time(self) noexcept
     cdef int mark(self, Scheduled item, uint8_t kind) except -1
     cdef int need_turn(self) except -1

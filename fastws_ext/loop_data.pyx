@@ -150,9 +150,12 @@ cdef class LoopData:
     cdef bint out_of_time(self) noexcept:
         return monotonic_ns() > self.pass_deadline_ns
 
-    cdef int end_pass(self) except -1:
+    cdef int end_pass(self, bint deliver=True) except -1:
+        """Serve what the pass has left behind. Without `deliver` publications wait for a turn of their own: where each
+        read is a pass they would otherwise have a slice of time after each.
+        """
         try:
-            self.serve_lists()
+            self.serve_lists(deliver)
         finally:
             self.in_pass = False
             if (self.dirty.head < self.dirty.end or self.run.head < self.run.end or self.finish.head < self.finish.end
@@ -160,10 +163,10 @@ cdef class LoopData:
                 self.need_turn()
         return 0
 
-    cdef int serve_lists(self) except -1:
+    cdef int serve_lists(self, bint deliver) except -1:
         """Serve fan-out, what is unsent and what is to be taken apart; each list may grow while it is served."""
         cdef int64_t deadline = monotonic_ns() + self.pass_ns
-        while self.fan_outs:
+        while deliver and self.fan_outs:
             self.guarded(self.fan_outs[0], IN_RUN | IN_DIRTY)
             if monotonic_ns() > deadline:
                 break

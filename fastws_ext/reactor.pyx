@@ -11,7 +11,7 @@ import weakref
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EBADF, EEXIST, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, errno
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, strlen
 from .loop_data cimport IN_RUN, RECEIVE_SIZE, monotonic_ns
 from .sender cimport CLOSED, F_BLOCKED
 from .transport cimport Poller, SlimTransport

@@ -74,8 +74,8 @@ cdef class Sender(Scheduled):
     cdef int put_close(self, int code, str reason) except -1
     cdef int spill(self) except -1
     cdef int queue(self, bytes frame, object topic, bytes key, int policy) except -1
-    cdef int send_now(self, bytes frame) except -1
-    cdef int keep_rest(self, bytes data, Py_ssize_t sent) except -1
+    cdef int send_now(self, bytes frame, object topic, bytes key) except -1
+    cdef int keep_rest(self, bytes data, Py_ssize_t sent, object topic, bytes key) except -1
     cdef int catch_up(self) except -1
     cdef int push(self, bytes frame, object topic, bytes key) except -1
     cdef int too_slow(self) except -1

@@ -129,16 +129,17 @@ cdef class Sender(Scheduled):
         if n < 0:
             return self.lost()
         if n < used:
-            self.keep_rest(PyBytes_FromStringAndSize(<const char*>loop.scratch, used), n)
+            self.keep_rest(PyBytes_FromStringAndSize(<const char*>loop.scratch, used), n,
+                           None, None)
         return 0
 
-    cdef int keep_rest(self, bytes data, Py_ssize_t sent) except -1:
+    cdef int keep_rest(self, bytes data, Py_ssize_t sent, object topic, bytes key) except -1:
         """The socket took only `sent` bytes of `data`; nothing else is queued.
 
         Queued whole, so that the outbox knows it as begun: what follows a frame that is half sent is its other half.
         """
         self.outbox = Outbox.__new__(Outbox)
-        self.outbox.push(data, None, None)
+        self.outbox.push(data, topic, key)
         self.outbox.advance(sent)
         if self.outbox.size > HIGH_WATER:
             self.flags |= F_HIGH
@@ -267,7 +268,7 @@ cdef class Sender(Scheduled):
                 self.failed(error, "drain")
         return 0
 
-    cdef int send_now(self, bytes frame) except -1:
+    cdef int send_now(self, bytes frame, object topic, bytes key) except -1:
         """Send whole frames while nothing is queued and nothing of this connection is being read: for audiences, which
         have joined what is to be sent in this pass. Returns a SendStatus.
         """
@@ -279,7 +280,7 @@ cdef class Sender(Scheduled):
             self.lost()
             return GONE
         if n < PyBytes_GET_SIZE(frame):
-            self.keep_rest(frame, n)
+            self.keep_rest(frame, n, topic, key)
         return SENT if n else QUEUED
 
     # Seats in audiences: each side knows where it stands with the other, so leaving costs no search.
@@ -311,7 +312,7 @@ cdef class Sender(Scheduled):
         return -1
 
     cdef int unseat(self, int seat) noexcept:
-        """Give up a seat. The last one takes its number; returns 1 if one did. A past of many topics keeps no memory."""
+        """Give up a seat. The last one takes its number; returns 1 if one did. A past of many topics costs nothing."""
         cdef Seat* smaller
         cdef bint moved
         self.seat_count -= 1

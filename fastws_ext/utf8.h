@@ -1,4 +1,4 @@
-/* Incremental UTF-8 validation with one byte of state (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). */
+/* Incremental UTF-8 validation with one byte of state (RFC 3629: nothing overlong, no surrogates, at most U+10FFFF). */
 #ifndef FASTWS_UTF8_H
 #define FASTWS_UTF8_H
 #include <stddef.h>

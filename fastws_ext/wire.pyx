@@ -1,8 +1,9 @@
 """The asyncio Protocol of one connection: HTTP stage, decoder, outbox, heartbeat, close handshake.
 
-The decoder handles the frames that need no judgement: those of uncompressed messages in their order, compressed messages
-that arrive whole and are right, pings, pongs and the usual close. Every other frame goes to a state machine (the *law*)
-that `endpoint.law_factory` makes when such a frame arrives and that is dropped when the connection is back between messages.
+The decoder handles the frames that need no judgement: those of uncompressed messages in their order, compressed
+messages that arrive whole and are right, pings, pongs and the usual close. Every other frame goes to a state machine
+(the *law*) that `endpoint.law_factory` makes when such a frame arrives and that is dropped when the connection is back
+between messages.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
@@ -11,8 +12,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from .endpoint cimport Endpoint
 from .flow cimport Flow
-from .frames cimport (BROKEN, FOR_LAW, FRAGMENT, INCOMPLETE, OP_CONTINUATION, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG, OP_TEXT, PLAIN, UTF8_REJECT,
-                      Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
+from .frames cimport (BROKEN, FOR_LAW, FRAGMENT, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG,
+                      OP_TEXT, PLAIN, UTF8_REJECT, Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
 from .loop_data cimport IN_RUN, LoopData, TICK_NS, monotonic_ns
 from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
                       FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN, SLOW_NS)
@@ -54,7 +55,7 @@ cdef class Wire(Lifecycle):
             self.broken(error)
         finally:
             if outer:
-                loop.end_pass()
+                loop.end_pass(False)
         return 0
 
     cdef int broken(self, error) except -1:
@@ -243,8 +244,9 @@ cdef class Wire(Lifecycle):
         cdef Py_ssize_t size
         cdef bytes payload
         cdef object message
-        if (p[0] & 0xF0 != 0xC0 or not p[1] & 128 or (header.opcode != OP_TEXT and header.opcode != OP_BINARY)
-                or not self.window_bits or self.endpoint.inflate is None or (self.flow is not None and self.flow.opcode)):
+        if not self.window_bits or self.endpoint.inflate is None or (self.flow is not None and self.flow.opcode):
+            return 0
+        if p[0] != (192 | OP_TEXT) and p[0] != (192 | OP_BINARY) or not p[1] & 128:
             return 0
         if header.length > self.max_message_size or n < header.size + <Py_ssize_t>header.length:
             return 0
@@ -358,8 +360,8 @@ cdef class Wire(Lifecycle):
         # Between its frames only a control frame is legal, and none of them looks at what the message holds. What is
         # left of the limits decides whether anything else is too big or malformed: a frame of one byte stands for all
         # that came, and a limit of 0 would be none.
-        law = self.endpoint.law_factory(size - <uint32_t>flow.message_used + 1, frames - flow.frames + 1 if frames else 0,
-                                        self.window_bits)
+        law = self.endpoint.law_factory(size - <uint32_t>flow.message_used + 1,
+                                        frames - flow.frames + 1 if frames else 0, self.window_bits)
         law.receive_data(bytes((flow.opcode, 129, 0, 0, 0, 0, 97)))
         return law
 

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from fastws_ext.fanout import Audience
+from fastws_ext.frames import encode_frame
 from tests.fastws_ext.crowd import Crowd, frames_of
+from tests.fastws_ext.harness import OPEN
 from tests.fastws_ext.stage import Stage, staging
+from tests.support.frames import BINARY, TEXT, build_frame
 
 CROWD = 1500  # with no time at all one slice is at most 512 members
 BIG = 100  # members; an audience of so many hears at the end of the pass
@@ -183,3 +186,41 @@ def test_what_a_socket_does_not_take_of_a_burst_follows_whole() -> None:
         assert sorted(heard[0]) == [1, 2, 3, 4, 5]
         assert heard[0][:3] == [1, 2, 3]
         assert heard[1:] == [[1, 2, 3, 4]] * (BIG - 1)
+
+
+@pytest.mark.parametrize("policy", [1, 2])
+def test_what_may_be_dropped_is_not_joined_for_a_socket_that_may_be_full(policy: int) -> None:
+    """A member whose outbox a burst fills up is not closed where its topic would rather drop what waits."""
+    with staging() as stage:
+        big = Big(stage, policy, max_outbox=65_536)
+        slow = big.crowd.members[0]
+        slow.wire.pause_writing()
+        for _ in range(5):
+            big.audience.publish((encode_frame(BINARY, bytes(3000)),))
+        stage.settle()
+        big.audience.publish((encode_frame(BINARY, bytes(55_000)),))
+        stage.settle()
+        assert slow.wire.state == OPEN
+        assert slow.wire in big.audience
+        for member in big.crowd.members:
+            member.close()
+        stage.settle()
+
+
+def test_reads_of_a_loop_transport_do_not_each_take_a_slice_of_a_delivery() -> None:
+    with staging() as stage:
+        crowd = Crowd(stage, CROWD)
+        audience = Audience(stage.loop_data)
+        for member in crowd.members:
+            member.wire.codec = 0
+            audience.add(member.wire)
+        stage.loop_data.pass_ns = 0
+        audience.publish(frames_of(1))
+        for member in crowd.members[:20]:
+            member.wire.data_received(build_frame(TEXT, b"hi"))
+        assert audience.sent == 0
+        stage.settle()
+        assert audience.sent == CROWD
+        for member in crowd.members:
+            member.close()
+        stage.settle()

@@ -118,6 +118,19 @@ async def test_a_message_that_does_not_end_closes_1008(transport: str, kind: str
 
 
 @every_transport
+async def test_the_message_deadline_waits_while_it_is_us_who_do_not_read(transport: str) -> None:
+    async with serving(transport, message_timeout=0.3) as server:
+        client = await server.connect()
+        await client.send(build_frame(TEXT, b"first", fin=False) + build_frame(PING, b""))
+        assert (await client.read_frame()).opcode == PONG
+        server.conns[0].pause_reading()
+        await client.send_frame(0, b" and last")
+        await asyncio.sleep(0.8)
+        server.conns[0].resume_reading()
+        assert await client.read_message() == "first and last"
+
+
+@every_transport
 async def test_the_message_deadline_ends_with_the_message(transport: str) -> None:
     async with serving(transport, message_timeout=0.3) as server:
         client = await server.connect()
