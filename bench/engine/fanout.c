@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -39,6 +40,16 @@ static void put_number(unsigned char *digits, uint64_t number) {
     for (int i = DIGITS; i-- > 0; number /= 10) digits[i] = (unsigned char)('0' + number % 10);
 }
 
+/*
+ * Whoever has said something lately delays its acknowledgements, and the timers that send them in the end run on the
+ * server's core: 2 us for each burst and subscriber of servers that are subscribed to by a message, and of no others.
+ * Here all of them acknowledge what they read as they read it.
+ */
+static void acknowledge_at_once(const client *c) {
+    int on = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 /* A whole payload that begins with the marker: is it the next one, and all of it right? */
 static void judge(worker *w, client *c, const unsigned char *payload) {
     const size_t filling = MARKER + DIGITS;
@@ -57,6 +68,7 @@ static void judge(worker *w, client *c, const unsigned char *payload) {
         return;
     }
     w->heard += c->sent ? 1 : c->received + 1;
+    if (!c->sent) acknowledge_at_once(c);
     c->sent = 1; /* a subscriber sends no messages: this says that it has begun to hear */
     c->received++;
 }

@@ -71,7 +71,7 @@ static reading take_reading(const options *o, const shared_state *shared) {
     for (int i = 0; i < o->processes; i++) {
         r.messages += shared->workers[i].messages;
         r.bytes += shared->workers[i].bytes;
-        r.client_cpu += cpu_seconds(shared->workers[i].pid);
+        r.client_cpu += cpu_seconds(shared->workers[i].pid) - (double)shared->workers[i].idle_ns / 1e9;
     }
     return r;
 }

@@ -71,7 +71,7 @@ typedef struct {
 /* Written by one worker, read by the director. */
 typedef struct {
     _Alignas(128) pid_t pid;
-    _Atomic uint64_t connected, settled, messages, bytes, pings, finished;
+    _Atomic uint64_t connected, settled, messages, bytes, pings, finished, idle_ns; /* idle: looked and found nothing */
     _Atomic uint64_t failures[FAILURES];
     char first_failure[160];
     histogram handshakes, latencies;
@@ -135,6 +135,7 @@ typedef struct {
     uint32_t ring_size;
     double interval;        /* rate: ns between two messages of this worker */
     uint64_t schedule_start, scheduled; /* rate: ns; messages that are due */
+    uint64_t looked_at;     /* fan-out: ns of the last look at the sockets */
     unsigned char *receive_buffer;
     client *publisher;      /* fanout: of the first worker, else NULL */
     unsigned char *payload; /* fanout: a publication, up to its number */
