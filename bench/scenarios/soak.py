@@ -2,7 +2,8 @@
 
 First a staircase: more and more idle connections, which stay. Then, until the time is over, cycles of the loads that
 bystanders have to bear, each for some seconds and the last of each cycle a quiet one, beside a steady echo and
-subscribers that come and go and read nothing. Every second is sampled; `bench.soaking.verdict` says what has to hold.
+subscribers that come and go and read nothing. Every second is sampled, more often where phases are short;
+`bench.soaking.verdict` says what has to hold.
 """
 
 import time
@@ -17,15 +18,17 @@ from bench.bystander.watch import Bystanders
 from bench.load import LoadError
 from bench.report import ProgressBar, Table
 from bench.scenarios.bystander import APP
-from bench.soaking.sampling import Sampler
-from bench.soaking.verdict import QUIET, Check, verdict
+from bench.soaking.sampling import INTERVAL_S, Sample, Sampler
+from bench.soaking.verdict import QUIET, SPARE_FILES, Check, judged_part, verdict
 
 STEPS = (0, 50, 500, 2000)  # idle connections of the staircase, before the last step
 STAIRCASE_SHARE = 0.1  # of the time
-PHASE_S = 4.0
-SHORTEST_PHASE_S = 1.5
-QUIET_S = 4.0
-CYCLES = 3  # at least: with less time the phases are shorter
+PHASE_S = 4.0  # at most: with less time the phases are shorter
+SHORTEST_PHASE_S = 0.3
+CYCLES = 3  # at least, however long they take: the first one is a warm-up, and two can be compared
+PHASE_SAMPLES = 2  # in the time of a phase; at least one has to be there before the next begins
+QUIET_SAMPLES = 4  # of a quiet phase, half of which are judged
+PATIENCE_S = 20.0  # a phase is longer where there are no samples, or quiet has not settled yet; at most so much
 RESERVE = 6000  # descriptors for what comes beside the idle connections
 SLOTHS = 20
 LEAVING = "everybody leaves"
@@ -39,6 +42,17 @@ class SoakOptions:
 
     minutes: float = 10.0
     connections: int = 8000  # idle ones
+
+    @property
+    def phase_s(self) -> float:
+        """Seconds of a phase of a cycle."""
+        planned = 60 * self.minutes * (1 - STAIRCASE_SHARE) / CYCLES / len(CYCLE)
+        return min(PHASE_S, max(SHORTEST_PHASE_S, planned))
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from one sample to the next."""
+        return min(INTERVAL_S, self.phase_s / PHASE_SAMPLES)
 
 
 def fan_out(server: servers.Server, cpus: set[int] | None) -> AbstractContextManager[object]:
@@ -64,6 +78,7 @@ class Soak:
         self._sampler = sampler
         self._cpus = measure.server_and_client_cpus()[1]
         self._seconds = options.minutes * 60
+        self._phase_s = options.phase_s
         self._connections = min(options.connections, measure.descriptor_limit() - RESERVE)
         self._begun = time.monotonic()
 
@@ -86,16 +101,16 @@ class Soak:
             self._spend(self._seconds * STAIRCASE_SHARE / len(steps))
 
     def _cycles(self) -> None:
-        left = self._seconds - (time.monotonic() - self._begun)
-        phase = min(PHASE_S, max(SHORTEST_PHASE_S, left / CYCLES / len(CYCLE)))
-        while self._sampler.failure is None:
+        done = 0
+        while done < CYCLES or time.monotonic() - self._begun < self._seconds:
             for name, load in CYCLE.items():
                 self._say(name)
                 with ExitStack() as stack:
                     self._enter(stack, name, load(self._server, self._cpus))
-                    self._spend(max(phase, QUIET_S) if name == QUIET else phase)
-            if time.monotonic() - self._begun >= self._seconds:
+                    self._spend(self._phase_s)
+            if self._sampler.failure is not None:
                 return
+            done += 1
 
     def _enter(self, stack: ExitStack, name: str, load: AbstractContextManager[object]) -> None:
         """Begin a load that ends with the stack; where it fails, that is noted and the others go on."""
@@ -114,9 +129,13 @@ class Soak:
             stack.push(end)
 
     def _spend(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and self._sampler.failure is None:
-            time.sleep(min(left, 0.2))
+        """Let the phase go on for so long, and until it was sampled, however slow the machine is at the moment."""
+        phase, first, begun = self._sampler.phase, len(self._sampler.samples), time.monotonic()
+        while self._sampler.failure is None and (spent := time.monotonic() - begun) < seconds + PATIENCE_S:
+            own = [sample for sample in self._sampler.samples[first:] if sample.phase == phase]
+            if spent >= seconds and own and (phase != QUIET or _settled(own)):
+                return
+            time.sleep(min(0.2, self._phase_s / 4))
 
     def _say(self, phase: str) -> None:
         self._sampler.phase = phase
@@ -141,7 +160,7 @@ def run(options: SoakOptions, progress: ProgressBar) -> tuple[Table, dict[str, A
     with (
         servers.fastws(APP, *OPTIONS, cpus=server_cpus) as server,
         Bystanders(server, client_cpus) as bystanders,
-        Sampler(server, bystanders) as sampler,
+        Sampler(server, bystanders, options.interval_s) as sampler,
     ):
         soak = Soak(options, progress, server, sampler)
         soak.run()
@@ -153,16 +172,26 @@ def run(options: SoakOptions, progress: ProgressBar) -> tuple[Table, dict[str, A
         "checks": [asdict(check) for check in checks],
         "samples": [asdict(sample) for sample in sampler.samples],
     }
-    return Table(f"soak of {options.minutes:g} minutes", COLUMNS, _rows(checks), _notes(sampler)), results, sampler
+    table = Table(f"soak of {options.minutes:g} minutes", COLUMNS, _rows(checks), _notes(sampler, options.interval_s))
+    return table, results, sampler
+
+
+def _settled(samples: list[Sample]) -> bool:
+    """Whether a quiet phase can end: nobody's connections are still being closed in the part of it that is judged."""
+    files = [sample.files for sample in judged_part(samples)]
+    return len(samples) >= QUIET_SAMPLES and max(files) - min(files) <= SPARE_FILES
 
 
 def _rows(checks: list[Check]) -> list[list[str]]:
     return [[check.name, check.found, check.allowed, "yes" if check.holds else "NO"] for check in checks]
 
 
-def _notes(sampler: Sampler) -> list[str]:
+def _notes(sampler: Sampler, interval_s: float) -> list[str]:
     """What each phase looked like."""
-    notes = ["phase: seconds, most files, most MB, CPU, CPU waited for, worst p99 and max of echo / timer / link in ms"]
+    notes = [
+        f"a sample every {interval_s:.2g} s; of each phase:",
+        "samples, most files, most MB, CPU, CPU waited for, worst p99 and max of echo / timer / link in ms",
+    ]
     for phase in dict.fromkeys(sample.phase for sample in sampler.samples):
         own = [sample for sample in sampler.samples if sample.phase == phase]
         worst = " / ".join(
@@ -170,7 +199,7 @@ def _notes(sampler: Sampler) -> list[str]:
             for name in ("echo", "timer", "link")
         )
         notes.append(
-            f"{phase}: {len(own)} s, {max(s.files for s in own)}, {max(s.own_bytes for s in own) / 1e6:.1f} MB, "
+            f"{phase}: {len(own)}, {max(s.files for s in own)}, {max(s.own_bytes for s in own) / 1e6:.1f} MB, "
             f"{sum(s.cpu for s in own) / len(own):.0%}, {sum(s.waited for s in own) / len(own):.0%}, {worst}"
         )
     return notes

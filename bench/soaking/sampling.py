@@ -1,4 +1,4 @@
-"""Once a second: what a server holds and uses, and what its bystanders wait."""
+"""Once a second or more often: what a server holds and uses, and what its bystanders wait."""
 
 import re
 import threading
@@ -17,7 +17,7 @@ INTERVAL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One second."""
+    """What was from the sample before to this one."""
 
     at_s: float  # since the beginning
     phase: str
@@ -33,14 +33,17 @@ class Sampler:
     """Samples on a thread of its own while a `with` block runs.
 
     `phase` is set by whoever knows what is going on. The bystanders belong to it meanwhile.
+
+    :param interval_s: seconds from one sample to the next.
     """
 
-    def __init__(self, server: Server, bystanders: Bystanders) -> None:
+    def __init__(self, server: Server, bystanders: Bystanders, interval_s: float = INTERVAL_S) -> None:
         self.phase = ""
         self.samples: list[Sample] = []
         self.failure: BystanderError | OSError | None = None  # OSError: the server is gone
         self._server = server
         self._bystanders = bystanders
+        self._interval_s = interval_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -57,7 +60,7 @@ class Sampler:
         try:
             ran, waited = scheduled_s(self._server.pid)
             self._bystanders.take()
-            while not self._over.wait(max(0.0, last + INTERVAL_S - time.monotonic())):
+            while not self._over.wait(max(0.0, last + self._interval_s - time.monotonic())):
                 phase = self.phase
                 delayed = self._bystanders.take()
                 now, (ran_now, waited_now) = time.monotonic(), scheduled_s(self._server.pid)

@@ -101,3 +101,9 @@ def test_failures_are_failures() -> None:
 
 def test_nothing_sampled_does_not_pass() -> None:
     assert len(failed(verdict([], []))) == 3
+
+
+def test_one_cycle_has_nothing_to_be_compared_with() -> None:
+    checks = verdict(soak(cycles=1), [])
+    assert failed(checks) == ["memory in quiet at the end, to the beginning"]
+    assert checks[1].found == "one cycle: nothing to compare"
