@@ -81,8 +81,11 @@ gate: $(RUN_READY) build ## fails when echo or fan-out is a third slower, beside
 fuzz: $(FUZZ_READY) build ## fuzz every target, or TARGET=frames alone, for FUZZ_MINUTES each (10; 0: until Ctrl+C)
 	@$(BIN)/python -m tests.fuzz $(TARGET)
 
-soak: $(BENCH_READY) build ## every load in turn: memory, descriptors and bystanders have to stay level (MINUTES=10)
+# Three tests of the torture take FASTWS_TEST_TORTURE_S each: a tenth of the time in all, unless it is set already.
+soak: $(DEV_READY) build ## every load in turn: memory, descriptors and bystanders stay level; then the torture (MINUTES=10)
 	$(BIN)/python -m bench soak --minutes $(MINUTES)
+	FASTWS_TEST_TORTURE_S=$${FASTWS_TEST_TORTURE_S:-$$(awk 'BEGIN { print 2 * $(MINUTES) }')} \
+		$(BIN)/python -m pytest -q -p no:cacheprovider tests/torture
 
 bench-million: ; @$(call not_built,the benchmark with a million connections)
 tune-check tune tune-persist tune-revert: ; @$(call not_built,kernel tuning)

@@ -111,6 +111,16 @@ def test_a_target_that_is_not_built_yet_is_no_success(target: str) -> None:
 
 
 @needs_make
+@pytest.mark.parametrize(("minutes", "seconds"), [("10", "20"), ("0.5", "1")])
+def test_a_soak_ends_with_the_torture_for_a_tenth_of_its_time(minutes: str, seconds: str) -> None:
+    result = run("make", "--dry-run", "--silent", "soak", f"MINUTES={minutes}")
+    loads, torture = result.stdout.index(f"bench soak --minutes {minutes}\n"), result.stdout.index("tests/torture")
+    assert loads < torture
+    (command,) = re.findall(r"FASTWS_TEST_TORTURE_S=(.*) \\", result.stdout)
+    assert run("sh", "-c", f"unset FASTWS_TEST_TORTURE_S; echo {command}").stdout == f"{seconds}\n"
+
+
+@needs_make
 def test_make_help_names_what_there_is() -> None:
     result = run("make", "help")
     assert result.returncode == 0
