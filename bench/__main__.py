@@ -67,7 +67,7 @@ def connect_command(*, connections: int, concurrency: int, rounds: int, peers: s
 
 
 @main.command("footprint")
-@click.option("--connections", default=15000, type=click.IntRange(1))
+@click.option("--connections", default=15000, type=click.IntRange(2))
 @click.option("--batches", default=3, type=click.IntRange(1), help="Times that all are opened and closed.")
 @with_peers
 @with_quick

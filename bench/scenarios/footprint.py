@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from bench import measure, roster, servers
 from bench.build import BuildError
@@ -18,7 +18,7 @@ COLUMNS = (
 )  # fmt: skip
 GATEWAY = "fastws gateway"  # connections that were welcomed, hear a topic and have been pinged
 GATEWAY_PING_S = 2
-WARM_UP_CONNECTIONS = 500  # opened and closed first, for what a process allocates once
+WARM_UP_CONNECTIONS = 500  # opened first, for what a process allocates once; at most half of all
 SERVER_SPARE = 200  # descriptors that the server keeps for other things
 SETTLE_TIMEOUT_S = 20.0
 UNCHANGED_S = 2.0  # a number of descriptors that stays so long has settled
@@ -56,18 +56,32 @@ class Batch:
     slab_before: int
     slab_open: int
 
-    def per_connection(self, base: int) -> float:
-        """Userland bytes of the server for each open connection, over `base`: its PSS when nothing was open yet.
+    def per_connection(self, few: Self) -> float:
+        """Userland bytes of the server for each open connection: what those take that are open now and were not then.
 
-        The first batch's `pss_before` is such a base. A later batch's own is not: memory that the allocator kept after
-        an earlier one would make the connections look free.
+        :param few: the process's first batch, of fewer connections. What it was before anything was open would not do:
+            what it allocates once would count. Nor what it was after some were closed: the memory that its allocator
+            kept of them would make connections look free.
         """
-        return (self.pss_open - base) / self.connections
+        return (self.pss_open - few.pss_open) / (self.connections - few.connections)
 
     @property
     def slab_per_socket(self) -> float:
         """Bytes of kernel objects for each socket; both ends of a connection are on this machine."""
         return (self.slab_open - self.slab_before) / (2 * self.connections)
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What was measured of one server."""
+
+    few: Batch  # the first of the process
+    batches: Sequence[Batch]
+
+    @property
+    def per_connection(self) -> list[float]:
+        """Userland bytes for each connection, by batch."""
+        return [batch.per_connection(self.few) for batch in self.batches]
 
 
 def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[str, Any]]:
@@ -78,7 +92,7 @@ def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[s
     most = measure.descriptor_limit() - SERVER_SPARE
     connections = min(options.connections, most)
     progress.start(options.batches * len(options.servers))
-    measured: dict[str, list[Batch]] = {}
+    measured: dict[str, Batches] = {}
     failures: dict[str, str] = {}
     for name in options.servers:
         try:
@@ -88,7 +102,10 @@ def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[s
                 raise
             failures[name] = str(error)
     notes = [
-        f"after a warm-up of {min(connections, WARM_UP_CONNECTIONS)}; B/connection: open, less before the first batch",
+        (
+            f"B/connection: with {connections} open, less with {few_of(connections, WARM_UP_CONNECTIONS)} open in a new process,"
+            " for each of the difference; before, after: with none open, after those"
+        ),
         "PSS: the server's own pages and its share of shared ones; slab: all kernel objects, both ends counted",
         *(f"{name} failed: {' '.join(reason.split())[-200:]}" for name, reason in failures.items()),
     ]
@@ -101,16 +118,21 @@ def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[s
     return table, {"servers": {name: _as_json(batches) for name, batches in measured.items()}, "failures": failures}
 
 
-def _batches(subject: Subject, name: str, connections: int, count: int, progress: ProgressBar) -> list[Batch]:
+def few_of(connections: int, most: int) -> int:
+    """How many to open in a new process before so many, of which there are at least two, are."""
+    return min(connections // 2, most)
+
+
+def _batches(subject: Subject, name: str, connections: int, count: int, progress: ProgressBar) -> Batches:
     batches = []
     with subject.server:
         progress.say(f"{name}: warming up")
-        open_and_close(subject.server, min(connections, WARM_UP_CONNECTIONS), subject)
+        few = open_and_close(subject.server, few_of(connections, WARM_UP_CONNECTIONS), subject)
         for number in range(count):
             progress.say(f"{name}, batch {number + 1} of {count}: {connections} connections")
             batches.append(open_and_close(subject.server, connections, subject))
             progress.step()
-    return batches
+    return Batches(few, batches)
 
 
 def open_and_close(server: servers.Server, connections: int, subject: Subject | None = None) -> Batch:
@@ -174,26 +196,28 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _row(name: str, batches: Sequence[Batch]) -> list[str]:
-    base = batches[0].pss_before
-    again = [batch.per_connection(base) for batch in batches[1:]]
+def _row(name: str, measured: Batches) -> list[str]:
+    first, last = measured.batches[0], measured.batches[-1]
+    again = measured.per_connection[1:]
     return [
         name,
-        f"{batches[0].connections:,}",
-        f"{base / 1e6:.2f}",
-        f"{batches[0].pss_open / 1e6:.2f}",
-        f"{batches[-1].pss_closed / 1e6:.2f}",
-        f"{batches[0].per_connection(base):,.0f}",
+        f"{first.connections:,}",
+        f"{first.pss_before / 1e6:.2f}",
+        f"{first.pss_open / 1e6:.2f}",
+        f"{last.pss_closed / 1e6:.2f}",
+        f"{measured.per_connection[0]:,.0f}",
         f"{Spread.of(again):,.0f}" if len(again) > 1 else f"{again[0]:,.0f}" if again else "-",
-        f"{Spread.of([batch.slab_per_socket for batch in batches]).median:,.0f}",
+        f"{Spread.of([batch.slab_per_socket for batch in measured.batches]).median:,.0f}",
     ]
 
 
-def _as_json(batches: Sequence[Batch]) -> dict[str, Any]:
-    base = batches[0].pss_before
-    derived = [{"per_connection": b.per_connection(base), "slab_per_socket": b.slab_per_socket} for b in batches]
-    spread = Spread.of([batch.per_connection(base) for batch in batches])
+def _as_json(measured: Batches) -> dict[str, Any]:
+    derived = [
+        {"per_connection": userland, "slab_per_socket": batch.slab_per_socket}
+        for batch, userland in zip(measured.batches, measured.per_connection, strict=True)
+    ]
     return {
-        "batches": [asdict(batch) | more for batch, more in zip(batches, derived, strict=True)],
-        "per_connection": dataclasses.asdict(spread),
+        "few": asdict(measured.few),
+        "batches": [asdict(batch) | more for batch, more in zip(measured.batches, derived, strict=True)],
+        "per_connection": dataclasses.asdict(Spread.of(measured.per_connection)),
     }

@@ -21,7 +21,7 @@ COLUMNS = (
     "server", "msg/s", "msg/CPU-s", "to its plain per CPU-s", "p50 µs", "p99 µs", "B/idle connection", "server CPU",
     "client CPU",
 )  # fmt: skip
-WARM_UP_CONNECTIONS = 200  # opened and closed before memory is measured, for what a process allocates once
+WARM_UP_CONNECTIONS = 200  # opened first where memory is measured, for what a process allocates once; at most half
 
 Start = Callable[[set[int]], servers.Server]
 
@@ -37,7 +37,7 @@ class VariantsOptions:
     fragments: int = 4  # frames of a message, in the variant of that name
     rounds: int = 5
     seconds: float = 2.0  # measured in each round
-    idle: int = 2000  # connections whose memory is measured; 0: none
+    idle: int = 2000  # connections whose memory is measured, at least 2; 0: none
     peers: Sequence[str] = ("websockets", "ws", "gws")  # those that have variants in their peer.toml
 
 
@@ -84,7 +84,10 @@ def run(options: VariantsOptions, progress: ProgressBar) -> tuple[Table, dict[st
     notes = [
         "deflate: both directions, no context taken over, zlib's default level at the client",
         f"fragments: each message in {options.fragments} frames; tls: TLS with a certificate of P-256, not verified",
-        f"B/idle connection: PSS of the server with {options.idle} idle connections, less before",
+        (
+            f"B/idle connection: PSS of the server with {options.idle} open, less with "
+            f"{footprint.few_of(options.idle, WARM_UP_CONNECTIONS)} open in a new process, for each of the difference"
+        ),
         "to its plain: round by round, median (lowest to highest); other figures are medians",
         *(f"{name} failed: {' '.join(reason.split())[-200:]}" for name, reason in failures.items()),
         *turns.idle_notes(results, lambda result: result.run),
@@ -178,9 +181,9 @@ def _idle_bytes(
         try:
             with entry.contestant.server(server_cpus) as server:
                 subject = footprint.Subject(server, server.path, options=ways)
-                footprint.open_and_close(server, min(options.idle, WARM_UP_CONNECTIONS), subject)
-                batch = footprint.open_and_close(server, options.idle, subject)
-                measured[entry.name] = batch.per_connection(batch.pss_before)
+                few = footprint.few_of(options.idle, WARM_UP_CONNECTIONS)
+                warm_up = footprint.open_and_close(server, few, subject)
+                measured[entry.name] = footprint.open_and_close(server, options.idle, subject).per_connection(warm_up)
         except (BuildError, LoadError, servers.ServerError) as error:
             failures[f"{entry.name}, idle"] = str(error)
         progress.step()

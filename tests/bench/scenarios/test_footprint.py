@@ -12,12 +12,14 @@ def test_batches_of_a_peer() -> None:
     options = footprint.FootprintOptions(connections=300, batches=2, servers=["c_epoll"])
     table, results = footprint.run(options, PlainProgress())
     assert [row[0] for row in table.rows] == ["c_epoll"]
-    batches = results["servers"]["c_epoll"]["batches"]
+    few, batches = (results["servers"]["c_epoll"][key] for key in ("few", "batches"))
+    assert few["connections"] == 150
     assert len(batches) == 2
+    assert any("300 open, less with 150 open" in note for note in table.notes)
     for batch in batches:
         assert batch["connections"] == 300
         assert batch["pss_open"] > 0
-        assert batch["per_connection"] == (batch["pss_open"] - batches[0]["pss_before"]) / 300
+        assert batch["per_connection"] == (batch["pss_open"] - few["pss_open"]) / 150
 
 
 def test_connections_of_the_gateway_are_subscribed_and_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +36,7 @@ def test_more_than_the_descriptors_allow_are_cut_and_said(monkeypatch: pytest.Mo
     options = footprint.FootprintOptions(connections=300, batches=1, servers=["c_epoll"])
     table, results = footprint.run(options, PlainProgress())
     assert results["servers"]["c_epoll"]["batches"][0]["connections"] == 50
+    assert results["servers"]["c_epoll"]["few"]["connections"] == 25
     assert any("300 do not fit" in note for note in table.notes)
 
 
@@ -49,10 +52,17 @@ def test_a_peer_that_fails_is_named_and_the_others_go_on(monkeypatch: pytest.Mon
     assert any(note.startswith("websockets failed: websockets: false does not listen") for note in table.notes)
 
 
-def test_later_batches_are_compared_with_the_first_base() -> None:
-    batch = footprint.Batch(100, pss_before=5_000, pss_open=6_000, pss_closed=5_000, slab_before=0, slab_open=20_000)
-    assert batch.per_connection(base=1_000) == 50
-    assert batch.slab_per_socket == 100
+def batch_of(connections: int, each: int, kept: int = 0) -> footprint.Batch:
+    """A batch of a process of 5,000 bytes that has allocated 3,000 once, and keeps something of earlier batches."""
+    opened = 8_000 + max(connections * each, kept)
+    return footprint.Batch(connections, 5_000 + kept, opened, 8_000, slab_before=0, slab_open=200 * connections)
+
+
+def test_neither_what_is_allocated_once_counts_nor_does_what_was_kept_make_connections_free() -> None:
+    few = batch_of(20, each=50)
+    later = [batch_of(100, each=50, kept=kept) for kept in (1_000, 5_000)]
+    assert footprint.Batches(few, later).per_connection == [50, 50]
+    assert later[0].slab_per_socket == 100
 
 
 def test_connections_that_do_not_open_are_an_error() -> None:
