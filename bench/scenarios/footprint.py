@@ -101,11 +101,9 @@ def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[s
             if name in (turns.OURS, GATEWAY):
                 raise
             failures[name] = str(error)
+    few = few_of(connections, WARM_UP_CONNECTIONS)
     notes = [
-        (
-            f"B/connection: with {connections} open, less with {few_of(connections, WARM_UP_CONNECTIONS)} open in a new process,"
-            " for each of the difference; before, after: with none open, after those"
-        ),
+        f"B/connection: with {connections} open, less with {few} open in a new process, for each of the difference",
         "PSS: the server's own pages and its share of shared ones; slab: all kernel objects, both ends counted",
         *(f"{name} failed: {' '.join(reason.split())[-200:]}" for name, reason in failures.items()),
     ]
