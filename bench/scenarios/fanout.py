@@ -108,7 +108,10 @@ def _row_of_servers(
         f"fanout: {subscribers} subscribers, {options.size} B, {how}, {options.rounds} rounds of {options.seconds:g} s"
     )
     notes = [
-        "last: from the sending of a burst until the last subscriber has all of it; then the next goes out",
+        (
+            "last: from the sending of a burst until the last subscriber has all of it; then the next goes out; "
+            "-: no burst came to its end"
+        ),
         "bystander: a quiet client's echo on the same server meanwhile, counted from when a message was due",
         *compared.notes(lambda result: result.run),
     ]
@@ -118,6 +121,7 @@ def _row_of_servers(
 def _row(name: str, compared: Comparison) -> list[str]:
     results = compared.results[name]
     runs = [result.run for result in results]
+    heard = [span for span in runs if span.latency.count]
     return [
         name,
         f"{median_of(runs, lambda span: span.messages / span.seconds):,.0f}",
@@ -125,8 +129,8 @@ def _row(name: str, compared: Comparison) -> list[str]:
         f"{compared.by_cpu[name]:.3f}",
         f"{compared.by_clock[name]:.3f}",
         f"{compared.ours[name]:.2f}",
-        f"{median_of(runs, lambda span: span.latency.p50 / 1000):,.1f}",
-        f"{median_of(runs, lambda span: span.latency.p99 / 1000):,.1f}",
+        f"{median_of(heard, lambda span: span.latency.p50 / 1000):,.1f}" if heard else "-",
+        f"{median_of(heard, lambda span: span.latency.p99 / 1000):,.1f}" if heard else "-",
         turns.bystander_ms(results),
         *cpu_cells(runs),
     ]

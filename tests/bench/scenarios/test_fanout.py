@@ -3,8 +3,10 @@
 import pytest
 
 from bench import roster
+from bench.load import Latency, LoadResult, Span
 from bench.report import PlainProgress
 from bench.scenarios import fanout, turns
+from bench.scenarios.comparison import Comparison
 
 
 def test_a_table_for_each_number_of_subscribers_and_burst() -> None:
@@ -20,6 +22,18 @@ def test_a_table_for_each_number_of_subscribers_and_burst() -> None:
     round_of_ours = results["8x3"]["rounds"]["fastws"][0]
     assert round_of_ours["run"]["latency"]["count"] > 0
     assert round_of_ours["bystander"]["count"] > 0
+
+
+def a_round(bursts: int) -> LoadResult:
+    span = Span(1.0, 100, 100, 0.5, 0.5, Latency(bursts, *([2000.0 * bool(bursts)] * 6)))
+    return LoadResult("fanout", 1, 1, 1, 0, span, span, {"all": 0}, "")
+
+
+@pytest.mark.parametrize(("bursts", "cell"), [((0, 0, 0), "-"), ((0, 5, 0), "2.0"), ((5, 5, 5), "2.0")])
+def test_no_time_is_told_of_bursts_that_did_not_come_to_their_end(bursts: tuple[int, ...], cell: str) -> None:
+    results = {turns.OURS: [a_round(number) for number in bursts]}
+    compared = Comparison.of(results, [], {}, fanout.per_cpu_second, fanout.per_second)
+    assert fanout._row(turns.OURS, compared)[6:8] == [cell, cell]
 
 
 def test_peers_that_do_not_spread_are_left_out() -> None:
