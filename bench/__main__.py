@@ -47,7 +47,7 @@ def echo_command(
     """Messages a second on one core, a Python callback for each."""
     if quick:
         rounds, seconds = min(rounds, 3), min(seconds, 1.0)
-    options = echo.EchoOptions(connections, size, inflight, rounds, seconds, text, _chosen(peers))
+    options = echo.EchoOptions(connections, size, inflight, rounds, seconds, text, peers=_chosen(peers))
     _show("echo", options, lambda progress: echo.run(options, progress))
 
 

@@ -19,6 +19,7 @@ from bench.servers import ServerError
 
 ROUNDS, SECONDS = 5, 2.0
 QUICK_ROUNDS, QUICK_SECONDS = 3, 1.0
+SIDE_SECONDS = 0.6  # of a round of what is another mixture of other parts
 AROUND_S = 1.2  # of a round, beside what is measured: connecting, warming up, ending
 Measured = tuple[Table | list[Table], dict[str, Any]]
 
@@ -47,16 +48,20 @@ def plan(peers: Sequence[str], *, quick: bool) -> list[Part]:
     parts = []
 
     def add_echo(key: str, label: str, **different: Any) -> None:
-        options = echo.EchoOptions(rounds=rounds, seconds=seconds, peers=tuple(peers), **different)
+        options = echo.EchoOptions(**{"rounds": rounds, "seconds": seconds, "peers": tuple(peers), **different})
         steps = (1 + len(roster.echoing(peers))) * (rounds + options.latency_rounds)
-        parts.append(Part(key, label, options, lambda bar: echo.run(options, bar), steps, seconds + AROUND_S))
+        parts.append(Part(key, label, options, lambda bar: echo.run(options, bar), steps, options.seconds + AROUND_S))
 
     add_echo("echo", "echo, 64 B, one in flight")
     if not quick:
         add_echo("echo-1k", "echo, 1 KiB", size=1024)
         add_echo("echo-500", "echo, 500 connections", connections=500)
         add_echo("echo-text", "echo, text", text=True)
+        add_echo("echo-500-1k", "echo, 500 connections, 1 KiB", connections=500, size=1024, seconds=SIDE_SECONDS)
+        add_echo("echo-1k-text", "echo, 1 KiB of text", size=1024, text=True, seconds=SIDE_SECONDS, at_a_rate=False)
     add_echo("echo16", "echo, 64 B, 16 in flight", inflight=16)
+    if not quick:
+        add_echo("echo16-text", "echo, text, 16 in flight", inflight=16, text=True, seconds=SIDE_SECONDS)
 
     storm = connect.ConnectOptions(min(5000 if quick else 15000, descriptors), rounds=rounds, peers=tuple(peers))
     steps = (1 + len(peers)) * rounds

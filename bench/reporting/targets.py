@@ -7,7 +7,8 @@ from typing import Any
 from bench.report import Table
 from bench.reporting import series
 
-ECHOES = ("echo", "echo-1k", "echo-500", "echo-text")
+ECHOES = ("echo", "echo-1k", "echo-500", "echo-text", "echo-500-1k", "echo-1k-text")
+ECHOES_IN_FLIGHT = ("echo16", "echo16-text")
 IDLE_BYTES = {"fastws": 350, "fastws gateway": 700}
 BYSTANDER_MS = 5.0
 OTHERS = "others"
@@ -31,9 +32,9 @@ RATIOS = (
     Ratio(ECHOES, "fastwebsockets", 1.0),
     Ratio(ECHOES, "gin_gorilla", 1.3),
     Ratio(ECHOES, "others in Python", 1.0),
-    Ratio(("echo16",), "c_epoll", 0.66),
-    Ratio(("echo16",), "uwebsockets", 5.0),
-    Ratio(("echo16",), "others", 5.0),
+    Ratio(ECHOES_IN_FLIGHT, "c_epoll", 0.66),
+    Ratio(ECHOES_IN_FLIGHT, "uwebsockets", 5.0),
+    Ratio(ECHOES_IN_FLIGHT, "others", 5.0),
     Ratio(("connect",), "gin_gorilla", 2.2),
     Ratio(("connect",), "fastwebsockets", 1.0),
     Ratio(("fanout-",), "c_epoll", 0.9),

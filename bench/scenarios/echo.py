@@ -16,7 +16,7 @@ COLUMNS = (
     "bystander p99 ms", "server CPU", "client CPU",
 )  # fmt: skip
 LATENCY_LOAD = 0.5  # of the throughput measured before
-LATENCY_ROUNDS = 2
+LATENCY_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,13 @@ class EchoOptions:
     rounds: int = 5
     seconds: float = 3.0  # measured in each round
     text: bool = False
+    at_a_rate: bool = True  # whether latencies are taken at a fixed rate, in rounds of their own
     peers: Sequence[str] = (turns.REFERENCE,)
 
     @property
     def latency_rounds(self) -> int:
-        """Rounds at a fixed rate; 0 with several in flight, whose throughput comes of sending them together."""
-        return min(LATENCY_ROUNDS, self.rounds) if self.inflight == 1 else 0
+        """Rounds at a fixed rate; none with several in flight, whose throughput comes of sending them together."""
+        return min(LATENCY_ROUNDS, self.rounds) if self.at_a_rate and self.inflight == 1 else 0
 
 
 def per_cpu_second(result: LoadResult) -> float:

@@ -31,7 +31,7 @@ def test_every_scenario_is_planned_and_is_short_enough_to_wait_for(quick: bool) 
     keys = [one.key for one in parts]
     assert len(set(keys)) == len(keys)
     assert {"echo", "echo16", "connect", "footprint", "fanout", "variants"} <= set(keys)
-    assert quick or {"echo-1k", "echo-500", "echo-text"} <= set(keys)
+    assert quick or {"echo-1k", "echo-500", "echo-text", "echo-500-1k", "echo-1k-text", "echo16-text"} <= set(keys)
     assert all(one.options.rounds >= (3 if quick else 5) for one in parts if one.key != "footprint")
     assert sum(one.seconds for one in parts) < (300 if quick else 1800)
 

@@ -25,6 +25,13 @@ def test_latency_is_taken_at_a_rate_below_what_the_server_can_do() -> None:
     assert any("from when a message was due" in note for note in table.notes)
 
 
+def test_a_run_without_rounds_at_a_rate_has_the_latencies_of_those_that_it_has() -> None:
+    options = echo.EchoOptions(connections=4, rounds=1, seconds=0.5, peers=(), at_a_rate=False)
+    table, results = echo.run(options, PlainProgress())
+    assert results["latency_us"]["fastws"] == [results["rounds"]["fastws"][0]["run"]["latency"]]
+    assert any("with all in flight" in note for note in table.notes)
+
+
 def test_without_peers_the_server_is_its_own_measure() -> None:
     options = echo.EchoOptions(connections=4, rounds=1, seconds=0.2, peers=())
     table, _ = echo.run(options, PlainProgress())
