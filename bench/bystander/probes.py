@@ -83,7 +83,9 @@ class Delays:
     """Delays of one bystander since the last `take`.
 
     A delay of more than one period also stands for those who would have come meanwhile, each of them one period less
-    late: otherwise one long stop would count as one sample, whatever its length (coordinated omission).
+    late: otherwise one long stop would count as one sample, whatever its length (coordinated omission). The server's
+    part of each of these is as large as of the delay itself: were it the first milliseconds, those who come last would
+    have nothing of it, and a machine without time would hide a slow server.
     """
 
     def __init__(self) -> None:
@@ -93,13 +95,11 @@ class Delays:
     def add(self, own_ns: int, raw_ns: int) -> None:
         """One delay on both clocks."""
         own_ns, raw_ns = max(own_ns, 0), max(raw_ns, 0)
-        while True:
-            self._own.append(own_ns)
-            self._raw.append(raw_ns)
-            if raw_ns <= PERIOD_NS:
-                return
-            raw_ns -= PERIOD_NS
-            own_ns = max(own_ns - PERIOD_NS, 0)
+        self._own.append(own_ns)
+        self._raw.append(raw_ns)
+        for later_ns in range(raw_ns - PERIOD_NS, 0, -PERIOD_NS):
+            self._own.append(own_ns * later_ns // raw_ns)
+            self._raw.append(later_ns)
 
     def take(self) -> dict[str, float]:
         """The fields of `Figures`, and begin anew."""

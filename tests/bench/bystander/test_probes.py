@@ -73,6 +73,14 @@ def test_a_long_stop_stands_for_all_who_would_have_come_meanwhile() -> None:
     assert figures.p50 == pytest.approx(6 * PERIOD_NS / 1e6)
 
 
+def test_of_a_long_stop_everybody_has_the_same_share_from_the_server() -> None:
+    delays = Delays()
+    delays.add(4 * PERIOD_NS, 10 * PERIOD_NS)
+    figures = Figures.read(delays.take())
+    assert (figures.count, figures.max) == (10, pytest.approx(4 * PERIOD_NS / 1e6))
+    assert figures.p50 == pytest.approx(0.6 * 4 * PERIOD_NS / 1e6)
+
+
 def test_what_the_machine_took_is_no_delay() -> None:
     delays = Delays()
     delays.add(-5, 3 * PERIOD_NS)
