@@ -33,6 +33,7 @@ class Server:
     :param name: short name, as the tables show it.
     :param command: program and arguments.
     :param path: of its echo endpoint.
+    :param echo: whether it echoes there; a server that does not can still be connected to.
     :param cpus: the CPUs it may run on (None: any).
     :param folder: working directory.
     """
@@ -43,12 +44,14 @@ class Server:
         command: Sequence[str],
         *,
         path: str = "/echo",
+        echo: bool = True,
         cpus: set[int] | None = None,
         folder: Path = ROOT,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.path = path
+        self.echo = echo
         self.cpus = cpus
         self.folder = folder
         self.port = 0
@@ -132,5 +135,10 @@ def peer(name: str, *arguments: str, cpus: set[int] | None = None) -> Server:
     """
     described = roster.read(name)
     return Server(
-        described.title, [*described.command(), *arguments], path=described.path, cpus=cpus, folder=described.folder
+        described.title,
+        [*described.command(), *arguments],
+        path=described.path,
+        echo=described.echo,
+        cpus=cpus,
+        folder=described.folder,
     )

@@ -48,6 +48,7 @@ def run(options: ConnectOptions, progress: ProgressBar) -> tuple[Table, dict[str
     title = f"connect: {options.connections} upgrades, {options.concurrency} at once, {options.rounds} rounds"
     notes = [
         "a handshake lasts from connect() to the 101; all connections stay open until the round ends",
+        f"p50, p99: {options.concurrency} at once, a closed loop: they follow from the upgrades/s",
         *compared.notes(lambda result: result.connect),
     ]
     return Table(title, COLUMNS, [_row(name, compared) for name in results], notes), compared.as_json()

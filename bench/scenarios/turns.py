@@ -107,7 +107,7 @@ def _once(mode: str, server: servers.Server, cpus: set[int], options: Options, w
     options = {"path": server.path, **options}
     with Load(mode, server.port, server_pids=server.pids, cpus=cpus, options=options) as load:
         beside = None
-        if with_bystander and load.wait_measuring():
+        if with_bystander and server.echo and load.wait_measuring():
             seconds = max(float(options.get("seconds", DEFAULT_SECONDS)) - BYSTANDER_LEAVES_S, BYSTANDER_LEAVES_S)
             beside = bystander_of(server.port, server.path, seconds, cpus)
         return dataclasses.replace(load.finish().check(), bystander=beside)

@@ -66,6 +66,20 @@ def test_each_server_may_have_options_of_its_own() -> None:
     assert {name: own[0].connected for name, own in results.items()} == {"fastws": 3, "c_epoll": 5}
 
 
+def test_a_bystander_visits_only_those_that_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = servers.peer
+
+    def mute(name: str, *, cpus: set[int] | None = None) -> servers.Server:
+        server = whole(name, cpus=cpus)
+        server.echo = False
+        return server
+
+    monkeypatch.setattr(servers, "peer", mute)
+    options = {"connections": 2, "seconds": 0.6, "warmup": 0}
+    results = turns.in_turns("echo", ["c_epoll"], 1, PlainProgress(), options, bystander=True)
+    assert {name: one.bystander is not None for name, (one,) in results.items()} == {"fastws": True, "c_epoll": False}
+
+
 @pytest.fixture
 def peers_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One that works, one that does not start, one that has no such endpoint."""
