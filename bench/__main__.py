@@ -16,6 +16,7 @@ from bench.reporting import plots, series, targets
 from bench.scenarios import connect, echo, fanout, footprint, turns, variants
 
 CANNOT_MEASURE = (BuildError, LoadError, servers.ServerError, roster.PeerError)
+SLOWER_BUILD = "Its figures are not those of fastws; `make build` makes a release build."
 
 with_peers = click.option(
     "--peers",
@@ -30,6 +31,8 @@ with_quick = click.option("--quick", is_flag=True, help="Fewer, shorter rounds: 
 def main() -> None:
     """Measure fastws beside the limit of the machine. All traffic stays on loopback."""
     measure.raise_descriptor_limit()
+    if (build := measure.extension_build()) != measure.RELEASE:
+        click.secho(f"NO RELEASE BUILD of fastws_ext, but: {build}. {SLOWER_BUILD}", err=True, fg="red", bold=True)
 
 
 @main.command("echo")
@@ -205,6 +208,8 @@ def plot_command(*, result: Path, keys: str, output: Path) -> None:
 @main.command("gate")
 def gate_command() -> None:
     """Fail if echo or fan-out got slower by a third; takes half a minute, more where something fails."""
+    if (build := measure.extension_build()) != measure.RELEASE:
+        raise click.ClickException(f"only a release build is judged, and this one is: {build}")
     try:
         with report.progress_bar() as progress:
             table, failed = gate.run(progress, gate.CHECKS)

@@ -23,6 +23,8 @@ SYSCTLS = (
     "net.ipv4.tcp_wmem",
     "net.ipv4.tcp_tw_reuse",
 )
+EXTENSION_MODE = BENCH.parent / "build" / "extension-mode"  # where a build of the extension leaves it
+RELEASE = "release"
 TOOLS = ("cc", "go", "cargo", "node")  # what the peers are built with
 PACKAGES = ("uvloop", "wsproto", "Cython", "orjson")
 
@@ -99,10 +101,19 @@ def on_cpus(cpus: set[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def extension_build() -> str:
+    """How the compiled modules of fastws were built last: release, debug, sanitize; unknown where nothing says it."""
+    try:
+        return EXTENSION_MODE.read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
 def machine_facts() -> dict[str, Any]:
     """What a reader needs to know beside the figures."""
     return {
         "python": sys.version.split()[0],
+        "extension": extension_build(),
         "packages": {name: _version(name) for name in PACKAGES},
         "kernel": platform.release(),
         "cpu": _cpu_model(),

@@ -152,7 +152,8 @@ def facts_text(facts: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     return (
         f"{facts['cpu']}, {len(facts['cpus'])} CPUs, Linux {facts['kernel']}, Python {facts['python']}, {packages}, "
-        f"commit {facts['commit']}, load average before: {facts['load_average']}"
+        f"extension: {facts.get('extension', 'unknown')} build, commit {facts['commit']}, "
+        f"load average before: {facts['load_average']}"
     )
 
 

@@ -64,6 +64,7 @@ def _machine(content: Mapping[str, Any]) -> Iterator[str]:
         "CPU": f"{facts['cpu']}, {len(facts['cpus'])} CPUs",
         "system": f"Linux {facts['kernel']}, {facts['descriptors']:,} descriptors a process",
         "commit": facts["commit"],
+        "extension": f"{facts.get('extension', 'unknown')} build",
         "versions": ", ".join(
             [f"Python {facts['python']}", *(f"{name} {version}" for name, version in facts["packages"].items())]
         ),

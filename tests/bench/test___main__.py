@@ -73,6 +73,7 @@ def test_peers_that_fail_although_all_is_there_are_a_failure(monkeypatch: pytest
 
 @pytest.mark.parametrize(("baseline", "code"), [(0.0, 0), (99.0, 1)])
 def test_the_exit_code_of_the_gate(monkeypatch: pytest.MonkeyPatch, baseline: float, code: int) -> None:
+    monkeypatch.setattr(measure, "extension_build", lambda: measure.RELEASE)
     monkeypatch.setattr(gate, "ROUNDS", 1)
     monkeypatch.setattr(gate, "ATTEMPTS", 1)
     monkeypatch.setattr(gate, "CHECKS", (gate.Check("echo", gate.ECHO, {"connections": 10}, baseline),))
@@ -80,6 +81,20 @@ def test_the_exit_code_of_the_gate(monkeypatch: pytest.MonkeyPatch, baseline: fl
     assert result.exit_code == code, result.output
     assert ("below the floor" in result.output) is bool(code)
     assert ("git bisect run make gate" in result.output) is bool(code)
+
+
+@pytest.mark.parametrize("build", ["debug", "sanitize", "unknown"])
+def test_a_build_that_is_no_release_is_pointed_out_and_no_gate_judges_it(
+    monkeypatch: pytest.MonkeyPatch, build: str
+) -> None:
+    monkeypatch.setattr(measure, "extension_build", lambda: build)
+    monkeypatch.setattr(roster, "names", list)
+    result = CliRunner().invoke(main, ["peers"])
+    assert result.exit_code == 0
+    assert f"NO RELEASE BUILD of fastws_ext, but: {build}. " in result.output
+    result = CliRunner().invoke(main, ["gate"])
+    assert result.exit_code == 1
+    assert f"only a release build is judged, and this one is: {build}" in result.output
 
 
 def test_everything_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

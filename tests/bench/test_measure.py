@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,10 +51,18 @@ def test_cpus_are_this_process_s_own_again_afterwards() -> None:
     assert server_cpus | client_cpus <= before
 
 
+def test_the_build_of_the_extension_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "EXTENSION_MODE", tmp_path / "mode")
+    assert measure.extension_build() == "unknown"
+    (tmp_path / "mode").write_text("debug")
+    assert measure.extension_build() == "debug"
+
+
 def test_the_machine_is_named() -> None:
     facts = measure.machine_facts()
     assert facts["python"] == sys.version.split()[0]
     assert facts["cpu"]
+    assert facts["extension"] == measure.extension_build()
     assert facts["descriptors"] == measure.descriptor_limit()
     assert facts["sysctls"]["net.core.somaxconn"].isdigit()
     assert measure.slab_bytes() > 0
