@@ -79,8 +79,8 @@ BEGINNINGS = {
 def test_a_handshake_that_does_not_end_has_a_deadline(transport: str, beginning: bytes) -> None:
     async def test() -> None:
         async with serving(transport, timeout_s=TIMEOUT_S) as server:
-            client = await plain(server)
             begun = time.monotonic()
+            client = await plain(server)
             client.write(beginning)
             await end_of(client)
             assert 0.8 * TIMEOUT_S < time.monotonic() - begun < TIMEOUT_S + 2
@@ -94,15 +94,24 @@ def test_a_handshake_that_does_not_end_has_a_deadline(transport: str, beginning:
 def test_the_deadline_of_the_request_runs_from_accept(transport: str) -> None:
     timeout_s = 2.0
 
+    async def end_of_a_late_handshake(server: Server) -> float:
+        """Seconds until a client is sent away that begins its handshake late."""
+        begun = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.sleep(0.6 * timeout_s)  # what is measured is that this time counts
+        with suppress(ConnectionError):  # this process may have stopped until the deadline was over
+            await writer.start_tls(tls_contexts()[1], server_hostname="localhost")
+        answer = await end_of(Client(reader, writer))
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
+        return time.monotonic() - begun
+
     async def test() -> None:
         async with serving(transport, timeout_s=timeout_s) as server:
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            begun = time.monotonic()
-            await asyncio.sleep(0.6 * timeout_s)  # what is measured is that this time counts
-            await writer.start_tls(tls_contexts()[1], server_hostname="localhost")
-            answer = await end_of(Client(reader, writer))
-            assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
-            assert time.monotonic() - begun < 1.5 * timeout_s
+            # A machine that stops may spoil an attempt; a deadline that begins with the handshake spoils each.
+            waited_s = [await end_of_a_late_handshake(server)]
+            while waited_s[-1] >= 1.5 * timeout_s and len(waited_s) < 3:
+                waited_s.append(await end_of_a_late_handshake(server))
+            assert waited_s[-1] < 1.5 * timeout_s, waited_s
 
     run(transport, test)
 
@@ -208,6 +217,13 @@ def test_without_room_the_next_one_is_turned_away(transport: str) -> None:
     run(transport, test)
 
 
+async def share_of_a_cpu(seconds: float) -> float:
+    """How much of one this process uses while nobody does anything."""
+    cpu, begun = time.process_time(), time.monotonic()
+    await asyncio.sleep(seconds)
+    return (time.process_time() - cpu) / (time.monotonic() - begun)
+
+
 def test_without_descriptors_it_rests_and_goes_on(transport: str) -> None:
     async def test() -> None:
         async with serving(transport, raw={"/echo": lambda conn, message: None}) as server:
@@ -217,13 +233,12 @@ def test_without_descriptors_it_rests_and_goes_on(transport: str) -> None:
             with suppress(OSError):
                 while True:
                     hoard.append(os.dup(listening.fileno()))
-            await asyncio.sleep(0.05)
-            cpu = time.process_time()
-            await asyncio.sleep(0.3)
-            spent = time.process_time() - cpu
+            shares = [1.0]
+            while shares[-1] > 0.5 and len(shares) < 5:  # one quiet moment will do: who is busy is so in each
+                shares.append(await share_of_a_cpu(0.1))
             for descriptor in hoard:
                 os.close(descriptor)
-            assert spent < 0.2
+            assert shares[-1] <= 0.5, shares
             await until(lambda: acceptor_of(server).under_way == len(clients))
             await (await server.connect()).close()
             for client in clients:
