@@ -12,6 +12,7 @@ import pytest
 
 from bench import servers
 from bench.load import BYSTANDER_RATE, Load, LoadError, LoadResult, bystander
+from tests.bench.windows import long_enough, with_messages
 
 MODES = ["echo", "rate"]
 SHORT = {"connections": 8, "seconds": 0.3, "warmup": 0.1}
@@ -30,7 +31,7 @@ def run(mode: str, port: int, **options: float | str | bool) -> LoadResult:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 1024, 65535, 65536, 300_000])
 def test_echo_of_every_length_form(c_echo: servers.Server, size: int) -> None:
-    result = run("echo", c_echo.port, size=size).check()
+    result = with_messages(lambda seconds: run("echo", c_echo.port, size=size, seconds=seconds)).check()
     assert result.connected == 8
     assert result.run.messages > 0
     # Each of the eight may have brought a part of its reply before the window began.
@@ -38,10 +39,15 @@ def test_echo_of_every_length_form(c_echo: servers.Server, size: int) -> None:
 
 
 def test_echo_counts_and_latencies_agree(c_echo: servers.Server) -> None:
-    with Load("echo", c_echo.port, server_pids=c_echo.pids, options={**SHORT, "inflight": 16, "text": True}) as load:
-        result = load.finish(30.0).check()
+    options = {**SHORT, "inflight": 16, "text": True}
+
+    def measured(seconds: float) -> LoadResult:
+        with Load("echo", c_echo.port, server_pids=c_echo.pids, options={**options, "seconds": seconds}) as load:
+            return load.finish(30.0).check()
+
+    result = long_enough(measured, lambda one: one.run.latency.count > 0 < one.run.server_cpu_s, 0.3)
     # A batch that is under way at either end of the window may be on one side of one and on the other of the other.
-    assert result.run.latency.count == pytest.approx(result.run.messages, rel=0.2)
+    assert result.run.latency.count == pytest.approx(result.run.messages, rel=0.2, abs=2 * 8 * 16)
     assert 0 < result.run.latency.p50 <= result.run.latency.p99 <= result.run.latency.max
     assert 0 < result.run.server_cpu_s <= result.run.seconds * 1.1
     assert result.run.client_cpu_s > 0
@@ -192,11 +198,13 @@ def test_replies_in_single_bytes_with_pings_between_are_right() -> None:
             return None
         return b"\x89\x02hi\x82" + bytes([len(payload)]) + payload
 
-    with improper_server(good_upgrade, on_frame, piece=1) as port:
-        result = run("echo", port, connections=1, size=100)
+    def measured(seconds: float) -> LoadResult:
+        with improper_server(good_upgrade, on_frame, piece=1) as port:
+            return run("echo", port, connections=1, size=100, seconds=seconds)
+
+    result = long_enough(measured, lambda one: one.run.messages > 0, 0.3)
     assert not result.failures["bad_frame"]
     assert not result.failures["bad_payload"]
-    assert result.run.messages > 0
     assert result.pings >= result.run.messages
     assert set(pongs) == {b"hi"}
 

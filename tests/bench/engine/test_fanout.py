@@ -7,6 +7,7 @@ import pytest
 
 from bench.load import Load, LoadError, LoadResult
 from tests.bench.engine.spreading import Spread, head, spreading_server, text
+from tests.bench.windows import with_messages
 
 SHORT = {"connections": 4, "seconds": 0.3, "warmup": 0.0, "publish_path": "/publish", "text": True}
 
@@ -16,21 +17,40 @@ def run(port: int, **options: float | str | bool) -> LoadResult:
         return load.finish(30.0)
 
 
+def spread_by(spread: Spread, piece: int = 65536, **options: float | str | bool) -> LoadResult:
+    """A run with at least one delivery and nothing wrong, each attempt at a server of its own."""
+
+    def measured(seconds: float) -> LoadResult:
+        with spreading_server(spread, piece) as server:
+            return run(server.port, **options, seconds=seconds)
+
+    result = with_messages(measured).check()
+    assert result.run.messages > 0
+    return result
+
+
 def plainly(_: int, __: int, payload: bytes) -> bytes:
     return text(payload)
 
 
 @pytest.mark.parametrize("options", [{}, {"burst": 10}, {"processes": 3, "connections": 10, "burst": 3}, {"size": 24}])
 def test_deliveries_are_counted(options: dict[str, int]) -> None:
-    with spreading_server(plainly) as server:
-        result = run(server.port, **options).check()
-        connections, burst = options.get("connections", 4), options.get("burst", 1)
-        assert result.connected == connections
-        assert 0 < result.run.messages <= connections * len(server.published)
-        # One burst may be on its way at either end of the window.
-        assert abs(result.run.messages - result.run.latency.count * connections * burst) <= 2 * connections * burst
-        assert len(set(server.published)) == len(server.published)
-        assert all(len(payload) == options.get("size", 128) for payload in server.published)
+    published: list[bytes] = []
+
+    def measured(seconds: float) -> LoadResult:
+        with spreading_server(plainly) as server:
+            result = run(server.port, **options, seconds=seconds)
+        published[:] = server.published
+        return result
+
+    result = with_messages(measured).check()
+    connections, burst = options.get("connections", 4), options.get("burst", 1)
+    assert result.connected == connections
+    assert 0 < result.run.messages <= connections * len(published)
+    # One burst may be on its way at either end of the window.
+    assert abs(result.run.messages - result.run.latency.count * connections * burst) <= 2 * connections * burst
+    assert len(set(published)) == len(published)
+    assert all(len(payload) == options.get("size", 128) for payload in published)
 
 
 def test_publications_and_subscriptions_are_as_told() -> None:
@@ -62,6 +82,8 @@ def joined() -> Spread:
         if number % 2:
             waiting[subscriber] = payload
             return b""
+        if number == 0:
+            waiting.pop(subscriber, None)  # of another run
         return text(waiting.pop(subscriber, b"") + b"\n" + payload)
 
     return spread
@@ -72,32 +94,35 @@ def joined() -> Spread:
     "spread", [plainly, in_frames_of_a_message, in_two_messages, wrapped, joined()], ids=lambda spread: spread.__name__
 )
 def test_publications_are_found_wherever_they_stand(spread: Spread, piece: int) -> None:
-    with spreading_server(spread, piece) as server:
-        result = run(server.port, burst=2).check()
-    assert result.run.messages > 0
+    assert spread_by(spread, piece, burst=2).connected == 4
 
 
 def test_what_only_begins_like_a_publication_is_none() -> None:
     def spread(subscriber: int, number: int, payload: bytes) -> bytes:
         return text(b"~~" + payload[:5] + b"~ ~" + payload + b"~") + text(b"none" * 40)
 
-    with spreading_server(spread, 11) as server:
-        assert run(server.port).check().run.messages > 0
+    assert spread_by(spread, 11).connected == 4
 
 
 def test_pings_are_answered() -> None:
-    with spreading_server(in_frames_of_a_message) as server:
-        result = run(server.port).check()
-        assert result.pings >= result.run.messages
-        assert set(server.said) == {b"hi"}
+    said: list[bytes] = []
+
+    def measured(seconds: float) -> LoadResult:
+        with spreading_server(in_frames_of_a_message) as server:
+            result = run(server.port, seconds=seconds)
+        said[:] = server.said
+        return result
+
+    result = with_messages(measured).check()
+    assert result.pings >= result.run.messages > 0
+    assert set(said) == {b"hi"}
 
 
 def test_late_subscribers_are_waited_for() -> None:
     def spread(subscriber: int, number: int, payload: bytes) -> bytes:
         return text(payload) if number >= subscriber else b""
 
-    with spreading_server(spread) as server:
-        assert run(server.port).check().run.messages > 0
+    assert spread_by(spread).connected == 4
 
 
 def except_once(at: int, wrong: Spread) -> Spread:

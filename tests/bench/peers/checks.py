@@ -2,7 +2,7 @@
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from bench import roster, servers
-from bench.load import Load, LoadError
+from bench.load import Load, LoadError, LoadResult
 from bench.scenarios import fanout
+from tests.bench.windows import with_messages
 from tests.support.certificates import self_signed
 from tests.support.waiting import wait_until
 
@@ -58,15 +59,24 @@ def echoes(server: servers.Server) -> None:
 def bears_the_engine(server: servers.Server, **variant: float | bool) -> None:
     """The load engine finds no reply that is wrong; a variant that is not built into it is left out."""
     for text in (False, True):
-        options = {"connections": 20, "inflight": 4, "seconds": 0.2, "warmup": 0, "path": server.path, "text": text}
-        with Load("echo", server.port, options=options | variant) as load:
-            try:
-                result = load.finish(30.0)
-            except LoadError as error:
-                if "not built in" not in str(error):
-                    raise
-                return
-            assert result.check().run.messages > 0
+        options = {"connections": 20, "inflight": 4, "warmup": 0, "path": server.path, "text": text, **variant}
+        try:
+            result = loaded("echo", server, options)
+        except LoadError as error:
+            if "not built in" not in str(error):
+                raise
+            return
+        assert result.check().run.messages > 0
+
+
+def loaded(mode: str, server: servers.Server, options: Mapping[str, float | str | bool]) -> LoadResult:
+    """What the load engine says after a window in which something happened."""
+
+    def measured(seconds: float) -> LoadResult:
+        with Load(mode, server.port, options={**options, "seconds": seconds}) as load:
+            return load.finish(30.0)
+
+    return with_messages(measured)
 
 
 def has_its_variants(name: str, folder: Path) -> None:
@@ -92,10 +102,9 @@ def has_its_variants(name: str, folder: Path) -> None:
 
 def spreads_to_the_engine(name: str, server: servers.Server) -> None:
     """The load engine misses no delivery, and gets none twice or out of order, one at a time and in bursts."""
-    options = {"connections": 20, "seconds": 0.2, "warmup": 0, **fanout.load_options(name)}
+    options = {"connections": 20, "warmup": 0, **fanout.load_options(name)}
     for burst in (1, 10):
-        with Load("fanout", server.port, options={**options, "burst": burst}) as load:
-            assert load.finish(30.0).check().run.messages > 0
+        assert loaded("fanout", server, {**options, "burst": burst}).check().run.messages > 0
 
 
 def spreads(name: str, server: servers.Server) -> None:

@@ -1,27 +1,39 @@
 """The fan-out scenario, made very short."""
 
+from typing import Any
+
 import pytest
 
 from bench import roster
 from bench.load import Latency, LoadResult, Span
-from bench.report import PlainProgress
+from bench.report import PlainProgress, Table
 from bench.scenarios import fanout, turns
 from bench.scenarios.comparison import Comparison
+from tests.bench.windows import long_enough
 
 
 def test_a_table_for_each_number_of_subscribers_and_burst() -> None:
-    options = fanout.FanoutOptions(subscribers=(5, 8), bursts=(3,), rounds=1, seconds=0.4, peers=("c_epoll",))
-    tables, results = fanout.run(options, PlainProgress())
+    def measured(seconds: float) -> tuple[list[Table], dict[str, Any]]:
+        options = fanout.FanoutOptions(subscribers=(5, 8), bursts=(3,), rounds=1, seconds=seconds, peers=("c_epoll",))
+        return fanout.run(options, PlainProgress())
+
+    tables, results = long_enough(measured, lambda found: all(_happened(own) for own in found[1].values()), 0.4)
     assert [table.title.partition(",")[0] for table in tables] == [f"fanout: {n} subscribers" for n in (5, 8)]
     assert list(results) == ["5x3", "8x3"]
     for table in tables:
         assert all(len(row) == len(table.columns) for row in table.rows)
         assert [row[0] for row in table.rows] == ["fastws", "c_epoll"]
         assert table.rows[1][3] == "1.000 (1.000 to 1.000)"
-        assert all(float(row[8]) > 0 for row in table.rows)
-    round_of_ours = results["8x3"]["rounds"]["fastws"][0]
-    assert round_of_ours["run"]["latency"]["count"] > 0
-    assert round_of_ours["bystander"]["count"] > 0
+        assert all(float(row[8]) >= 0 for row in table.rows)
+
+
+def _happened(results: dict[str, Any]) -> bool:
+    """Whether each server has spread something in each round, beside a bystander."""
+    return all(
+        one["run"]["latency"]["count"] and one["run"]["server_cpu_s"] and one["bystander"] and one["bystander"]["count"]
+        for own in results["rounds"].values()
+        for one in own
+    )
 
 
 def a_round(bursts: int) -> LoadResult:
@@ -55,7 +67,9 @@ def test_a_server_that_is_told_the_size_of_a_publication_is_told_the_right_one()
 
 @pytest.mark.parametrize("size", [fanout.LEAST_SIZE, fanout.MOST_SIZE])
 def test_the_smallest_and_the_largest_publication(size: int) -> None:
-    options = fanout.FanoutOptions(subscribers=(2,), bursts=(1,), size=size, rounds=1, seconds=0.3)
-    ((table,), results) = fanout.run(options, PlainProgress())
+    def measured(seconds: float) -> tuple[list[Table], dict[str, Any]]:
+        options = fanout.FanoutOptions(subscribers=(2,), bursts=(1,), size=size, rounds=1, seconds=seconds)
+        return fanout.run(options, PlainProgress())
+
+    ((table,), _) = long_enough(measured, lambda found: _happened(found[1]["2x1"]), 0.4)
     assert f"{size} B" in table.title
-    assert all(one["run"]["messages"] for (one,) in results["2x1"]["rounds"].values())

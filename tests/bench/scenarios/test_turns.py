@@ -9,6 +9,7 @@ from bench import servers
 from bench.load import LoadError, LoadResult, read_result
 from bench.report import PlainProgress, Spread
 from bench.scenarios import turns
+from tests.bench.windows import long_enough
 
 LATENCY = '{"count":1,"mean":1,"p50":1,"p90":1,"p99":1,"p999":1,"max":1}'
 SPAN = '"seconds":1,"messages":%d,"bytes":1,"server_cpu_s":1,"client_cpu_s":1'
@@ -55,9 +56,17 @@ def test_everything_goes_into_the_file() -> None:
 def test_rounds_go_back_and_forth(capsys: pytest.CaptureFixture[str]) -> None:
     results = turns.in_turns("echo", ["c_epoll"], 2, PlainProgress(), {"connections": 2, "seconds": 0.1, "warmup": 0})
     assert {name: len(own) for name, own in results.items()} == {"fastws": 2, "c_epoll": 2}
-    assert all(one.run.server_cpu_s > 0 for own in results.values() for one in own)
     order = [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     assert order == ["fastws", "c_epoll", "c_epoll", "fastws"]
+
+
+def test_the_cpu_of_each_server_is_counted() -> None:
+    def measured(seconds: float) -> dict[str, list[LoadResult]]:
+        options = {"connections": 2, "seconds": seconds, "warmup": 0}
+        return turns.in_turns("echo", ["c_epoll"], 1, PlainProgress(), options)
+
+    results = long_enough(measured, lambda found: all(one.run.server_cpu_s > 0 for (one,) in found.values()), 0.2)
+    assert list(results) == ["fastws", "c_epoll"]
 
 
 def test_each_server_may_have_options_of_its_own() -> None:

@@ -3,20 +3,28 @@
 import shutil
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import roster
-from bench.report import PlainProgress
-from bench.scenarios import variants
+from bench.report import PlainProgress, Table
+from bench.scenarios import footprint, variants
+from tests.bench.windows import long_enough
 
-SHORT = {"connections": 4, "size": 300, "inflight": 2, "rounds": 1, "seconds": 0.3}
+SHORT = {"connections": 4, "size": 300, "inflight": 2, "rounds": 1, "seconds": 0.15}
 
 
 @pytest.mark.slow
-def test_every_variant_of_ours_has_its_row() -> None:
-    options = variants.VariantsOptions(**SHORT, idle=20, peers=())
-    table, results = variants.run(options, PlainProgress())
+def test_every_variant_of_ours_has_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "UNCHANGED_S", 0.2)
+
+    def measured(seconds: float) -> tuple[Table, dict[str, Any]]:
+        options = variants.VariantsOptions(**SHORT | {"seconds": seconds}, idle=20, peers=())
+        return variants.run(options, PlainProgress())
+
+    # In a window in which plain echo did nothing there is nothing to compare with.
+    table, results = long_enough(measured, lambda found: found[0].rows[0][3].startswith("1"), SHORT["seconds"])
     names = ["fastws", "fastws deflate", "fastws fragments", "fastws tls", "fastws unix"]
     if shutil.which("openssl") is None:
         names.remove("fastws tls")
