@@ -3,12 +3,14 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Self
 
@@ -24,8 +26,20 @@ class ServerError(RuntimeError):
     """A server that is to be measured does not start; the message ends with its standard error."""
 
 
+@cache
+def ending_with_parent() -> list[str]:
+    """What to put before a command, so that its process is killed when the thread that starts it ends, for any reason.
+
+    Empty where `setpriv` of util-linux is not there or cannot do it.
+    """
+    prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
+    able = shutil.which("setpriv") and subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return prefix if able and able.returncode == 0 else []
+
+
 class Server:
-    """A server process on 127.0.0.1, started on entering and stopped on leaving a `with` block.
+    """A server process on 127.0.0.1, started on entering and stopped on leaving a `with` block; by the main thread, for
+    it does not outlive the one that starts it.
 
     It has to print `listening on http://HOST:PORT` once it is ready (or `https://...`, or `unix:PATH`: its port is 0);
     every other line of its output is ignored.
@@ -72,7 +86,7 @@ class Server:
         self._errors = tempfile.TemporaryFile("w+")
         with measure.on_cpus(self.cpus):
             self._process = subprocess.Popen(
-                self.command,
+                [*ending_with_parent(), *self.command],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

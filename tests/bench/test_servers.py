@@ -1,11 +1,13 @@
 """Servers under measurement start, are seen whole, and end."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from bench import measure, servers
+from tests.support.waiting import wait_until
 
 
 def test_a_peer_starts_and_ends() -> None:
@@ -42,6 +44,27 @@ def test_one_that_does_not_start_says_why() -> None:
         servers.Server("broken", [sys.executable, "-c", code]),
     ):
         pass
+
+
+@pytest.mark.skipif(not servers.ending_with_parent(), reason="no setpriv of util-linux")
+def test_it_ends_with_whoever_started_it() -> None:
+    code = "from bench import servers\nwith servers.peer('c_epoll') as server: print(server.pid, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=servers.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_running(pid)
+        parent.kill()
+        wait_until(lambda: not is_running(pid), what="the server ends")
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there, and not only because nobody has asked yet how it ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 def test_an_unknown_peer_is_named() -> None:

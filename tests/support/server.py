@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,14 @@ from tests.support.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 40.0  # more than the default --drain-timeout
+
+
+@cache
+def _ending_with_parent() -> list[str]:
+    """Before a command: its process is killed when the thread that starts it ends; empty where that cannot be had."""
+    prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
+    able = shutil.which("setpriv") and subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return prefix if able and able.returncode == 0 else []
 
 
 class ServerFailed(AssertionError):  # noqa: N818 - reads as what happened
@@ -34,6 +44,9 @@ class ServerProcess:
     :param app: `MODULE:APP`; without it and without `source` the built-in gateway is served.
     :param source: the text of a module that defines `app`; written to a temporary directory and served.
     :param env: environment variables beside the test's own; `FASTWS_*` of the test's environment are not passed on.
+
+    Where `setpriv` of util-linux is there the server is killed when the thread that has started it ends, also without
+    leaving the block: a test that was killed leaves no server behind.
 
     Leaving the block stops the server with TERM and fails unless it exits 0; after an exception in the block the server
     is killed and its standard error is added to the exception as a note. Attributes are set once it is ready.
@@ -74,7 +87,7 @@ class ServerProcess:
         :raises ServerFailed: it exited, or was silent for 30 s.
         """
         self._process = subprocess.Popen(
-            self._command,
+            [*_ending_with_parent(), *self._command],
             cwd=self._directory.name,
             env=self._env,
             stdin=subprocess.DEVNULL,
