@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = sorted(path.stem for path in (ROOT / "fastws_ext").glob("*.pyx"))
 TARGETS = [
-    *("run", "test", "build", "debug", "test-debug", "sanitize", "lint", "types", "conformance", "fuzz", "soak", "clean", "help"),
+    *("run", "test", "build", "debug", "test-debug", "sanitize", "lint", "types", "conformance", "fuzz", "soak"),
+    *("clean", "help"),
     *("bench", "gate", "bench-million", "bench-peers", "tune-check", "tune", "tune-persist", "tune-revert"),
     *("sdist", "wheel", "test-wheels"),
 ]
