@@ -208,7 +208,7 @@ def plot_command(*, result: Path, keys: str, output: Path) -> None:
 @main.command("gate")
 def gate_command() -> None:
     """Fail if echo or fan-out got slower by a third; takes half a minute, more where something fails."""
-    if (build := measure.extension_build()) != measure.RELEASE:
+    if (build := measure.extension_build()) not in (measure.RELEASE, measure.UNKNOWN):
         raise click.ClickException(f"only a release build is judged, and this one is: {build}")
     try:
         with report.progress_bar() as progress:

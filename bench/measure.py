@@ -24,7 +24,7 @@ SYSCTLS = (
     "net.ipv4.tcp_tw_reuse",
 )
 EXTENSION_MODE = BENCH.parent / "build" / "extension-mode"  # where a build of the extension leaves it
-RELEASE = "release"
+RELEASE, UNKNOWN = "release", "unknown"
 TOOLS = ("cc", "go", "cargo", "node")  # what the peers are built with
 PACKAGES = ("uvloop", "wsproto", "Cython", "orjson")
 
@@ -106,7 +106,7 @@ def extension_build() -> str:
     try:
         return EXTENSION_MODE.read_text(encoding="ascii").strip()
     except OSError:
-        return "unknown"
+        return UNKNOWN
 
 
 def machine_facts() -> dict[str, Any]:
