@@ -52,11 +52,11 @@ def test_a_short_soak(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.scenarios.soak.verdict", lambda *_: [Check("everything", "bad", "good", False)])
     monkeypatch.setattr("bench.scenarios.soak.CYCLE", {"quiet": commands.soak.quiet})
     monkeypatch.setattr("bench.scenarios.soak.CYCLES", 1)
-    result = CliRunner().invoke(commands.soak_command, ["--minutes", "0.03", "--connections", "100"])
+    result = CliRunner().invoke(commands.soak_command, ["--minutes", "0.01", "--connections", "100"])
     assert result.exit_code == 1
     assert "the soak did not pass" in result.output
     (path,) = results.glob("*-soak.json")
     content = json.loads(path.read_text())
-    assert content["options"] == {"minutes": 0.03, "connections": 100}
+    assert content["options"] == {"minutes": 0.01, "connections": 100}
     assert content["results"]["samples"]
     assert [picture.stem for picture in results.glob("*.png")] in ([], [path.stem])
