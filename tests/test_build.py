@@ -1,11 +1,10 @@
-"""What a build says and packs, and the targets of the Makefile that other people's scripts rely on."""
+"""What a build says, and the targets of the Makefile that other people's scripts rely on."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from importlib import import_module
 from pathlib import Path
 
@@ -40,47 +39,6 @@ def test_without_a_compiler_the_build_says_what_to_install() -> None:
     assert "'no-such-compiler'" in result.stderr
     assert "apt-get install gcc libc6-dev python3-dev" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_wheel_has_everything_that_runs_and_nothing_else(tmp_path: Path) -> None:
-    checkout = tmp_path / "checkout"
-    ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
-    for folder in ("fastws", "fastws_ext"):
-        shutil.copytree(ROOT / folder, checkout / folder, ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, checkout)
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        "out",
-        ".",
-    )
-    result = run(*pip, cwd=checkout, PIP_DISABLE_PIP_VERSION_CHECK="1")
-    assert result.returncode == 0, result.stderr
-    (wheel,) = (checkout / "out").glob("fastws-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
-        scripts = archive.read(entry_points).decode()
-    wanted = [path.relative_to(ROOT).as_posix() for path in (ROOT / "fastws").rglob("*.py")]
-    wanted += ["fastws/py.typed", "fastws/static/demo.html", "fastws_ext/py.typed", "fastws_ext/__init__.py"]
-    wanted += [
-        f"fastws_ext/{path.name}" for kind in ("*.pyi", "*.pxd", "*.h") for path in (ROOT / "fastws_ext").glob(kind)
-    ]
-    assert not set(wanted) - set(names)
-    built = {match[1] for name in names if (match := re.fullmatch(r"fastws_ext/(\w+)\.[\w-]+\.so", name))}
-    assert built == set(COMPILED)
-    assert not [name for name in names if name.endswith(".c") or name.startswith(("tests", "bench"))]
-    assert "fastws-server = fastws.server.cli:main" in scripts
-    assert "fastws = fastws.server.toolbox:main" in scripts
 
 
 def test_dependencies_are_ranges() -> None:

@@ -1,1 +1,1 @@
-"""What people download: the source distribution, and what an installation says on a machine that lacks something."""
+"""What people download: source distribution, wheel, and what an installation says on a machine that lacks something."""

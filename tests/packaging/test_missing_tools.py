@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 END = "[end of output]"  # after this pip says only that it failed
 ADVICE = [
     "Install it, then run the same command again:",
@@ -18,18 +16,6 @@ ADVICE = [
     "Fedora, RHEL     dnf install gcc glibc-devel python3-devel",
     "Alpine           apk add gcc musl-dev linux-headers python3-dev",
 ]
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """What is needed to build, in a place of its own."""
-    place = tmp_path / "source"
-    ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
-    for folder in ("fastws", "fastws_ext"):
-        shutil.copytree(ROOT / folder, place / folder, ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, place)
-    return place
 
 
 def pip_install(source: Path, **env: str) -> list[str]:
