@@ -107,3 +107,9 @@ def test_one_cycle_has_nothing_to_be_compared_with() -> None:
     checks = verdict(soak(cycles=1), [])
     assert failed(checks) == ["memory in quiet at the end, to the beginning"]
     assert checks[1].found == "one cycle: nothing to compare"
+
+
+@pytest.mark.parametrize(("worst", "holds"), [(90.0, True), (110.0, False)])
+def test_of_short_samples_only_the_longest_delay_is_judged(worst: float, holds: bool) -> None:
+    bad = Delayed(CALM, Figures(80, 0.1, worst, worst, worst, worst), CALM)
+    assert verdict([dataclasses.replace(sample, delayed=bad) for sample in soak()], [])[3].holds is holds
