@@ -101,7 +101,11 @@ SCENARIOS: tuple[Callable[[RawClient, random.Random], None], ...] = (offend, off
 
 def bear_witness(server: ServerProcess, shim: Shim, choices: random.Random, *, exhausted: bool) -> bool:
     """Play one scenario; False if a fault had ended its connection, so that nothing is known."""
-    with RawClient(server.host, server.port) as client:
+    try:
+        client = RawClient(server.host, server.port)
+    except ConnectionError:
+        return False  # refused so quickly that connect() told; which fault it was nobody can tell
+    with client:
         port = client.socket.getsockname()[1]
         try:
             choices.choice(SCENARIOS)(client, choices)
