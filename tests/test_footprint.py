@@ -23,13 +23,13 @@ REOPEN_TOLERANCE = 32 * CONNECTIONS
 @pytest.mark.skipif(measure.descriptor_limit() < CONNECTIONS + SERVER_SPARE, reason="too few descriptors (ulimit -n)")
 def test_an_idle_raw_connection_keeps_its_budget_and_gives_it_back() -> None:
     with servers.fastws() as server:
-        open_and_close(server, WARM_UP)
+        few = open_and_close(server, WARM_UP)
         files_before = measure.open_files(server.pids)
         first, second, third = (open_and_close(server, CONNECTIONS) for _ in range(3))
         files_after = measure.open_files(server.pids)
-    per_connection = first.per_connection(first.pss_before)
+    per_connection = first.per_connection(few)
     print(f"{per_connection:.0f} bytes per idle raw connection, {first.slab_per_socket:.0f} of kernel slab per socket")
     assert per_connection <= MOST_PER_CONNECTION
-    assert second.per_connection(first.pss_before) <= MOST_PER_CONNECTION
+    assert second.per_connection(few) <= MOST_PER_CONNECTION
     assert third.pss_open <= first.pss_open + REOPEN_TOLERANCE, (first, second, third)
     assert files_after == files_before
