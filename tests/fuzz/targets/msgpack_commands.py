@@ -52,8 +52,16 @@ def run(data: bytes) -> None:
         value = None
     if isinstance(value, dict):
         assert not isinstance(said, Broken), "this is a map"
-        _compare(value, said)
+        # Of a key that comes twice the typed decoder judges both values, and a dict keeps one.
+        if _entries(data) == len(value):
+            _compare(value, said)
     check_answers(said, say(data))
+
+
+def _entries(data: bytes) -> int:
+    """How many the map at the start of `data` says that it has."""
+    size = {0xDE: 2, 0xDF: 4}.get(data[0], 0)
+    return int.from_bytes(data[1 : 1 + size], "big") if size else data[0] & 15
 
 
 def _compare(value: dict[Any, Any], said: object) -> None:
