@@ -254,17 +254,15 @@ cdef class Audience(Gathering):
         frame = <bytes>self.whole[wire.codec]
         if frame is None or wire.state != OPEN or wire.flags & F_BLOCKED:
             return 0
+        topic = None if count > 1 else self
+        # What is joined cannot be dropped or replaced in part: it is for those who may only be closed.
+        if count > 1 and (self.policy != DISCONNECT or len(frame) > wire.endpoint.max_outbox):
+            return 0
+        key = <bytes>(<tuple>self.parts[0])[2] if count == 1 else None
         if alone and wire.outbox is None:
-            # What is joined cannot be dropped or replaced in part: it is for those who may only be closed.
-            if count > 1 and (self.policy != DISCONNECT or len(frame) > wire.endpoint.max_outbox):
-                return 0
-            status = wire.send_now(frame, None if count > 1 else self, <bytes>(<tuple>self.parts[0])[2])
-        elif count > 1:
-            if self.policy != DISCONNECT or len(frame) > wire.endpoint.max_outbox:
-                return 0
-            status = wire.queue(frame, None, None, DISCONNECT)
+            status = wire.send_now(frame, topic, key)
         else:
-            status = wire.queue(frame, self, <bytes>(<tuple>self.parts[0])[2], self.policy)
+            status = wire.queue(frame, topic, key, self.policy)
         self.count_status(status, count)
         return 1
 
