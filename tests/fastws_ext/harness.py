@@ -51,6 +51,7 @@ __all__ = [
     "TRANSPORTS",
     "Client",
     "Server",
+    "agree_to_deflate",
     "every_transport",
     "on_reactor",
     "over",
@@ -301,6 +302,15 @@ class Server:
     async def all_closed(self) -> None:
         """Wait until the server has no socket left."""
         await until(lambda: not self.ingress.connections, "every socket of the server is closed")
+
+
+def agree_to_deflate(server: Server) -> None:
+    """Have connections to any path but /ws inflate what they are sent."""
+
+    def agree(conn: Any, data: bytes) -> None:
+        conn.accept(server.endpoint, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", len(data), 15)
+
+    server.on_request = agree
 
 
 @asynccontextmanager

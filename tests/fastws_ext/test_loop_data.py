@@ -11,7 +11,16 @@ import pytest
 from fastws.core.deflate import compress
 from fastws.core.law import Law
 from fastws_ext.loop_data import LoopData
-from tests.fastws_ext.harness import Client, every_transport, on_reactor, serving, turns, until, upgrade_request
+from tests.fastws_ext.harness import (
+    Client,
+    agree_to_deflate,
+    every_transport,
+    on_reactor,
+    serving,
+    turns,
+    until,
+    upgrade_request,
+)
 from tests.fastws_ext.shifted_clock import Shift, in_shifted_time
 from tests.support.frames import BINARY, CONTINUATION, PING, PONG, TEXT, build_frame
 
@@ -136,9 +145,6 @@ async def test_frames_for_the_state_machine_are_dear(transport: str) -> None:
     def note(conn: Any, message: str | bytes) -> None:
         seen.append(len(judged))
 
-    def agree(conn: Any, data: bytes) -> None:
-        conn.accept(server.endpoint, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", len(data), 15)
-
     payload = compress(random.Random(1).randbytes(1000), 15)
     pieces = [payload[i : i + 1] for i in range(len(payload))]
     fragments = b"".join(
@@ -147,7 +153,7 @@ async def test_frames_for_the_state_machine_are_dear(transport: str) -> None:
     )
     async with serving(transport, law_factory=CountingLaw, max_fragments=0, on_message=note) as server:
         server.loop_data.pass_ns = 10_000_000_000
-        server.on_request = agree
+        agree_to_deflate(server)
         quiet = await server.connect()
         busy = await server.connect("/uncommon")
         say([busy], fragments)

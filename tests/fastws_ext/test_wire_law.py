@@ -15,7 +15,7 @@ from tests.fastws_ext.harness import (
     ANSWERS,
     OPEN,
     STREAM,
-    Server,
+    agree_to_deflate,
     every_transport,
     serving,
     turns,
@@ -55,15 +55,6 @@ def recording_law() -> type[RecordingLaw]:
 
 
 # Bytes handed to the law
-
-
-def agree_to_deflate(server: Server) -> None:
-    """Have connections to any path but /ws inflate what they are sent."""
-
-    def agree(conn: Any, data: bytes) -> None:
-        conn.accept(server.endpoint, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", len(data), 15)
-
-    server.on_request = agree
 
 
 def compressed_fragments(payload: bytes, count: int) -> list[bytes]:
