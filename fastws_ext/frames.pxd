@@ -36,3 +36,4 @@ cdef int parse_header(const uint8_t* p, Py_ssize_t n, Header* header) noexcept n
 cdef int write_header(uint8_t* out, uint8_t first, uint64_t length) noexcept nogil
 cdef bytes frame_from(uint8_t first, const char* payload, Py_ssize_t length)
 cdef bytes close_frame(int code, str reason)
+cdef object text_from(const uint8_t* p, Py_ssize_t n, const uint8_t* key)

@@ -1,8 +1,11 @@
 """The frame codec (RFC 6455 section 5): bytes in, bytes out, no IO."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memcpy
 
 cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
+    void* PyUnicode_DATA(object text)
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 
@@ -137,3 +140,17 @@ def utf8_feed(int state, bytes data not None):
     cdef uint8_t now = <uint8_t>state
     cdef size_t good = fastws_utf8_feed(&now, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     return now, good
+
+
+cdef object text_from(const uint8_t* p, Py_ssize_t n, const uint8_t* key):
+    """The str of a masked payload, or None if it is no UTF-8. ASCII, the usual case, is unmasked in place."""
+    cdef object text
+    if n == 0:
+        return ""
+    text = PyUnicode_New(n, 127)
+    if fastws_unmask_ascii(<uint8_t*>PyUnicode_DATA(text), p, n, key):
+        return text
+    try:
+        return PyUnicode_DecodeUTF8(<char*>PyUnicode_DATA(text), n, "strict")
+    except UnicodeDecodeError:
+        return None

@@ -46,7 +46,9 @@ cdef class LoopData:
     cdef int64_t looked_ns      # the clock before the connection that is being served
     cdef readonly uint64_t numbers
     cdef public int64_t pass_ns # how long one pass may take
+    cdef uint32_t leaving       # peers whose close frames came in this pass
     cdef bint turn_scheduled, in_pass, running, held_back
+    cdef bint sockets_wait      # ready sockets that the last pass had no time for
     cdef object tick_handle, fan_outs
     cdef readonly uint64_t passes, errors
     cdef int64_t begin_pass(self) noexcept

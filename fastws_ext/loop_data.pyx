@@ -144,6 +144,7 @@ cdef class LoopData:
         self.pass_deadline_ns = now + self.pass_ns
         self.looked_ns = now
         self.in_pass = True
+        self.leaving = 0
         self.passes += 1
         return now
 
@@ -247,6 +248,9 @@ cdef class LoopData:
     def _turn(self):
         self.turn_scheduled = False
         self.begin_pass()
+        if self.sockets_wait:
+            # Those who had a turn already let those go first who had none.
+            self.pass_deadline_ns -= self.pass_ns - self.pass_ns // 8
         try:
             self.serve_run()
         finally:

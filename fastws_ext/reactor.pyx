@@ -136,6 +136,7 @@ cdef class Reactor(Poller):
     def disable(self):
         """Let go of the descriptors without touching any connection."""
         self.closed = True
+        self.loop_data.sockets_wait = False
         if self.rearm_handle is not None:
             self.rearm_handle.cancel()
         if self.epoll >= 0:
@@ -169,6 +170,7 @@ cdef class Reactor(Poller):
         cdef epoll_event* event
         cdef uint32_t slot
         cdef uint64_t received = self.receives
+        self.loop_data.sockets_wait = False
         while True:
             if self.event_next == self.event_count:
                 self.waits += 1
@@ -184,6 +186,7 @@ cdef class Reactor(Poller):
                     continue
                 self.serve(event)
                 if self.loop_data.looked_ns > self.loop_data.pass_deadline_ns and self.event_next < self.event_count:
+                    self.loop_data.sockets_wait = True
                     return 0
             # Another look is cheaper than another turn of the loop while many sockets are busy. Those that wait for
             # their turn with bytes unparsed stay readable, and are no reason to look again.

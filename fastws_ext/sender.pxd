@@ -34,6 +34,7 @@ cdef enum Flag:
     F_READING = 1024    # inside receive
     F_FINISHED = 4096   # taken apart
     F_MORE = 2048       # parsing stopped for want of time, not of bytes
+    F_LONG = 8192       # it used up its last turn
 
 cdef enum:
     HIGH_WATER = 65536

@@ -7,9 +7,11 @@ cdef enum:
     TURNS_PER_PASS = 40         # one connection has at most this part of a pass, handlers included: 50 us
     QUICK_NS = 5000             # a frame that takes longer is followed by a look at the clock
     LOOK_EVERY = 16             # quick frames
+    LEAVING_PER_PASS = 32       # close frames that are answered as they come
 
 cdef class Wire(Lifecycle):
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1
+    cdef bint yields(self, uint8_t first) noexcept
     cdef int take(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t consume(self, const uint8_t* p, Py_ssize_t n) except -1
     cdef Py_ssize_t one_frame(self, const uint8_t* p, Py_ssize_t n, int* budget) except -1

@@ -13,29 +13,10 @@ from libc.string cimport memcpy
 from .endpoint cimport Endpoint
 from .flow cimport Flow
 from .frames cimport (BROKEN, FOR_LAW, FRAGMENT, INCOMPLETE, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG,
-                      OP_TEXT, PLAIN, UTF8_REJECT, Header, fastws_unmask, fastws_unmask_ascii, frame_from, parse_header)
+                      OP_TEXT, PLAIN, UTF8_REJECT, Header, fastws_unmask, frame_from, parse_header, text_from)
 from .loop_data cimport IN_RUN, LoopData, TICK_NS, monotonic_ns
-from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
+from .sender cimport (CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_LONG, F_MORE, F_PAUSED, F_PING_OUT, F_READING, F_RTT,
                       FRAMES_PER_TURN, HANDSHAKING, LAW_COST, LINGER_BYTES, LINGERING, OPEN, SLOW_NS)
-
-cdef extern from "Python.h":
-    object PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
-    void* PyUnicode_DATA(object text)
-
-
-cdef object text_from(const uint8_t* p, Py_ssize_t n, const uint8_t* key):
-    """The str of a masked payload, or None if it is no UTF-8. ASCII, the usual case, is unmasked in place."""
-    cdef object text
-    if n == 0:
-        return ""
-    text = PyUnicode_New(n, 127)
-    if fastws_unmask_ascii(<uint8_t*>PyUnicode_DATA(text), p, n, key):
-        return text
-    try:
-        return PyUnicode_DecodeUTF8(<char*>PyUnicode_DATA(text), n, "strict")
-    except UnicodeDecodeError:
-        return None
-
 
 cdef class Wire(Lifecycle):
     cdef int arrived(self, const uint8_t* p, Py_ssize_t n) except -1:
@@ -74,7 +55,22 @@ cdef class Wire(Lifecycle):
         self.flags &= ~F_PING_OUT
         if self.state >= LINGERING:
             return self.discard(n)
+        if self.state == OPEN and self.yields(p[0]):
+            self.need_flow().append(p, n)
+            self.link.hold(True)
+            return self.ingress.loop_data.mark(self, IN_RUN)
         return self.take(p, n)
+
+    cdef bint yields(self, uint8_t first) noexcept:
+        """Whether these bytes wait for a turn of their own, so that a peer who has one quick message goes first.
+
+        That is so for whoever used up the last turn while others wait as well, and for those who leave when many do.
+        """
+        cdef LoopData loop = self.ingress.loop_data
+        if first == (128 | OP_CLOSE) and self.flow is None:
+            loop.leaving += 1
+            return loop.leaving > LEAVING_PER_PASS
+        return self.flags & F_LONG and loop.run.head < loop.run.end
 
     cdef int on_run(self) except -1:
         """Go on with bytes that an earlier pass left."""
@@ -92,6 +88,7 @@ cdef class Wire(Lifecycle):
         cdef Flow flow = self.flow
         cdef Py_ssize_t used
         cdef int64_t now
+        cdef bint goes_on = self.flags & F_MORE
         self.flags = (self.flags | F_READING) & ~F_MORE
         if self.outbox is None and not self.flags & F_BLOCKED:
             loop.current = <PyObject*>self
@@ -115,6 +112,8 @@ cdef class Wire(Lifecycle):
             loop.mark(self, IN_RUN)
             if self.link is not None:
                 self.link.hold(True)
+        elif not goes_on:
+            self.flags &= ~F_LONG
         if self.flow is not None and self.flow.idle():
             self.flow = None
         if self.state == LINGERING:
@@ -142,7 +141,10 @@ cdef class Wire(Lifecycle):
                     # A look at the clock costs a twentieth of a quick frame: after the first, while they are slow
                     # after each, else now and then.
                     now = monotonic_ns()
-                    if budget <= 0 or now > loop.pass_deadline_ns or now - loop.looked_ns > turn_ns:
+                    if budget <= 0 or now - loop.looked_ns > turn_ns:
+                        self.flags |= F_MORE | F_LONG
+                        break
+                    if now > loop.pass_deadline_ns:
                         self.flags |= F_MORE
                         break
                     slow = now - loop.looked_ns > QUICK_NS * (FRAMES_PER_TURN - budget)

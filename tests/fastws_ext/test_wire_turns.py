@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from tests.fastws_ext.harness import every_transport, on_reactor, serving, until
-from tests.support.frames import BINARY, CONTINUATION, TEXT, build_frame
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, TEXT, build_frame
 
 PASS_NS = 100_000_000  # long, so that a busy machine does not end it
 LONGER_THAN_A_TURN_NS = PASS_NS // 16
@@ -80,3 +80,66 @@ async def test_who_is_alone_makes_room_when_the_pass_is_over() -> None:
         client.send_now(build_frame(TEXT, b"x") * IN_FLIGHT)
         await until(lambda: len(seen_in) == IN_FLIGHT)
         assert len(set(seen_in)) == IN_FLIGHT
+
+
+@on_reactor
+async def test_who_used_up_the_last_turn_lets_a_newcomer_go_first() -> None:
+    """Two slow messages are more than a turn; when their senders come again they wait behind whoever is quick."""
+    async with serving("reactor", on_message=compute) as server:
+        *floods, other = [await server.connect() for _ in range(5)]
+        server.loop_data.pass_ns = PASS_NS
+        for again in range(2):
+            server.messages.clear()
+            for flood in floods:
+                flood.send_now(build_frame(TEXT, b"slow") * 2)
+            other.send_now(build_frame(TEXT, b"?"))
+            await until(lambda: len(server.messages) == 2 * len(floods) + 1)
+            assert server.messages.index("?") <= (1 if again else len(floods))
+        # Whoever had an easy turn since is quick again.
+        floods[1].send_now(build_frame(TEXT, b"easy"))
+        await until(lambda: "easy" in server.messages)
+        server.messages.clear()
+        floods[0].send_now(build_frame(TEXT, b"slow") * 2)
+        floods[1].send_now(build_frame(TEXT, b"easy"))
+        await until(lambda: len(server.messages) == 3)
+        assert server.messages.index("easy") <= 1
+
+
+@on_reactor
+async def test_those_who_had_a_turn_leave_most_of_the_time_to_ready_sockets() -> None:
+    """While there are sockets that no pass had time for, the others go on in an eighth of it."""
+
+    def wait(conn: Any, message: str | bytes) -> None:
+        time.sleep(LONGER_THAN_A_TURN_NS / 1e9 if message == "slow" else PASS_NS / 1e9)
+
+    async with serving("reactor", on_message=wait) as server:
+        *floods, first, second, third, last = [await server.connect() for _ in range(20)]
+        server.loop_data.pass_ns = PASS_NS
+        for flood in floods:
+            flood.send_now(build_frame(TEXT, b"slow") * IN_FLIGHT)
+        for newcomer in (first, second, third, last):
+            newcomer.send_now(build_frame(TEXT, b"?"))
+        await until(lambda: server.messages.count("?") == 4)
+        seen = "".join("?" if message == "?" else "s" for message in server.messages)
+        between = seen.split("?")[1:-1]
+        assert max(len(part) for part in between) <= len(floods) // 2, seen
+
+
+@on_reactor
+async def test_when_many_leave_those_who_stay_are_served_first() -> None:
+    closed_before: list[int] = []
+
+    def count(conn: Any, message: str | bytes) -> None:
+        closed_before.append(len(server.closes))
+
+    async with serving("reactor", on_message=count) as server:
+        *leaving, staying = await server.connect_many(101)
+        server.loop_data.pass_ns = LONG_PASS_NS
+        for client in leaving:
+            client.send_now(build_frame(CLOSE, b"\x03\xe8bye"))
+        staying.send_now(build_frame(TEXT, b"x"))
+        await until(lambda: len(server.closes) == len(leaving) and closed_before)
+        assert closed_before[0] < len(leaving) // 2
+        assert server.closes == [(1000, "bye")] * len(leaving)
+        for client in leaving:
+            assert await client.read_close() == (1000, "")
