@@ -1,7 +1,8 @@
 """Small values that handlers receive and return."""
 
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class SendStatus(IntEnum):
@@ -41,3 +42,88 @@ class Published(NamedTuple):
     epoch: str | None
     duplicate: bool
     """True if `key` was seen within the last 5 minutes: nothing was delivered, the position is the first one's."""
+
+
+class Author(NamedTuple):
+    """The client that published something."""
+
+    user: str
+    """Empty if anonymous."""
+    conn: str
+
+
+class HistoryEntry(NamedTuple):
+    """One publication of a topic's history."""
+
+    data: Any
+    offset: int
+    ts: int
+    """When, in milliseconds of Unix time."""
+    author: Author | None
+    """None if a server published it."""
+
+
+class HistoryPage(NamedTuple):
+    """A part of a topic's history, and where the topic is now."""
+
+    publications: Sequence[HistoryEntry]
+    epoch: str
+    offset: int
+
+
+class Member(NamedTuple):
+    """One connection that is present in a topic."""
+
+    user: str
+    """Empty if anonymous."""
+    device: str
+    info: Any
+    """What is public about the user; None if there is nothing."""
+
+
+class PresenceStats(NamedTuple):
+    """How many are present in a topic."""
+
+    connections: int
+    users: int
+    """Distinct users with a name."""
+
+
+class Presence(NamedTuple):
+    """Who is present in a topic."""
+
+    members: Mapping[str, Member]
+    """By the id of the connection; at most 1,000."""
+    connections: int
+    users: int
+    truncated: bool
+    """There are more than `members` shows."""
+
+
+class UserStatus(NamedTuple):
+    """Whether a user is here."""
+
+    online: bool
+    devices: Sequence[str]
+    """Those that are connected, each once, sorted."""
+    last_seen: int | None
+    """When the user was here last, in milliseconds of Unix time; None if that is not known (any more)."""
+
+
+class SessionInfo(NamedTuple):
+    """One connection of a user."""
+
+    conn: str
+    user: str
+    tenant: str
+    device: str
+    node: str
+    since: int
+    """When it was established, in milliseconds of Unix time."""
+
+
+class TopicInfo(NamedTuple):
+    """A topic that somebody is subscribed to."""
+
+    topic: str
+    subscribers: int

@@ -11,20 +11,10 @@ from time import time
 from typing import Any, Final
 
 from fastws import closes
-from fastws.core.codecs import CODECS, json_text
-from fastws.core.codecs.commands import (
-    NAMES,
-    Auth,
-    Broken,
-    Fault,
-    HandHeartbeat,
-    HandPing,
-    Lines,
-    Ping,
-    Said,
-)
+from fastws.core.codecs import CODECS, Codec
+from fastws.core.codecs.commands import NAMES, Aside, Auth, Broken, Fault, Lines, Ping, Said
 from fastws.errors import EngineError, TopicError
-from fastws.gateway.commands import FatalError, Handler, Result
+from fastws.gateway.commands.common import FatalError, Handler, Result
 from fastws.gateway.session import CONNECTING, ENDED, MAX_WAITING, MAX_WAITING_SIZE, READY, Session
 from fastws.net.connection import OPEN, Connection
 from fastws.net.stepping import step
@@ -35,11 +25,8 @@ _log: Final = logging.getLogger("fastws.gateway")
 LINES_PER_TURN: Final = 128
 """Lines of one message that run before other connections have their turn."""
 
-_TEXT: Final = 1
-_PONG: Final = encode_frame(_TEXT, "PONG")
-# What is answered before authentication, and what is answered while commands wait.
-_FOR_STRANGERS: Final = frozenset({Auth, Ping, HandPing, HandHeartbeat, Broken, Lines})
-_AT_ONCE: Final = frozenset({HandPing, HandHeartbeat})
+# What is answered before authentication.
+_FOR_STRANGERS: Final = frozenset({Auth, Ping, Aside, Broken, Lines})
 
 
 class Execution:
@@ -56,8 +43,7 @@ class Execution:
         self._forms: dict[type, Any] = {
             Fault: self._answer_fault,
             Lines: self._run_lines,
-            HandPing: self._answer_ping,
-            HandHeartbeat: self._answer_heartbeat,
+            Aside: self._answer_aside,
             Broken: self._close_broken,
         }
 
@@ -85,7 +71,7 @@ class Execution:
                 if work.meter.refuse(now_s):
                     conn.close(*closes.TOO_MANY_REQUESTS)
                 return
-        if work.task is None or (type(said) in _AT_ONCE and session.phase != CONNECTING):
+        if work.task is None or (type(said) is Aside and session.phase != CONNECTING):
             self._run(conn, session, said)
             return
         work.waiting.append(said)
@@ -172,7 +158,7 @@ class Execution:
         self.counts[NAMES[type(command)], 0] += 1
         if command.id is not None:
             codec = CODECS[conn.codec]
-            conn.send_frame(encode_frame(codec.opcode, codec.reply(command.id, result)))
+            self._send(conn, codec, codec.reply(command, result))
 
     def _fail_with(self, conn: Connection, command: Any, error: Exception) -> None:
         """Answer what a handler raised; what it should not have raised is logged and answers 100."""
@@ -191,21 +177,12 @@ class Execution:
     def _fail(self, conn: Connection, name: str, reply_id: str | int | None, error: TopicError) -> None:
         """Send an error: as the reply if there is an id, else as a push."""
         self.counts[name if name in _COUNTED else "", error.code] += 1
-        described = {
-            "code": error.code,
-            "reason": error.reason,
-            "message": error.message or error.reason,
-            "temporary": error.temporary,
-        }
-        content: dict[str, Any]
-        if reply_id is not None:
-            content = {"id": reply_id, "error": described}
-        elif name:
-            content = {"event": "error", "cmd": name, "error": described}
-        else:
-            content = {"event": "error", "error": described}
         codec = CODECS[conn.codec]
-        conn.send_frame(encode_frame(codec.opcode, codec.push(content)))
+        self._send(conn, codec, codec.failure(name, reply_id, error))
+
+    def _send(self, conn: Connection, codec: Codec, payload: bytes) -> None:
+        if payload:
+            conn.send_frame(encode_frame(codec.opcode, payload))
 
     # What is no command.
 
@@ -228,15 +205,12 @@ class Execution:
             else:
                 self._receive(conn, session, said, text)
 
-    def _answer_ping(self, conn: Connection, _session: Session, _said: HandPing) -> None:
-        conn.send_frame(_PONG)
-
-    def _answer_heartbeat(self, conn: Connection, session: Session, said: HandHeartbeat) -> None:
-        answer = json_text.heartbeat({**said.content, "server": int(time() * 1000)})
+    def _answer_aside(self, conn: Connection, session: Session, said: Aside) -> None:
+        answer = said.answer(int(time() * 1000))
         if isinstance(answer, Fault):
             self._answer_fault(conn, session, answer)
         else:
-            conn.send_frame(encode_frame(_TEXT, answer))
+            self._send(conn, CODECS[conn.codec], answer)
 
     def _close_broken(self, conn: Connection, _session: Session, _said: Broken) -> None:
         conn.close(*closes.BAD_REQUEST)

@@ -22,10 +22,16 @@ from fastws.core.rates import Meter
 from fastws.core.topics import Namespaces
 from fastws.engine.contract import Engine
 from fastws.errors import ConfigError
-from fastws.gateway.access import Access
+from fastws.gateway.auth.access import Access
+from fastws.gateway.auth.identity import offered_token, terms
 from fastws.gateway.commands import Commands
+from fastws.gateway.commands.authenticating import Authenticating
+from fastws.gateway.commands.calling import Calling
+from fastws.gateway.commands.keeping import Keeping
+from fastws.gateway.commands.looking import Looking
+from fastws.gateway.commands.publishing import Publishing
+from fastws.gateway.commands.subscribing import Subscribing
 from fastws.gateway.execution import Execution
-from fastws.gateway.identity import offered_token, terms
 from fastws.gateway.services import GatewayServices
 from fastws.gateway.session import CONNECTING, ENDED, READY, STRANGER, Session
 from fastws.hub.hub import Hub
@@ -98,11 +104,12 @@ class Gateway:
             anonymous_is_trusted=self._terms.trusted,
         )
         commands = Commands(
-            hub,
-            engine,
-            access,
-            max_topics=settings.max_topics,
-            has_heartbeat=settings.ping_interval > 0,
+            Authenticating(),
+            Subscribing(hub, engine, access, max_topics=settings.max_topics),
+            Publishing(engine, access),
+            Looking(),
+            Calling(),
+            Keeping(has_heartbeat=settings.ping_interval > 0),
         )
         self._execution = Execution(commands.table(), loop, self.tasks)
         self._services = GatewayServices(hub, engine, access, max_data_size=settings.max_message_size)
@@ -255,7 +262,6 @@ class Gateway:
         interval = self._settings.ping_interval
         codec = CODECS[conn.codec]
         content = {
-            "event": "welcome",
             "conn": conn.id,
             "user": session.user,
             "tenant": session.tenant,
@@ -264,7 +270,7 @@ class Gateway:
             "ping": int(interval) if interval == int(interval) else interval,
             "server": f"fastws/{__version__}",
         }
-        conn.send_frame(encode_frame(codec.opcode, codec.push(content)))
+        conn.send_frame(encode_frame(codec.opcode, codec.push("welcome", content)))
         if session.work is not None:
             for frame in session.work.early:
                 conn.send_frame(frame)

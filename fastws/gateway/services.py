@@ -8,7 +8,7 @@ from fastws import closes
 from fastws.core.topics import Namespace, scoped
 from fastws.engine.contract import Engine, Outgoing
 from fastws.errors import TopicError, UsageError
-from fastws.gateway.access import Access
+from fastws.gateway.auth.access import Access
 from fastws.gateway.data import pack
 from fastws.hub.hub import Hub
 from fastws.types import Published

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from fastws.core.codecs import CODECS
 from fastws.core.codecs.commands import Said
 from fastws.core.rates import Meter
-from fastws.gateway.identity import ANONYMOUS, Identity
+from fastws.gateway.auth.identity import ANONYMOUS, Identity
 from fastws.hub.topic import Topic
 from fastws.net.session import Details
 from fastws.net.session import Session as NetSession
@@ -72,6 +72,10 @@ class Session(NetSession):
     @property
     def device(self) -> str:  # type: ignore[override]
         return self.identity.device
+
+    @property
+    def info(self) -> Any:
+        return self.identity.info
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from fastws.core.request import Request
 from fastws.core.upgrade import OriginRules, Refuse, UpgradeRules, origin_rules
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError
+from fastws.gateway.auth.identity import offered_token, terms
 from fastws.gateway.gateway import Gateway
-from fastws.gateway.identity import offered_token, terms
 from fastws.hub.hub import Hub
 from fastws.net.ingress import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner

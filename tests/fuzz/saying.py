@@ -11,7 +11,7 @@ import msgspec
 
 from fastws import closes
 from fastws.closes import CLOSES, ERRORS
-from fastws.core.codecs.commands import NAMES, Broken, Fault, HandHeartbeat, HandPing, Lines
+from fastws.core.codecs.commands import NAMES, Aside, Broken, Fault, Lines
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage
 from tests.support.frames import BINARY, CLOSE, TEXT, Frame
 
@@ -20,7 +20,7 @@ DEEP = 700
 """More arrays and objects than this could be nested deeper than the stack is: how much of it is left where a message is
 decoded decides then, so nothing is compared."""
 COMMANDS = tuple(NAMES)
-FORMS = (Fault, Lines, HandPing, HandHeartbeat, Broken)
+FORMS = (Fault, Lines, Aside, Broken)
 
 
 class Heard(NamedTuple):
@@ -114,10 +114,12 @@ def check_answers(said: object, heard: Heard) -> None:
     assert heard.code in (0, closes.BAD_REQUEST.code, closes.INVALID_TOKEN.code), heard
     if isinstance(said, Lines):
         return
-    assert heard.pong == isinstance(said, HandPing)
+    assert isinstance(said, Aside) or not heard.pong
     assert (heard.code == closes.BAD_REQUEST.code) == isinstance(said, Broken)
-    if isinstance(said, Broken | HandPing):
+    if isinstance(said, Broken):
         assert not heard.objects
+    elif isinstance(said, Aside):
+        assert heard.pong != bool(heard.objects)
     elif isinstance(said, Fault):
         assert [error["error"]["code"] for error in errors] == [said.error.code]
         assert [reply["id"] for reply in replies] == ([said.id] if said.id is not None else [])

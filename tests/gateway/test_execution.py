@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fastws import FastWS
-from fastws.gateway.commands import Commands
+from fastws.gateway.commands.keeping import Keeping
 from fastws.gateway.execution import LINES_PER_TURN
 from tests.gateway.stage import JSON, MSGPACK, staged
 
@@ -56,7 +56,7 @@ async def test_an_id_of_null_is_none() -> None:
 async def test_errors_have_their_whole_shape(codec: str) -> None:
     async with staged() as stage:
         player = stage.connect(subprotocol=codec)
-        player.say({"cmd": "nope"}, {"cmd": "sub"}, {"id": 1, "cmd": "sub", "topic": 5}, {"id": 2, "cmd": "presence"})
+        player.say({"cmd": "nope"}, {"cmd": "sub"}, {"id": 1, "cmd": "sub", "topic": 5}, {"id": 2, "cmd": "sync"})
         unknown, without_topic, wrong_topic, not_built = player.hear()
         assert unknown == {
             "event": "error",
@@ -255,7 +255,7 @@ async def test_an_exception_in_a_command_answers_and_the_connection_stays(
     def fails(*_arguments: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(Commands, "ping", fails)
+    monkeypatch.setattr(Keeping, "ping", fails)
     async with staged() as stage:
         player = stage.connect()
         player.say({"id": 1, "cmd": "ping"})

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from fastws import FastWS, TopicError, UsageError
+from tests.gateway.commands.test_common import LateEngine
 from tests.gateway.stage import MSGPACK, staged
-from tests.gateway.test_commands import LateEngine
 
 pytestmark = pytest.mark.asyncio
 

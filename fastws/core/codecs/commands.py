@@ -1,13 +1,13 @@
-"""What clients can say, in whatever codec they say it.
+"""What clients can say, in whatever dialect and codec they say it.
 
-A codec turns a message into one of these: a command, several lines of commands, one of the two forms that hand-made
-clients write, a `Fault` (an object that is no proper command), or `BROKEN` (no object at all).
+A codec turns a message into one of these: a command, several lines of commands, an `Aside` (answered at once, outside
+the order of commands), a `Fault` (an object that is no proper command), or `BROKEN` (no object at all).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from msgspec import Meta, Struct
 
@@ -66,6 +66,23 @@ class History(Command, tag="history"):
     reverse: bool | None = None
 
 
+class Presence(Command, tag="presence"):
+    topic: str
+
+
+class PresenceStats(Command, tag="presence_stats"):
+    topic: str
+
+
+class Status(Command, tag="status"):
+    users: list[str]
+
+
+class Rpc(Command, tag="rpc"):
+    method: str
+    data: Any = None
+
+
 class Heartbeat(Command, tag="heartbeat"):
     interval: int | float
 
@@ -74,14 +91,12 @@ class Ping(Command, tag="ping"):
     """Asks for the server's time."""
 
 
-AnyCommand = Auth | Refresh | Sub | Unsub | Pub | History | Heartbeat | Ping
+AnyCommand = Auth | Refresh | Sub | Unsub | Pub | Presence | PresenceStats | History | Status | Rpc | Heartbeat | Ping
 
-NAMES: Final[dict[type, str]] = {
-    kind: str(kind.__struct_config__.tag) for kind in (Auth, Refresh, Sub, Unsub, Pub, History, Heartbeat, Ping)
-}
+NAMES: Final[dict[type, str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(AnyCommand)}
 """The name of each command by its type."""
 
-NOT_BUILT: Final = frozenset({"presence", "presence_stats", "status", "send", "ack", "read", "sync", "rpc"})
+NOT_BUILT: Final = frozenset({"send", "ack", "read", "sync"})
 """Commands of the protocol whose part of the server does not exist yet."""
 
 
@@ -108,19 +123,16 @@ class Lines:
         self.decode = decode
 
 
-class HandPing:
-    """The text `PING`, to be answered with the text `PONG`."""
+class Aside:
+    """What is answered at once, by strangers too, and even while commands wait: a dialect's own sign of life.
 
-    __slots__ = ()
+    `answer(now_ms)` is the payload of the answer in the same codec, or a `Fault`.
+    """
 
+    __slots__ = ("answer",)
 
-class HandHeartbeat:
-    """`{"type": "HEARTBEAT", ...}`, to be answered with the same object and the server's time."""
-
-    __slots__ = ("content",)
-
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.content = content
+    def __init__(self, answer: Callable[[int], bytes | Fault]) -> None:
+        self.answer = answer
 
 
 class Broken:
@@ -129,7 +141,6 @@ class Broken:
     __slots__ = ()
 
 
-HAND_PING: Final = HandPing()
 BROKEN: Final = Broken()
 
-Said = AnyCommand | Fault | Lines | HandPing | HandHeartbeat | Broken
+Said = AnyCommand | Fault | Lines | Aside | Broken

@@ -9,15 +9,18 @@ turns them into floats.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 import orjson
 
 from fastws.closes import MALFORMED
-from fastws.core.codecs.commands import BROKEN, HAND_PING, NAMES, AnyCommand, Fault, HandHeartbeat, Lines, Said
+from fastws.core.codecs.commands import BROKEN, NAMES, AnyCommand, Aside, Command, Fault, Lines, Said
+from fastws.core.codecs.failures import described
 from fastws.core.codecs.judge import id_fault, id_fits, judge
 from fastws.core.publication import Publication
+from fastws.errors import TopicError
 
 SUBPROTOCOL: Final = "fastws.json.v1"
 INDEX: Final = 0
@@ -33,7 +36,7 @@ _FAILURES: Final = (ValueError, RecursionError)
 
 def decode(message: str) -> Said:
     """What a text frame says. Raises nothing."""
-    return HAND_PING if message == "PING" else decode_line(message)
+    return _PING if message == "PING" else decode_line(message)
 
 
 def decode_line(message: str) -> Said:
@@ -56,7 +59,7 @@ def _second_look(message: str, error: Exception) -> Said:
         content = None
     if isinstance(content, dict):
         if "cmd" not in content and content.get("type") == "HEARTBEAT":
-            return HandHeartbeat(content)
+            return Aside(partial(_heartbeat, content))
         return judge(content, _complaint(error))
     if content is None and "\n" in message:
         return Lines([line for line in message.split("\n") if line.strip(" \t\r")], decode_line)
@@ -84,22 +87,34 @@ def _complaint(error: Exception) -> str:
     return str(error) if isinstance(error, msgspec.ValidationError) else "the fields have wrong types"
 
 
-def reply(reply_id: str | int, result: Any) -> bytes:
+def reply(command: Command, result: dict[str, Any]) -> bytes:
     """`{"id", "result"}`. `result` may have `Publication`s in it."""
-    return orjson.dumps({"id": reply_id, "result": result}, _default)
+    return orjson.dumps({"id": command.id, "result": result}, _default)
 
 
-def push(content: dict[str, Any]) -> bytes:
-    """Any other object. Raises `TypeError` for what JSON cannot hold."""
-    return orjson.dumps(content, _default)
+def failure(name: str, reply_id: str | int | None, error: TopicError) -> bytes:
+    """`{"id", "error"}`, or the push `error` if no reply is wanted."""
+    return orjson.dumps(described(name, reply_id, error))
 
 
-def heartbeat(content: dict[str, Any]) -> bytes | Fault:
+def push(event: str, content: dict[str, Any]) -> bytes:
+    """`{"event", ...}`. Raises `TypeError` for what JSON cannot hold."""
+    return orjson.dumps({"event": event, **content}, _default)
+
+
+def _heartbeat(content: dict[str, Any], now_ms: int) -> bytes | Fault:
     """The answer to a hand-made heartbeat, or a fault if it holds what cannot be said again."""
     try:
-        return orjson.dumps(content)
+        return orjson.dumps({**content, "server": now_ms})
     except TypeError:
         return Fault(MALFORMED, "a number is out of range")
+
+
+def _pong(_now_ms: int) -> bytes:
+    return b"PONG"
+
+
+_PING: Final = Aside(_pong)
 
 
 def message(packed: bytes, ts_ms: int) -> bytes:

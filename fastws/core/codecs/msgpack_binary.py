@@ -7,9 +7,11 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from fastws.core.codecs.commands import BROKEN, NAMES, AnyCommand, Said
+from fastws.core.codecs.commands import BROKEN, NAMES, AnyCommand, Command, Said
+from fastws.core.codecs.failures import described
 from fastws.core.codecs.judge import id_fault, id_fits, judge
 from fastws.core.publication import Publication
+from fastws.errors import TopicError
 
 SUBPROTOCOL: Final = "fastws.msgpack.v1"
 INDEX: Final = 1
@@ -43,14 +45,19 @@ def _second_look(message: bytes, error: Exception) -> Said:
     return judge(content, str(error) if isinstance(error, msgspec.ValidationError) else "the fields have wrong types")
 
 
-def reply(reply_id: str | int, result: Any) -> bytes:
+def reply(command: Command, result: dict[str, Any]) -> bytes:
     """`{"id", "result"}`. `result` may have `Publication`s in it."""
-    return _encoder.encode({"id": reply_id, "result": result})
+    return _encoder.encode({"id": command.id, "result": result})
 
 
-def push(content: dict[str, Any]) -> bytes:
-    """Any other object."""
-    return _encoder.encode(content)
+def failure(name: str, reply_id: str | int | None, error: TopicError) -> bytes:
+    """`{"id", "error"}`, or the push `error` if no reply is wanted."""
+    return _encoder.encode(described(name, reply_id, error))
+
+
+def push(event: str, content: dict[str, Any]) -> bytes:
+    """`{"event", ...}`."""
+    return _encoder.encode({"event": event, **content})
 
 
 def message(packed: bytes, ts_ms: int) -> bytes:

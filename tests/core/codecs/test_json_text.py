@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastws.core.codecs import CODECS, json_text
-from fastws.core.codecs.commands import BROKEN, HAND_PING, Fault, HandHeartbeat, Lines, Ping, Pub, Sub
+from fastws.core.codecs.commands import BROKEN, Aside, Fault, Lines, Ping, Pub, Sub
 from fastws.core.publication import Publication
 
 
@@ -31,11 +31,13 @@ def test_optional_fields_may_be_null() -> None:
 
 
 def test_hand_made_forms() -> None:
-    assert json_text.decode("PING") is HAND_PING
+    ping = json_text.decode("PING")
+    assert isinstance(ping, Aside)
+    assert ping.answer(5) == b"PONG"
     assert json_text.decode_line("PING") is BROKEN
     said = json_text.decode('{"type":"HEARTBEAT","x":1}')
-    assert isinstance(said, HandHeartbeat)
-    assert said.content == {"type": "HEARTBEAT", "x": 1}
+    assert isinstance(said, Aside)
+    assert said.answer(5) == b'{"type":"HEARTBEAT","x":1,"server":5}'
     assert isinstance(json_text.decode('{"type":"HEARTBEAT","cmd":null}'), Fault)
 
 
@@ -92,7 +94,7 @@ def test_publications() -> None:
         "from": {"user": 'u"ser', "conn": "c-1"},
     }
     assert json_text.publication("t", Publication(b"1", 17)) == b'{"event":"publication","topic":"t","data":1,"ts":17}'
-    anonymous = orjson.loads(json_text.reply(1, {"publications": [Publication(b"1", 17, 2, "", "c")]}))
+    anonymous = orjson.loads(json_text.reply(Ping(id=1), {"publications": [Publication(b"1", 17, 2, "", "c")]}))
     assert anonymous["result"]["publications"] == [
         {"data": 1, "offset": 2, "ts": 17, "from": {"user": "", "conn": "c"}}
     ]
@@ -100,5 +102,7 @@ def test_publications() -> None:
 
 def test_what_has_no_form_is_refused() -> None:
     with pytest.raises(TypeError):
-        json_text.push({"a": object()})
-    assert isinstance(json_text.heartbeat({"a": 2**64}), Fault)
+        json_text.push("x", {"a": object()})
+    wild = json_text.decode('{"type":"HEARTBEAT","n":18446744073709551616}')
+    assert isinstance(wild, Aside)
+    assert isinstance(wild.answer(5), Fault)

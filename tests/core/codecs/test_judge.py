@@ -15,7 +15,7 @@ from fastws.core.codecs.judge import id_fault, id_fits, judge
         ({"cmd": 1, "id": "a"}, 107, "", "a"),
         ({"cmd": "nope", "id": 1}, 104, "nope", 1),
         ({"cmd": "", "id": 1}, 104, "", 1),
-        ({"cmd": "rpc", "id": 1}, 108, "rpc", 1),
+        ({"cmd": "sync", "id": 1}, 108, "sync", 1),
         ({"cmd": "sub", "id": 1}, 107, "sub", 1),
         ({"cmd": "sub", "id": 1.5}, 107, "sub", None),
         ({"cmd": "nope", "id": []}, 107, "nope", None),

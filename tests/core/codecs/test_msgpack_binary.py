@@ -50,7 +50,7 @@ def test_a_map_as_a_key_is_broken() -> None:
     [Publication(b'{"a":[1,null,"x"]}', 17, 6, "user", "c-1"), Publication(b"1", 17), Publication(b"1", 1, 2, "", "c")],
 )
 def test_both_codecs_say_the_same(published: Publication) -> None:
-    for form, arguments in (("publication", ("t", published)), ("reply", (5, {"p": [published]}))):
+    for form, arguments in (("publication", ("t", published)), ("reply", (Ping(id=5), {"p": [published]}))):
         text = msgspec.json.decode(getattr(json_text, form)(*arguments))
         assert msgspec.msgpack.decode(getattr(msgpack_binary, form)(*arguments)) == text
     assert msgspec.msgpack.decode(msgpack_binary.message(b'{"a":1}', 5)) == msgspec.json.decode(
@@ -60,4 +60,4 @@ def test_both_codecs_say_the_same(published: Publication) -> None:
 
 def test_what_has_no_form_is_refused() -> None:
     with pytest.raises(TypeError):
-        msgpack_binary.push({"a": object()})
+        msgpack_binary.push("x", {"a": object()})

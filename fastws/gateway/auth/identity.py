@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from fastws.config import Settings
@@ -19,6 +19,8 @@ class Identity(NamedTuple):
     """Empty if anonymous."""
     tenant: str = ""
     device: str = "default"
+    info: Any = None
+    """What is public about the user; None if the token has nothing."""
 
 
 ANONYMOUS: Final = Identity()

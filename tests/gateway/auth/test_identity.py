@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastws.config import Settings
-from fastws.gateway.identity import Terms, offered_token, terms
+from fastws.gateway.auth.identity import Terms, offered_token, terms
 
 
 @pytest.mark.parametrize(

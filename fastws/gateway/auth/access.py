@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import Final
 
 from fastws import closes
 from fastws.core.topics import ALL, AUTHENTICATED, Namespace, Namespaces, topic_problem
 from fastws.errors import TopicError
-from fastws.gateway.identity import Identity
+from fastws.gateway.session import Session
+from fastws.net.connection import Connection
 
 _log: Final = logging.getLogger("fastws.gateway")
 
@@ -35,15 +37,26 @@ class Access:
             raise TopicError(closes.UNKNOWN_TOPIC.code, "the topic's namespace is not declared")
         return namespace
 
-    def check(self, identity: Identity, action: str, namespace: Namespace) -> None:
-        """Raise `TopicError` 103 unless this client may do this with topics of this namespace."""
+    def check(
+        self,
+        _conn: Connection,
+        session: Session,
+        action: str,
+        _topic: str,
+        namespace: Namespace,
+        _token: str | None = None,
+    ) -> Awaitable[None] | None:
+        """Raise `TopicError` 103 unless this client may do this with this topic; None: it may.
+
+        An awaitable has to be awaited first, and raises the same.
+        """
         who = namespace.subscribe if action == SUBSCRIBE else namespace.publish
         if who == ALL:
-            return
+            return None
         if who != AUTHENTICATED:
             raise TopicError(closes.NOT_PERMITTED.code, f"{action} is not open to this client")
-        if identity.user or self._anonymous_is_trusted:
-            return
+        if session.identity.user or self._anonymous_is_trusted:
+            return None
         self._explain(action)
         raise TopicError(closes.NOT_PERMITTED.code, f"{action} needs an authenticated user")
 
