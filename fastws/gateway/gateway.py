@@ -35,6 +35,7 @@ from fastws.gateway.execution import Execution
 from fastws.gateway.services import GatewayServices
 from fastws.gateway.session import CONNECTING, ENDED, READY, STRANGER, Session
 from fastws.hub.hub import Hub
+from fastws.hub.pushes import push
 from fastws.net.connection import OPEN, Connection
 from fastws.net.hooks import Hooks
 from fastws.net.session import Details
@@ -260,7 +261,6 @@ class Gateway:
         session.phase = READY
         self._hub.enter(conn)
         interval = self._settings.ping_interval
-        codec = CODECS[conn.codec]
         content = {
             "conn": conn.id,
             "user": session.user,
@@ -270,7 +270,7 @@ class Gateway:
             "ping": int(interval) if interval == int(interval) else interval,
             "server": f"fastws/{__version__}",
         }
-        conn.send_frame(encode_frame(codec.opcode, codec.push("welcome", content)))
+        push(conn, "welcome", content)
         if session.work is not None:
             for frame in session.work.early:
                 conn.send_frame(frame)
