@@ -18,4 +18,5 @@ async def test_they_come_in_the_codec_of_the_connection(codec: str) -> None:
     async with staged() as stage:
         player = stage.connect(subprotocol=codec)
         push(player.conn, "unsubscribed", content)
+        await stage.settle()
         assert player.hear_one() == {"event": "unsubscribed", **content}
