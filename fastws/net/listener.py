@@ -11,6 +11,7 @@ import errno
 import socket
 import ssl
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, cast
@@ -170,25 +171,23 @@ class Listeners:
 
     async def listen(self) -> None:
         """Serve every socket that was adopted."""
+        factory = cast("Callable[[], asyncio.Protocol]", self.make_connection)
         for sock in self._sockets:
             if self._acceptor is not None:
                 self._acceptor.listen(sock, self._backlog)
             elif sock.family == socket.AF_UNIX:
-                self._servers.append(
-                    await self._loop.create_unix_server(self._make_connection, sock=sock, backlog=self._backlog)
-                )
+                self._servers.append(await self._loop.create_unix_server(factory, sock=sock, backlog=self._backlog))
             elif self._reactor is None:
-                self._servers.append(
-                    await self._loop.create_server(self._make_connection, sock=sock, backlog=self._backlog)
-                )
+                self._servers.append(await self._loop.create_server(factory, sock=sock, backlog=self._backlog))
             else:
                 sock.listen(self._backlog)
                 self._reactor.listen(sock)
 
-    def _make_connection(self) -> asyncio.Protocol:
+    def make_connection(self) -> Connection:
+        """A new connection; whoever has a transport for it calls its `connection_made` next."""
         conn = Connection(self._ingress)
         self._remember(conn)
-        return cast("asyncio.Protocol", conn)
+        return conn
 
     def _remember(self, conn: Connection) -> None:
         if len(self._on_loop) > 2 * self._ingress.connections + 64:

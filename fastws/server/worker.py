@@ -60,35 +60,25 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-class Worker:
-    """Everything of one process. The methods stand in the order in which they run."""
+class Serving:
+    """An application on the running event loop: everything of a worker but its process.
+
+    `build`, `open`, `run_startup_hooks`, then connections: `listen` on what `bind` has bound, or
+    `listeners.make_connection` for transports from elsewhere. `empty` drains. `shutdown` gives everything back, also
+    after a start that failed half way.
+    """
 
     def __init__(self, settings: Settings, app: FastWS) -> None:
         self.settings = settings
         self.app = app
-        self.stop_signals = 0
         self._has_started = False
         self._stop = asyncio.Event()
         self._drain: Drain | None = None
-        self._notifier = Notifier()
-        self._pidfile: Path | None = None
-        self._watchdog: asyncio.TimerHandle | None = None
 
-    async def serve(self) -> int:
-        """Start, serve until a signal, drain, stop."""
-        self.loop = asyncio.get_running_loop()
-        self._build()
-        try:
-            await self.startup()
-            await self._stop.wait()
-            code = await self.drain()
-        finally:
-            await self.shutdown()
-        return code
-
-    def _build(self) -> None:
+    def build(self) -> None:
         """Put the parts together; nothing is opened yet."""
         settings = self.settings
+        self.loop = asyncio.get_running_loop()
         self.loop_data = LoopData(self.loop)
         self.admission = Admission(
             max_connections=settings.max_connections,
@@ -113,8 +103,8 @@ class Worker:
         )
         self.lag = LoopLag(self.loop)
 
-    async def startup(self) -> None:
-        """Bind, let the application start, listen, and say so. Raises `StartError`."""
+    def bind(self) -> str:
+        """Bind what the settings say and return its address as it is printed. Raises `StartError`."""
         settings = self.settings
         if settings.uds is not None:
             sockets, address = [bind_unix(settings.uds)], f"unix:{settings.uds}"
@@ -123,28 +113,15 @@ class Worker:
             address = as_url(settings.host, sockets[0].getsockname()[1], settings.scheme)
         for sock in sockets:
             self.listeners.adopt(sock)
+        return address
+
+    async def open(self) -> None:
+        """Start clock and engine; services work after this."""
         self.loop_data.start()
         await self.parts.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.on_stop_signal, number)
-        await self._run_startup_hooks()
-        if self._stop.is_set():
-            return
-        self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
-        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
-            self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
-        self._write_pidfile()
-        await self.listeners.listen()
-        self.lag.start()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        sys.stdout.write(f"listening on {address}\n")
-        sys.stdout.flush()
-        self._notifier.ready()
-        self._keep_watchdog()
 
-    async def _run_startup_hooks(self) -> None:
+    async def run_startup_hooks(self) -> None:
+        """Let the application start. Raises `StartError` if it fails."""
         for hook in self.app.startup_hooks:
             try:
                 result = hook()
@@ -156,17 +133,111 @@ class Worker:
         self._has_started = True
 
     async def _unless_stopped(self, waiting: Awaitable[Any]) -> bool:
-        """Await, but no longer than until a signal says stop: then it is cancelled and the answer is False."""
+        """Await, but no longer than until it is to stop: then it is cancelled and the answer is False."""
         task = asyncio.ensure_future(waiting)
         stop = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if task.done():
-            task.result()
-            return True
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return False
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+                return True
+            return False
+        finally:
+            stop.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def listen(self) -> None:
+        """Let connections in through what was bound."""
+        await self.listeners.listen()
+        self.lag.start()
+
+    async def empty(self) -> int:
+        """Refuse newcomers, close everyone in turn, within the deadline. Returns how many had to be reset."""
+        self.admission.draining = True
+        settings = self.settings
+        self._drain = Drain(
+            self.listeners.websockets,
+            lambda: self.ingress.pending,
+            rate=settings.drain_rate,
+            timeout_s=settings.drain_timeout,
+        )
+        await self._drain.run()
+        return self._drain.reset
+
+    async def shutdown(self, grace_s: float = _GRACE_S) -> None:
+        """Give everything back; also after a start that failed half way. `grace_s`: for handlers that still run."""
+        self.lag.stop()
+        await self.listeners.close()
+        self.ingress.close()
+        await self.parts.end_handlers(grace_s)
+        if self._has_started:
+            await self._run_shutdown_hooks()
+        await self.parts.stop()
+        self.loop_data.stop()
+        if self.settings.uds is not None and self.listeners.is_bound:
+            _remove(Path(self.settings.uds))
+
+    async def _run_shutdown_hooks(self) -> None:
+        for hook in self.app.shutdown_hooks:
+            try:
+                result = hook()
+                if isawaitable(result):
+                    await result
+            except Exception as error:
+                _log.error("on_shutdown failed: %s", _name_of(hook), exc_info=error)
+
+    def _is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """For `/readyz`: whether newcomers are let in, and what carries messages works."""
+        checks: dict[str, Any] = {
+            "accepting": not self.admission.draining and not self.admission.is_full,
+            "engine": self.parts.engine_works(),
+        }
+        return all(checks.values()), checks
+
+
+class Worker(Serving):
+    """One process. The methods stand in the order in which they run."""
+
+    def __init__(self, settings: Settings, app: FastWS) -> None:
+        super().__init__(settings, app)
+        self.stop_signals = 0
+        self._notifier = Notifier()
+        self._pidfile: Path | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def serve(self) -> int:
+        """Start, serve until a signal, drain, stop."""
+        self.build()
+        try:
+            await self.startup()
+            await self._stop.wait()
+            code = await self.drain()
+        finally:
+            await self.stop()
+        return code
+
+    async def startup(self) -> None:
+        """Bind, let the application start, listen, and say so. Raises `StartError`."""
+        address = self.bind()
+        await self.open()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.on_stop_signal, number)
+        await self.run_startup_hooks()
+        if self._stop.is_set():
+            return
+        self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
+        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+            self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
+        self._write_pidfile()
+        await self.listen()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        sys.stdout.write(f"listening on {address}\n")
+        sys.stdout.flush()
+        self._notifier.ready()
+        self._keep_watchdog()
 
     def on_stop_signal(self, number: int) -> None:
         """TERM and INT: drain, and stop at once when a second one comes."""
@@ -189,58 +260,24 @@ class Worker:
         _log.warning("%s is ignored: there is one worker and no supervisor", signal.Signals(number).name)
 
     async def drain(self) -> int:
-        """Refuse newcomers, close everyone in turn, within the deadline. Returns the exit code."""
+        """Move everyone away. Returns the exit code."""
         self._notifier.stopping()
-        self.admission.draining = True
-        settings = self.settings
-        self._drain = Drain(
-            self.listeners.websockets,
-            lambda: self.ingress.pending,
-            rate=settings.drain_rate,
-            timeout_s=settings.drain_timeout,
-        )
-        if self.stop_signals < 2:
-            await self._drain.run()
+        reset = 0 if self.stop_signals >= 2 else await self.empty()
         if self.stop_signals >= 2:
+            self.admission.draining = True
             await close_now(self.listeners.websockets())
             return 1
-        if self._drain.reset:
-            _log.warning("%d connections did not close in time and were reset", self._drain.reset)
+        if reset:
+            _log.warning("%d connections did not close in time and were reset", reset)
         return 0
 
-    async def shutdown(self) -> None:
-        """Give everything back; also after a start that failed half way."""
-        self.lag.stop()
+    async def stop(self) -> None:
+        """Give everything back, the process's own included."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        await self.listeners.close()
-        self.ingress.close()
-        await self.parts.end_handlers(_GRACE_S if self.stop_signals < 2 else 0)
-        if self._has_started:
-            await self._run_shutdown_hooks()
-        await self.parts.stop()
-        self.loop_data.stop()
-        if self.settings.uds is not None and self.listeners.is_bound:
-            _remove(Path(self.settings.uds))
+        await self.shutdown(_GRACE_S if self.stop_signals < 2 else 0)
         if self._pidfile is not None:
             _remove(self._pidfile)
-
-    async def _run_shutdown_hooks(self) -> None:
-        for hook in self.app.shutdown_hooks:
-            try:
-                result = hook()
-                if isawaitable(result):
-                    await result
-            except Exception as error:
-                _log.error("on_shutdown failed: %s", _name_of(hook), exc_info=error)
-
-    def _is_ready(self) -> tuple[bool, dict[str, Any]]:
-        """For `/readyz`: whether newcomers are let in, and what carries messages works."""
-        checks: dict[str, Any] = {
-            "accepting": not self.admission.draining and not self.admission.is_full,
-            "engine": self.parts.engine_works(),
-        }
-        return all(checks.values()), checks
 
     def _write_pidfile(self) -> None:
         if self.settings.pidfile is None:
