@@ -49,7 +49,7 @@ class Execution:
 
     def on_message(self, conn: Connection, message: str | bytes) -> None:
         """A message has arrived."""
-        codec = CODECS[conn.codec]
+        codec = CODECS[conn.codec_index]
         if type(message) is not codec.message_type:
             conn.close(*closes.UNSUPPORTED)
             return
@@ -157,7 +157,7 @@ class Execution:
     def _succeed(self, conn: Connection, command: Any, result: Result) -> None:
         self.counts[NAMES[type(command)], 0] += 1
         if command.id is not None:
-            codec = CODECS[conn.codec]
+            codec = CODECS[conn.codec_index]
             self._send(conn, codec, codec.reply(command, result))
 
     def _fail_with(self, conn: Connection, command: Any, error: Exception) -> None:
@@ -177,7 +177,7 @@ class Execution:
     def _fail(self, conn: Connection, name: str, reply_id: str | int | None, error: TopicError) -> None:
         """Send an error: as the reply if there is an id, else as a push."""
         self.counts[name if name in _COUNTED else "", error.code] += 1
-        codec = CODECS[conn.codec]
+        codec = CODECS[conn.codec_index]
         self._send(conn, codec, codec.failure(name, reply_id, error))
 
     def _send(self, conn: Connection, codec: Codec, payload: bytes) -> None:
@@ -210,7 +210,7 @@ class Execution:
         if isinstance(answer, Fault):
             self._answer_fault(conn, session, answer)
         else:
-            self._send(conn, CODECS[conn.codec], answer)
+            self._send(conn, CODECS[conn.codec_index], answer)
 
     def _close_broken(self, conn: Connection, _session: Session, _said: Broken) -> None:
         conn.close(*closes.BAD_REQUEST)

@@ -198,7 +198,7 @@ class Gateway:
 
         Raises `DataError`, a `ValueError`, for what JSON cannot hold.
         """
-        codec = CODECS[conn.codec]
+        codec = CODECS[conn.codec_index]
         frame = encode_frame(codec.opcode, codec.message(pack_data(data), int(time() * 1000)))
         session: Session = conn.session
         if conn.phase == OPEN and session.phase == CONNECTING:
@@ -225,10 +225,10 @@ class Gateway:
     # Opening.
 
     def _read_details(self, conn: Connection, session: Session, details: Details) -> None:
-        """Take over the subprotocol: it is in `conn.codec`, and needs no memory for its name."""
+        """Take over the subprotocol: it is in `conn.codec_index`, and needs no memory for its name."""
         for codec in CODECS:
             if details.subprotocol == codec.subprotocol:
-                conn.codec = session.codec = codec.index
+                conn.codec_index = session.codec = codec.index
         details.subprotocol = ""
 
     def _connect(self, conn: Connection, session: Session) -> None:

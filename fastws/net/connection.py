@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import orjson
 
+from fastws.core.codecs import CODECS
 from fastws.errors import UsageError
 from fastws.net.http import Headers, parse_query
 from fastws.net.inbox import ConnectionEnded, Inbox
@@ -98,6 +99,16 @@ class Connection(Wire):
     def topics(self) -> tuple[str, ...]:
         """The names of the topics it is subscribed to."""
         return tuple(getattr(self.session, "topics", None) or ())
+
+    codec_index = Wire.codec
+    """Which entry of `fastws.core.codecs.CODECS` it speaks; 0 on raw endpoints too."""
+
+    @property
+    def codec(self) -> str:  # type: ignore[override]
+        """`json` or `msgpack`; `raw` on endpoints without a protocol of ours."""
+        if self.endpoint is None or self.endpoint.on_send is None:
+            return "raw"
+        return CODECS[self.codec_index].name
 
     @property
     def path(self) -> str:

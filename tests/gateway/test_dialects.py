@@ -80,7 +80,7 @@ def publication(topic: str, published: Publication) -> bytes:
     return json.dumps({"push": {"channel": topic, "pub": entry(published)}}).encode()
 
 
-CHANNELS: Final = Codec(NAME, INDEX, TEXT, str, decode, reply, failure, push, message, publication)
+CHANNELS: Final = Codec(NAME, INDEX, TEXT, str, decode, reply, failure, push, message, publication, NAME)
 
 
 @pytest.fixture(autouse=True)

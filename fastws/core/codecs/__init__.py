@@ -23,7 +23,7 @@ class Codec:
 
     subprotocol: str
     index: int
-    """What `codec` of its connections is, and where its frames stand where there is one for each codec."""
+    """What `codec_index` of its connections is, and where its frames stand where there is one for each codec."""
     opcode: int
     """Of its frames: 1 text, 2 binary (RFC 6455 5.6)."""
     message_type: type
@@ -40,6 +40,8 @@ class Codec:
     """(data as JSON, Unix milliseconds) -> payload of a `message` push."""
     publication: Callable[[str, Publication], bytes]
     """(topic, publication) -> payload of a `publication` push."""
+    name: str
+    """What applications and operators call it."""
 
 
 CODECS: Final = tuple(
@@ -54,6 +56,7 @@ CODECS: Final = tuple(
         push=form.push,
         message=form.message,
         publication=form.publication,
+        name=form.NAME,
     )
     for form in (json_text, msgpack_binary)
 )

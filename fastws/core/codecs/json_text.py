@@ -22,9 +22,10 @@ from fastws.core.codecs.judge import id_fault, id_fits, judge
 from fastws.core.publication import Publication
 from fastws.errors import TopicError
 
+NAME: Final = "json"
 SUBPROTOCOL: Final = "fastws.json.v1"
 INDEX: Final = 0
-"""What `codec` of a connection is, and where its frames stand when there is one for each codec."""
+"""What `codec_index` of a connection is, and where its frames stand when there is one for each codec."""
 OPCODE: Final = 1
 MESSAGE_TYPE: Final = str
 

@@ -13,6 +13,7 @@ from fastws.core.codecs.judge import id_fault, id_fits, judge
 from fastws.core.publication import Publication
 from fastws.errors import TopicError
 
+NAME: Final = "msgpack"
 SUBPROTOCOL: Final = "fastws.msgpack.v1"
 INDEX: Final = 1
 OPCODE: Final = 2
