@@ -24,6 +24,7 @@ cdef class Delivery(Scheduled):
 cdef class Audience(Gathering):
     cdef readonly LoopData loop_data
     cdef public int policy
+    cdef public Audience behind     # its publications go first; None: nobody's
     cdef Place* places
     cdef uint32_t used, room
     cdef uint32_t cursor        # places below it still get the publications being delivered
@@ -46,4 +47,5 @@ cdef class Audience(Gathering):
     cdef int give_parts(self, Wire wire, list parts, uint64_t joined) except -1
     cdef void count_status(self, int status, uint64_t publications) noexcept
     cdef void move(self, uint32_t source, uint32_t target) noexcept
+    cdef bint has_to_wait(self) noexcept
     cdef bint go_on(self, int64_t deadline, bint alone) except -1

@@ -15,6 +15,10 @@ class Audience(Gathering):
     @property
     def loop_data(self) -> LoopData: ...
     policy: int
+    behind: Audience | None
+    """The audience that hears what was published to it before anything is delivered here: so that a connection in both
+    hears one thing before the other. Not one that waits for this one.
+    """
     @property
     def sent(self) -> int:
         """Deliveries given to the socket or to the end of the pass."""
@@ -32,8 +36,8 @@ class Audience(Gathering):
         """Take `wire` out; False if it was not in. What was published before is still sent to it, before this returns.
         A closing wire leaves by itself.
         """
-    def wires(self) -> list[Any]:
-        """The members."""
+    def wires(self, limit: int | None = None) -> list[Any]:
+        """The members, or at most `limit` of them."""
     def count(self, codec: int) -> int:
         """How many members speak `codec`."""
     def publish(

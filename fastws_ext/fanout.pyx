@@ -32,6 +32,8 @@ cdef class Delivery(Scheduled):
         cdef Audience audience = self.audience
         cdef LoopData loop = audience.loop_data
         cdef bint done = True
+        if audience.has_to_wait():
+            return 0
         try:
             # A connection in several busy audiences shall not pay a system call for each of them in one pass.
             done = audience.go_on(monotonic_ns() + loop.pass_ns, len(loop.fan_outs) == 1)
@@ -64,9 +66,10 @@ cdef class Audience(Gathering):
     def __contains__(self, Wire wire not None):
         return wire.seat_of(self) >= 0
 
-    def wires(self):
-        """A list of the members."""
-        return [<object>self.places[i].wire for i in range(self.used)]
+    def wires(self, limit=None):
+        """A list of the members, or of so many of them."""
+        cdef uint32_t count = self.used if limit is None else min(self.used, max(0, limit))
+        return [<object>self.places[i].wire for i in range(count)]
 
     def count(self, int codec):
         """How many members speak `codec`."""
@@ -158,16 +161,21 @@ cdef class Audience(Gathering):
         self.waiting.append((frames, exclude, key, self.published))
         if self.serving:
             return members
-        if members < DEFER_FROM and self.delivery is None:
+        if members < DEFER_FROM and self.delivery is None and not self.has_to_wait():
             self.go_on(monotonic_ns() + self.loop_data.pass_ns, False)
         # Published faster than delivered: now the publisher pays, which slows down what it is read from.
         while self.waiting is not None and len(self.waiting) > MAX_WAITING:
-            self.go_on(monotonic_ns() + self.loop_data.pass_ns, False)
+            (self.behind if self.has_to_wait() else self).go_on(monotonic_ns() + self.loop_data.pass_ns, False)
         if self.delivery is None and (self.waiting is not None or self.parts is not None):
             self.delivery = Delivery.__new__(Delivery)
             self.delivery.audience = self
             self.loop_data.add_fan_out(self.delivery)
         return members
+
+    cdef bint has_to_wait(self) noexcept:
+        """Whether the audience that hears first has not heard everything yet."""
+        cdef Audience first = self.behind
+        return first is not None and not first.serving and (first.parts is not None or first.waiting is not None)
 
     cdef bint go_on(self, int64_t deadline, bint alone) except -1:
         """Continue the delivery in progress, then those behind it; True when none is left.
