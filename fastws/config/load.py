@@ -58,19 +58,21 @@ def load(
     environ: Mapping[str, str] | None = None,
     *,
     allow_not_built: bool = False,
+    look_for_file: bool = True,
 ) -> Settings:
     """Return the effective settings: option before environment before file before default.
 
     `given` has the command line's options by attribute name, as text; absent or None means not given. `environ` is
-    the process's own unless passed. Raises `ConfigError` with one line for each thing that is wrong, and, unless
-    `allow_not_built`, for each option whose part does not exist yet.
+    the process's own unless passed. Unless `look_for_file`, a file is read only where one is named. Raises
+    `ConfigError` with one line for each thing that is wrong, and, unless `allow_not_built`, for each option whose part
+    does not exist yet.
     """
     reading = _Reading()
     for name, raw in (given or {}).items():
         if raw is not None:
             reading.take(OPTIONS[name], raw, "option", OPTIONS[name].flag)
     _read_environment(reading, os.environ if environ is None else environ)
-    path = _file_to_read(reading)
+    path = _file_to_read(reading, look_for_file)
     if path is not None:
         _read_file(reading, path)
         reading.values["config"] = path
@@ -106,11 +108,11 @@ def _own_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, text
 
 
-def _file_to_read(reading: _Reading) -> str | None:
+def _file_to_read(reading: _Reading, look_for_file: bool) -> str | None:
     asked = reading.values.get("config")
     if asked is not None:
         return str(asked)
-    return DEFAULT_FILE if Path(DEFAULT_FILE).is_file() else None
+    return DEFAULT_FILE if look_for_file and Path(DEFAULT_FILE).is_file() else None
 
 
 def _read_file(reading: _Reading, path: str) -> None:

@@ -90,6 +90,7 @@ def test_every_kind_from_every_place() -> None:
     assert settings.forwarded_allow_ips == ("10.0.0.0/8", "::1")
     assert settings.log_format == "json"
     assert settings.config == "fastws.toml"
+    assert load({}, {}, look_for_file=False).config is None
 
 
 def test_the_file_may_be_named_by_option_or_variable() -> None:

@@ -41,6 +41,18 @@ class ConnectError(FastWSError):
     """No connection came about; the message says why in one line or a few."""
 
 
+class RefusedError(ConnectError):
+    """The server answered the upgrade with another status than 101."""
+
+    def __init__(self, message: str, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        """Names in lower case."""
+        self.body = body
+        """At most the first few KiB."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Where to connect and what to say in the upgrade request."""
@@ -137,12 +149,12 @@ class Link:
         except (LocalProtocolError, UnicodeError) as error:
             raise ConfigError(f"the request cannot be written: {error}") from error
         if isinstance(answer, RejectConnection):
-            raise ConnectError(await self._refusal(answer))
+            raise await self._refusal(answer)
         if not isinstance(answer, AcceptConnection):
             raise ConnectError("the server's answer is not an upgrade")
         self.subprotocol = answer.subprotocol
 
-    async def _refusal(self, answer: RejectConnection) -> str:
+    async def _refusal(self, answer: RejectConnection) -> RefusedError:
         """Describe a refusal: the status, what the client may do, and the body, which says why."""
         body = bytearray()
         finished = not answer.has_body
@@ -164,7 +176,8 @@ class Link:
             if name.lower() in (b"retry-after", b"location", b"sec-websocket-version", b"www-authenticate")
         ]
         lines += [f"  {line}" for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
-        return "\n".join(lines)
+        headers = tuple((bytes(name).lower(), bytes(value)) for name, value in answer.headers)
+        return RefusedError("\n".join(lines), answer.status_code, headers, bytes(body))
 
     async def incoming(self) -> AsyncIterator[str | bytes | Ping | Pong | CloseInfo]:
         """Yield whole messages and control frames as they come; the last thing is how the connection ended."""
@@ -212,6 +225,17 @@ class Link:
     def send_text(self, text: str) -> None:
         """Send one text message."""
         self._send(TextMessage(data=text))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send one binary message."""
+        self._send(BytesMessage(data=data))
+
+    async def drain(self) -> None:
+        """Wait until what was sent is with the kernel, or nearly; a connection that is lost waits for nothing."""
+        try:
+            await self._writer.drain()
+        except OSError:
+            return
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping of at most 125 bytes."""

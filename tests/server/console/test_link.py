@@ -10,7 +10,7 @@ from websockets.http11 import Request, Response
 from wsproto.events import Ping, Pong
 
 from fastws.errors import ConfigError
-from fastws.server.console.link import ConnectError, Link, Target, read_header
+from fastws.server.console.link import ConnectError, Link, Target, RefusedError, read_header
 from fastws.types import CloseInfo
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
@@ -42,11 +42,14 @@ def test_messages_both_ways_and_an_orderly_end() -> None:
             async for item in link.incoming():
                 received.append(item)
                 if item == "grüß":
+                    link.send_bytes(b"\xff")
+                    await link.drain()
+                elif item == b"\xff":
                     link.ping(b"p")
                 elif isinstance(item, Pong):
                     link.close(4321, "enough")
                     link.send_text("too late")
-        assert received == ["grüß", Pong(payload=b"p"), CloseInfo(4321, "enough")]
+        assert received == ["grüß", b"\xff", Pong(payload=b"p"), CloseInfo(4321, "enough")]
 
     asyncio.run(scenario())
 
@@ -133,8 +136,10 @@ def test_a_refusal_shows_status_headers_and_body() -> None:
     async def scenario() -> None:
         async with serve(never, "127.0.0.1", 0, process_request=refuse) as server:
             target = Target(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-            with pytest.raises(ConnectError) as caught:
+            with pytest.raises(RefusedError) as caught:
                 await Link.open(target)
+        assert (caught.value.status, caught.value.body) == (503, b"try\nlater\n")
+        assert (b"retry-after", b"7") in caught.value.headers
         assert str(caught.value).split("\n") == [
             "refused: 503 Service Unavailable",
             "  Retry-After: 7",
