@@ -10,7 +10,7 @@ from websockets.http11 import Request, Response
 from wsproto.events import Ping, Pong
 
 from fastws.errors import ConfigError
-from fastws.server.console.link import ConnectError, Link, Target, RefusedError, read_header
+from fastws.server.console.link import ConnectError, Link, RefusedError, Target, read_header
 from fastws.types import CloseInfo
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
