@@ -42,6 +42,8 @@ class Published(NamedTuple):
     epoch: str | None
     duplicate: bool
     """True if `key` was seen within the last 5 minutes: nothing was delivered, the position is the first one's."""
+    degraded: bool = False
+    """True if what connects servers is away: only the subscribers of this process heard it."""
 
 
 class Author(NamedTuple):

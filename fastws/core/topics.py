@@ -109,3 +109,9 @@ def topic_problem(topic: str) -> str | None:
 def scoped(tenant: str, topic: str) -> str:
     """The name under which a tenant's topic is known inside the server; without a tenant, the topic's own."""
     return f"{tenant}{_SCOPE}{topic}" if tenant else topic
+
+
+def unscoped(name: str) -> tuple[str, str]:
+    """(tenant, the name that the tenant knows) of what `scoped` made."""
+    tenant, separator, own = name.partition(_SCOPE)
+    return (tenant, own) if separator else ("", name)

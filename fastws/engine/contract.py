@@ -1,6 +1,6 @@
 """What the server asks of an engine, and what an engine promises.
 
-Topics are named as `fastws.core.topics.scoped` makes them: the tenant is part of the name.
+Topics and users are named as `fastws.core.topics.scoped` makes them: the tenant is part of the name.
 
 Promises
 1. Publications of one topic reach `on_publication` in one order, the same in every process, and with history in the
@@ -10,6 +10,10 @@ Promises
 4. A topic without history is delivered at most once.
 5. Events come only for topics that were joined, only between `start` and `stop`, and on the loop's thread.
 6. Nothing hangs: what cannot be done raises `EngineError` within the engine's own deadline.
+7. Between `on_degraded` and `on_restored` this process is alone: a publication without history and key, an announcement
+   and an order still reach what is here (`Published.degraded` says so); everything else raises `EngineError` at once.
+8. An order is carried out at most once in each process.
+9. What is known of sessions is right at once where nothing fails, and within a lease where a process died.
 
 Methods that answer give either the answer or an awaitable of it, so that an engine in this process costs no coroutine.
 The order of calls of one caller is kept even where their answers come later.
@@ -19,10 +23,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from fastws.core.publication import Position, Publication, Retention
-from fastws.types import Published
+from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
 
 T = TypeVar("T")
 
@@ -71,14 +75,75 @@ class EpochError(Exception):
     """The position asked for belongs to another epoch than the topic's."""
 
 
+DISCONNECT: Final = "disconnect"
+PUSH: Final = "push"
+SUBSCRIBE: Final = "subscribe"
+UNSUBSCRIBE: Final = "unsubscribe"
+COUNT: Final = "count"
+
+
+class Order(NamedTuple):
+    """Something to be done with connections wherever they are.
+
+    Whose: those of `user`, else the one called `conn`, else those of `tenant`, else all.
+    """
+
+    action: str
+    """`disconnect` with code and reason, `push` of data, `subscribe` to or `unsubscribe` from a topic, or `count`."""
+    user: str | None = None
+    conn: str | None = None
+    tenant: str | None = None
+    topic: str = ""
+    """As its clients know it, without the tenant."""
+    data: bytes = b""
+    """JSON: what is pushed, or the value of `attribute` that counts."""
+    ts_ms: int = 0
+    code: int = 0
+    reason: str = ""
+    attribute: str = ""
+
+
+class Outcome(NamedTuple):
+    """What came of an order."""
+
+    connections: int = 0
+    """For how many it made a difference."""
+    refused: int = 0
+    """The error code with which the first of the others refused it; 0 if none did."""
+
+    def __add__(self, other: Any) -> Outcome:
+        """Of two parts, the whole."""
+        return Outcome(self.connections + other.connections, self.refused or other.refused)
+
+
 class EngineEvents(Protocol):
     """What an engine calls. Events must not raise, and must not wait."""
 
-    def on_publication(self, topic: str, publication: Publication, exclude: str) -> None:
-        """Something was published to a joined topic; `exclude` is the connection that shall not hear it, or empty."""
+    def on_publication(self, topic: str, publication: Publication, exclude: str, epoch: str) -> None:
+        """Something was published to a joined topic.
+
+        `exclude` is the connection that shall not hear it, or empty; `epoch` is the topic's, empty without history.
+        """
 
     def on_announcement(self, data: bytes, ts_ms: int) -> None:
         """Something is told to every connection: JSON, and when in Unix milliseconds."""
+
+    def on_order(self, order: Order) -> Answer[Outcome]:
+        """Do this with the connections of this process."""
+
+    def on_degraded(self, ts_ms: int) -> None:
+        """What connects processes is away, since then; once per outage."""
+
+    def on_restored(self, ts_ms: int) -> None:
+        """It is back, and every joined topic is heard again. What was missed is asked for after this."""
+
+    # What an engine may ask, so that it has no second copy of it.
+
+    def sessions_of(self, user: str) -> Sequence[SessionInfo]:
+        """The connections of a user in this process."""
+
+    def topics_of(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
+        """The topics of a tenant that somebody in this process is subscribed to; see `Engine.topics`."""
 
 
 class Engine(ABC):
@@ -131,3 +196,30 @@ class Engine(ABC):
         With `reverse` the newest, or those before `since`, descending. Raises `EpochError` for a `since` of another
         epoch.
         """
+
+    @abstractmethod
+    def attach(self, user: str, conn: str, device: str) -> None:
+        """A connection of a user with a name is here; does not wait."""
+
+    @abstractmethod
+    def detach(self, user: str, conn: str, *, is_last: bool) -> None:
+        """It is gone; does not wait. `is_last`: no other one of this user is in this process."""
+
+    @abstractmethod
+    def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
+        """The connections of a user in all processes."""
+
+    @abstractmethod
+    def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:
+        """Whether users are here, in the order in which they are named."""
+
+    @abstractmethod
+    def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
+        """The topics of a tenant that somebody is subscribed to, named as its clients know them.
+
+        `pattern` is the name of a topic, or the beginning of one and `*`.
+        """
+
+    @abstractmethod
+    def order(self, order: Order) -> Answer[Outcome]:
+        """Have it carried out in every process; answers what came of it in all that could be asked."""

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from time import monotonic, time
 from typing import Final
 
 from fastws.core.publication import Position, Publication, Retention
 from fastws.engine.contract import (
     IDEMPOTENCY_S,
+    Answer,
     Engine,
     EngineEvents,
     EpochError,
+    Order,
+    Outcome,
     Outgoing,
     Page,
     Recovery,
 )
 from fastws.errors import EngineError, InternalError
-from fastws.types import Published
+from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
 
 IDLE_S: Final = 3600.0
 """Seconds that the position of a topic outlives its publications and its subscribers here; then its epoch ends."""
@@ -32,6 +35,12 @@ MAX_KEYS: Final = 1_000_000
 
 MAX_QUIET_TOPICS: Final = 100_000
 """Topics with history above which a new one takes the place of those that nobody hears and that hold nothing."""
+
+LAST_SEEN_S: Final = 604_800.0
+"""Seconds for which it is remembered when a user was here last: a week."""
+
+MAX_LAST_SEEN: Final = 100_000
+"""Users that left of whom that is remembered, some 20 MB; above that those are forgotten that left first."""
 
 _SWEEP_S: Final = 1.0
 _MADE_ROOM_BY: Final = 4  # logs looked at for each new one while there are too many
@@ -82,6 +91,8 @@ class MemoryEngine(Engine):
         self._logs: dict[str, _Log] = {}
         # Insertion order is order of age, so the front is what expires next.
         self._keys: dict[tuple[str, str], tuple[float, Published]] = {}
+        # The same: users that left, and when (by the clock, and in Unix milliseconds).
+        self._last_seen: dict[str, tuple[float, int]] = {}
         self._epoch_prefix = os.urandom(4).hex()
         self._epoch_numbers = count(1)
         self._sweeper: asyncio.TimerHandle | None = None
@@ -126,7 +137,7 @@ class MemoryEngine(Engine):
         if key is not None:
             self._keys[key] = (now_s + IDEMPOTENCY_S, published)
         if outgoing.topic in self._joined:
-            self._listener.on_publication(outgoing.topic, publication, outgoing.exclude)
+            self._listener.on_publication(outgoing.topic, publication, outgoing.exclude, published.epoch or "")
         return published
 
     def announce(self, data: bytes) -> None:
@@ -152,6 +163,39 @@ class MemoryEngine(Engine):
         entries = (publication for _, publication in reversed(log.entries))
         before = (entry for entry in entries if since is None or entry.offset < since.offset)
         return Page(position, list(islice(before, limit)))
+
+    def attach(self, user: str, conn: str, device: str) -> None:  # noqa: ARG002 - the hub knows its connections
+        self._last_seen.pop(user, None)
+
+    def detach(self, user: str, conn: str, *, is_last: bool) -> None:  # noqa: ARG002 - the same
+        if not is_last:
+            return
+        self._last_seen.pop(user, None)
+        if len(self._last_seen) >= MAX_LAST_SEEN:
+            del self._last_seen[next(iter(self._last_seen))]
+        self._last_seen[user] = (self._clock(), int(self._wall_clock() * 1000))
+
+    def sessions(self, user: str) -> Sequence[SessionInfo]:
+        return self._listener.sessions_of(user)
+
+    def status(self, users: Sequence[str]) -> Sequence[UserStatus]:
+        now_s = self._clock()
+        self._forget_users(now_s)
+        now_ms = int(self._wall_clock() * 1000)
+        return [self._status(user, now_ms) for user in users]
+
+    def _status(self, user: str, now_ms: int) -> UserStatus:
+        sessions = self._listener.sessions_of(user)
+        if sessions:
+            return UserStatus(True, sorted({session.device for session in sessions}), now_ms)
+        left = self._last_seen.get(user)
+        return UserStatus(False, (), left[1] if left is not None else None)
+
+    def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
+        return self._listener.topics_of(tenant, pattern)
+
+    def order(self, order: Order) -> Answer[Outcome]:
+        return self._listener.on_order(order)
 
     @property
     def _listener(self) -> EngineEvents:
@@ -185,6 +229,12 @@ class MemoryEngine(Engine):
         for key in expired:
             del self._keys[key]
 
+    def _forget_users(self, now_s: float) -> None:
+        oldest_s = now_s - LAST_SEEN_S
+        forgotten = list(takewhile(lambda user: self._last_seen[user][0] <= oldest_s, self._last_seen))
+        for user in forgotten:
+            del self._last_seen[user]
+
     def _sweep_on(self) -> None:
         self.sweep()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_on)
@@ -193,6 +243,7 @@ class MemoryEngine(Engine):
         """Give back the memory of what is too old, a bounded part at a time; called every second."""
         now_s = self._clock()
         self._forget_keys(now_s)
+        self._forget_users(now_s)
         self._look_at(_SWEPT_AT_ONCE, now_s, IDLE_S)
 
     def _look_at(self, number: int, now_s: float, idle_s: float) -> None:

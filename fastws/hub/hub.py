@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
-from fastws.core.topics import Namespace
-from fastws.engine.contract import Engine
+from fastws.core.topics import Namespace, scoped, unscoped
+from fastws.engine.contract import Answer, Engine, Order, Outcome
+from fastws.hub.orders import Orders, Subscriptions, frames_of_message
 from fastws.hub.topic import Topic
-from fastws_ext.fanout import Audience
+from fastws.hub.users import Arrivals, Users
+from fastws.types import SessionInfo, TopicInfo
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
+
+_TOPICS_AT_ONCE: Final = 2000  # names looked at before others have their turn, about 1 ms
 
 
 class Hub:
     """The connections of the client protocol in this process, and what they hear. It is the engine's `EngineEvents`."""
 
-    def __init__(self, loop_data: LoopData, engine: Engine) -> None:
+    def __init__(self, loop_data: LoopData, engine: Engine, node_name: str = "") -> None:
         self.topics: dict[str, Topic] = {}
         """The topics that somebody hears, by their names inside the server."""
         self.connections: dict[int, Any] = {}
         """By number."""
+        self.users = Users(loop_data)
+        """By tenant and user."""
         self.deliveries = 0
         """Publications times hearers, so far."""
+        self.is_degraded = False
+        """What connects processes is away."""
         self._loop_data = loop_data
         self._engine = engine
-        self._everyone = Audience(loop_data)
+        self._node_name = node_name
+        self._arrivals = Arrivals()
+        self._orders = Orders(self.users, self.find)
+
+    def serve(self, subscriptions: Subscriptions) -> None:
+        """Orders about subscriptions are for `subscriptions`."""
+        self._orders.subscriptions = subscriptions
 
     # Connections.
 
     def enter(self, conn: Any) -> None:
         """A connection is ready to hear."""
         self.connections[conn.number] = conn
-        self._everyone.add(conn)
+        self._arrivals.note(conn.number)
+        self._know(conn)
 
     def leave(self, conn: Any, topics: Iterable[Topic]) -> None:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
         self.connections.pop(conn.number, None)
         for topic in topics:
             self.settle(topic)
+        self._forget(conn, conn.tenant, conn.user)
+
+    def renamed(self, conn: Any, tenant: str, user: str) -> None:
+        """Who a connection is has changed: until now it was `user` of `tenant`."""
+        self._forget(conn, tenant, user)
+        self._know(conn)
 
     def find(self, conn_id: str) -> Any:
         """The connection of that id, which ends in its number, or None if it is not here."""
@@ -50,6 +72,21 @@ class Hub:
         except ValueError:
             return None
         return conn if conn is not None and conn.id == conn_id else None
+
+    def connections_of(self, tenant: str, user: str) -> Sequence[Any]:
+        """The connections of a user, in the order in which they came."""
+        return self.users.connections_of(tenant, user)
+
+    def _know(self, conn: Any) -> None:
+        tenant, user = conn.tenant, conn.user
+        self.users.enter(conn, tenant, user)
+        if user:
+            self._engine.attach(scoped(tenant, user), conn.id, conn.device)
+
+    def _forget(self, conn: Any, tenant: str, user: str) -> None:
+        is_last = self.users.leave(conn, tenant, user)
+        if user:
+            self._engine.detach(scoped(tenant, user), conn.id, is_last=is_last)
 
     # Topics.
 
@@ -83,15 +120,66 @@ class Hub:
 
     # What the engine reports.
 
-    def on_publication(self, topic: str, publication: Publication, exclude: str) -> None:
+    def on_publication(self, topic: str, publication: Publication, exclude: str, epoch: str) -> None:  # noqa: ARG002
         heard = self.topics.get(topic)
         if heard is not None:
             self.deliveries += heard.deliver(publication, self.find(exclude) if exclude else None)
 
     def on_announcement(self, data: bytes, ts_ms: int) -> None:
-        everyone = self._everyone
-        frames = tuple(
-            encode_frame(codec.opcode, codec.message(data, ts_ms)) if everyone.count(codec.index) else None
-            for codec in CODECS
-        )
-        self.deliveries += everyone.publish(frames)
+        frames = frames_of_message(data, ts_ms)
+        self.deliveries += sum(audience.publish(frames) for audience in self.users.audiences())
+
+    def on_order(self, order: Order) -> Answer[Outcome]:
+        return self._orders.carry_out(order)
+
+    def on_degraded(self, ts_ms: int) -> None:
+        if not self.is_degraded:
+            self.is_degraded = True
+            self._tell_everyone("degraded", {"ts": ts_ms})
+
+    def on_restored(self, ts_ms: int) -> None:
+        if self.is_degraded:
+            self.is_degraded = False
+            self._tell_everyone("restored", {"ts": ts_ms})
+
+    def _tell_everyone(self, event: str, content: dict[str, Any]) -> None:
+        payloads = [(codec.opcode, codec.push(event, content)) for codec in CODECS]
+        frames = tuple(encode_frame(opcode, payload) if payload else None for opcode, payload in payloads)
+        for audience in self.users.audiences():
+            audience.publish(frames)
+
+    # What the engine asks.
+
+    def sessions_of(self, user: str) -> Sequence[SessionInfo]:
+        tenant, name = unscoped(user)
+        return [
+            SessionInfo(conn.id, name, tenant, conn.device, self._node_name, self._arrivals.when_ms(conn.number))
+            for conn in self.users.connections_of(tenant, name)
+        ]
+
+    def topics_of(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
+        if not pattern.endswith("*"):
+            topic = self.topics.get(scoped(tenant, pattern))
+            heard = topic is not None and len(topic.audience) > 0
+            return [TopicInfo(pattern, len(topic.audience))] if topic is not None and heard else []
+        topics = list(self.topics.values())
+        prefix = scoped(tenant, pattern[:-1])
+        if len(topics) <= _TOPICS_AT_ONCE:
+            return _named(topics, tenant, prefix)
+        return _named_in_slices(topics, tenant, prefix)
+
+
+def _named(topics: Sequence[Topic], tenant: str, prefix: str) -> list[TopicInfo]:
+    return [
+        TopicInfo(topic.name, len(topic.audience))
+        for topic in topics
+        if topic.key.startswith(prefix) and len(topic.audience) and unscoped(topic.key)[0] == tenant
+    ]
+
+
+async def _named_in_slices(topics: Sequence[Topic], tenant: str, prefix: str) -> list[TopicInfo]:
+    found: list[TopicInfo] = []
+    for begin in range(0, len(topics), _TOPICS_AT_ONCE):
+        found += _named(topics[begin : begin + _TOPICS_AT_ONCE], tenant, prefix)
+        await asyncio.sleep(0)
+    return found

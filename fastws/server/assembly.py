@@ -51,7 +51,7 @@ class Assembly:
         if settings.path in (*app.raw_routes, *app.http_routes):
             raise ConfigError(f"{settings.path} is a path of the application and --path too: change one of them")
         self.engine = MemoryEngine()
-        self.hub = Hub(loop_data, self.engine)
+        self.hub = Hub(loop_data, self.engine, settings.node_name)
         self.gateway = Gateway(app, settings, self.hub, self.engine, loop)
         self.slow_handlers = SlowHandlers(loop)
         self.is_running = False

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastws.core.publication import Position, Publication, Retention
-from fastws.engine.contract import EpochError, Outgoing
-from fastws.engine.memory import IDLE_S, MemoryEngine
+from fastws.engine.contract import EpochError, Order, Outcome, Outgoing
+from fastws.engine.memory import IDLE_S, LAST_SEEN_S, MemoryEngine
 from fastws.errors import EngineError, InternalError
+from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
 
 KEEP_3 = Retention(3, 0.0)
 KEEP_10_S = Retention(100, 10.0)
@@ -34,12 +35,28 @@ class RecordingEvents:
     def __init__(self) -> None:
         self.publications: list[tuple[str, Publication, str]] = []
         self.announcements: list[tuple[bytes, int]] = []
+        self.orders: list[Order] = []
+        self.here: dict[str, list[SessionInfo]] = {}
 
-    def on_publication(self, topic: str, publication: Publication, exclude: str) -> None:
+    def on_publication(self, topic: str, publication: Publication, exclude: str, epoch: str) -> None:
         self.publications.append((topic, publication, exclude))
 
     def on_announcement(self, data: bytes, ts_ms: int) -> None:
         self.announcements.append((data, ts_ms))
+
+    def on_order(self, order: Order) -> Outcome:
+        self.orders.append(order)
+        return Outcome(len(self.orders))
+
+    def on_degraded(self, ts_ms: int) -> None: ...
+
+    def on_restored(self, ts_ms: int) -> None: ...
+
+    def sessions_of(self, user: str) -> list[SessionInfo]:
+        return self.here.get(user, [])
+
+    def topics_of(self, tenant: str, pattern: str) -> list[TopicInfo]:
+        return [TopicInfo(f"{tenant}/{pattern}", 1)]
 
 
 def running(test: Callable[[MemoryEngine, RecordingEvents, Clock], None]) -> None:
@@ -82,7 +99,7 @@ def test_only_joined_topics_are_heard_once_and_in_order() -> None:
 def test_without_history_there_is_no_position() -> None:
     def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
         engine.join("t")
-        assert engine.publish(Outgoing("t", b"1")) == (None, None, False)
+        assert engine.publish(Outgoing("t", b"1")) == Published(None, None, duplicate=False)
         assert events.publications[0][1].offset == 0
 
     running(test)
@@ -130,7 +147,7 @@ def test_what_is_too_old_is_gone_and_its_offsets_stay_used() -> None:
         assert engine.recover("t", KEEP_10_S, Position(epoch, 1)).recovered
         clock.now_s += 100
         assert offsets(engine.history("t", KEEP_10_S, None, 100).publications) == []
-        assert engine.publish(Outgoing("t", b"3", KEEP_10_S)) == (3, epoch, False)
+        assert engine.publish(Outgoing("t", b"3", KEEP_10_S)) == Published(3, epoch, duplicate=False)
 
     running(test)
 
@@ -171,7 +188,7 @@ def test_a_key_is_taken_once_in_five_minutes(key: str) -> None:
         assert engine.publish(Outgoing("u", b"2", KEEP_3, key=key)).duplicate is False
         assert engine.publish(Outgoing("t", b"2", KEEP_3, key=key + "2")).offset == 2
         clock.now_s += 2
-        assert engine.publish(Outgoing("t", b"3", KEEP_3, key=key)) == (3, first.epoch, False)
+        assert engine.publish(Outgoing("t", b"3", KEEP_3, key=key)) == Published(3, first.epoch, duplicate=False)
         assert [p.data for _, p, _ in events.publications] == [b"1", b"2", b"3"]
 
     running(test)
@@ -181,6 +198,55 @@ def test_announcements_carry_the_time() -> None:
     def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
         engine.announce(b"{}")
         assert events.announcements == [(b"{}", 1_000_000)]
+
+    running(test)
+
+
+def test_what_the_hub_knows_it_is_asked_for() -> None:
+    def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+        phone, tablet = (SessionInfo(str(n), "u", "", device, "n1", 5) for n, device in enumerate(("phone", "tablet")))
+        events.here["u"] = [tablet, phone, phone]
+        assert engine.sessions("u") == [tablet, phone, phone]
+        assert engine.sessions("v") == []
+        assert engine.status(["v", "u"]) == [
+            UserStatus(False, (), None),
+            UserStatus(True, ["phone", "tablet"], 1_000_000),
+        ]
+        assert engine.topics("acme", "a*") == [TopicInfo("acme/a*", 1)]
+        order = Order("push", user="u")
+        assert engine.order(order) == Outcome(1)
+        assert events.orders == [order]
+
+    running(test)
+
+
+def test_when_users_were_here_last() -> None:
+    def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+        engine.attach("u", "c1", "default")
+        engine.detach("u", "c1", is_last=False)
+        assert engine.status(["u"]) == [UserStatus(False, (), None)]
+        engine.detach("u", "c2", is_last=True)
+        clock.now_s += LAST_SEEN_S - 1
+        assert engine.status(["u"]) == [UserStatus(False, (), 1_000_000)]
+        clock.now_s += 2
+        assert engine.status(["u"]) == [UserStatus(False, (), None)]
+        engine.detach("v", "c3", is_last=True)
+        engine.attach("v", "c4", "default")
+        assert engine.status(["v"]) == [UserStatus(False, (), None)]
+
+    running(test)
+
+
+def test_users_that_left_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.engine.memory.MAX_LAST_SEEN", 3)
+
+    def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+        for user in "abcad":
+            engine.detach(user, "", is_last=True)
+        assert [status.last_seen is not None for status in engine.status("abcd")] == [True, False, True, True]
+        clock.now_s += LAST_SEEN_S
+        engine.sweep()
+        assert engine._last_seen == {}
 
     running(test)
 
@@ -212,7 +278,7 @@ class TestMemory:
             again = engine.publish(Outgoing("idle", b"1", KEEP_10_S))
             assert again.offset == 1
             assert again.epoch != first.epoch
-            assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == (2, kept.epoch, False)
+            assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == Published(2, kept.epoch, duplicate=False)
 
         running(test)
 
@@ -227,7 +293,7 @@ class TestMemory:
                 engine.history(f"t{number}", KEEP_3, None, 10)
             assert len(engine._logs) <= 51
             assert engine.recover("heard", KEEP_3, heard).recovered
-            assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == (2, kept.epoch, False)
+            assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == Published(2, kept.epoch, duplicate=False)
 
         running(test)
 

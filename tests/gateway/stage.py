@@ -174,7 +174,7 @@ class Stage:
         self.loop_data = LoopData(loop)
         self.settings = Settings(**{"dev": True, "node_name": "n1", **settings})
         self.engine = engine if engine is not None else MemoryEngine(self.clock, self.clock)
-        self.hub = Hub(self.loop_data, self.engine)
+        self.hub = Hub(self.loop_data, self.engine, self.settings.node_name)
         self.gateway = Gateway(self.app, self.settings, self.hub, self.engine, loop)
         self.door = Door(self.loop_data)
         self.door.endpoint = Endpoint(

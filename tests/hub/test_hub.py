@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import pytest
 
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
 from fastws.engine.contract import Outgoing
+from fastws.gateway.auth.identity import Identity
 from tests.gateway.stage import JSON, MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -28,8 +32,9 @@ async def test_connections_are_found_by_their_ids() -> None:
 async def test_the_engine_is_asked_for_a_topic_once_and_let_go_of_it_at_the_end() -> None:
     async with staged() as stage:
         asked: list[tuple[str, str]] = []
-        stage.engine.join = lambda topic: asked.append(("join", topic))
-        stage.engine.leave = lambda topic: asked.append(("leave", topic))
+        engine: Any = stage.engine
+        engine.join = lambda topic: asked.append(("join", topic))
+        engine.leave = lambda topic: asked.append(("leave", topic))
         players = [stage.connect() for _ in range(3)]
         for player in players:
             player.ask("sub", topic="t")
@@ -77,7 +82,7 @@ async def test_announcements_reach_everyone_in_their_codec() -> None:
 
 async def test_publications_nobody_hears_or_that_exclude_somebody() -> None:
     async with staged() as stage:
-        stage.hub.on_publication("unheard", Publication(b"1", 1), "")
+        stage.hub.on_publication("unheard", Publication(b"1", 1), "", "")
         players = [stage.connect() for _ in range(2)]
         for player in players:
             player.ask("sub", topic="t")
@@ -85,3 +90,65 @@ async def test_publications_nobody_hears_or_that_exclude_somebody() -> None:
             stage.engine.publish(Outgoing("t", b"1", exclude=exclude))
         await stage.settle()
         assert [len(player.hear()) for player in players] == [2, 3]
+
+
+async def test_an_outage_is_told_once_to_everyone() -> None:
+    async with staged() as stage:
+        players = [stage.connect(subprotocol=name) for name in ("", MSGPACK)]
+        for ts_ms in (5, 6):
+            stage.hub.on_degraded(ts_ms)
+        assert stage.hub.is_degraded
+        for ts_ms in (7, 8):
+            stage.hub.on_restored(ts_ms)
+        await stage.settle()
+        for player in players:
+            assert player.hear() == [{"event": "degraded", "ts": 5}, {"event": "restored", "ts": 7}]
+        assert not stage.hub.is_degraded
+
+
+async def test_users_are_known_by_the_engine() -> None:
+    async with staged() as stage:
+        told: list[Any] = []
+        engine: Any = stage.engine
+        engine.attach = lambda *said: told.append(said)
+        engine.detach = lambda *said, is_last: told.append((*said, is_last))
+        player, other = stage.connect(), stage.connect()
+        for one in (player, other):
+            one.conn.session.identity = Identity("u", "acme", "web")
+            stage.hub.renamed(one.conn, "", "")
+        assert told == [("acme\0u", one.conn.id, "web") for one in (player, other)]
+        assert stage.hub.connections_of("acme", "u") == (player.conn, other.conn)
+        session = stage.hub.sessions_of("acme\0u")[0]
+        assert session[:5] == (player.conn.id, "u", "acme", "web", "n1")
+        assert session.since > 1_600_000_000_000
+        told.clear()
+        player.vanish()
+        other.vanish()
+        await stage.settle()
+        assert told == [("acme\0u", player.conn.id, False), ("acme\0u", other.conn.id, True)]
+        assert stage.hub.users.count == 0
+
+
+async def test_the_topics_that_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with staged() as stage:
+        player, other = stage.connect(), stage.connect()
+        for name in ("a:1", "a:2", "b"):
+            player.ask("sub", topic=name)
+        other.ask("sub", topic="b")
+        other.conn.session.identity = Identity("u", "acme")
+        stage.hub.renamed(other.conn, "", "")
+        other.ask("sub", topic="a:3")
+
+        async def topics(tenant: str, pattern: str) -> list[tuple[str, int]]:
+            answer = stage.engine.topics(tenant, pattern)
+            found = await answer if inspect.isawaitable(answer) else answer
+            return sorted(map(tuple, found))
+
+        for limit in (2000, 2):
+            monkeypatch.setattr("fastws.hub.hub._TOPICS_AT_ONCE", limit)
+            assert await topics("", "*") == [("a:1", 1), ("a:2", 1), ("b", 2)]
+            assert await topics("", "a:*") == [("a:1", 1), ("a:2", 1)]
+            assert await topics("", "b") == [("b", 2)]
+            assert await topics("", "a:") == []
+            assert await topics("acme", "*") == [("a:3", 1)]
+            assert await topics("", "acme*") == []

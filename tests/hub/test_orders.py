@@ -1,0 +1,171 @@
+"""Orders: whom they mean, what they do, what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from fastws import TopicError
+from fastws.closes import Unsubscribed
+from fastws.engine.contract import Answer, Order, Outcome
+from fastws.errors import EngineError, UsageError
+from fastws.gateway.auth.identity import Identity
+from fastws.hub import orders
+from fastws.hub.topic import Topic
+from tests.gateway.stage import MSGPACK, Player, Stage, staged
+
+pytestmark = pytest.mark.asyncio
+
+
+def name(stage: Stage, player: Player, user: str, tenant: str = "", **more: Any) -> None:
+    """Give a client an identity."""
+    player.conn.session.identity = Identity(user=user, tenant=tenant, **more)
+    stage.hub.renamed(player.conn, "", "")
+
+
+async def outcome(answer: Answer[Outcome]) -> Outcome:
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def test_whom_they_mean() -> None:
+    async with staged() as stage:
+        players = [stage.connect(subprotocol=codec) for codec in ("", MSGPACK, "", "")]
+        for player, user, tenant in zip(players, ("u", "u", "v", "u"), ("", "", "", "a"), strict=True):
+            name(stage, player, user, tenant)
+        meant: list[tuple[Order, list[int]]] = [
+            (Order("push", user="u", data=b"1"), [0, 1]),
+            (Order("push", user="a\0u", data=b"1"), [3]),
+            (Order("push", user="nobody", data=b"1"), []),
+            (Order("push", conn=players[2].conn.id, data=b"1"), [2]),
+            (Order("push", conn="x-1", data=b"1"), []),
+            (Order("push", tenant="", data=b"1"), [0, 1, 2]),
+            (Order("push", tenant="a", data=b"1"), [3]),
+            (Order("push", tenant="b", data=b"1"), []),
+            (Order("push", data=b"1"), [0, 1, 2, 3]),
+            (Order("of a newer version", user="u"), []),
+        ]
+        for order, expected in meant:
+            assert await outcome(stage.engine.order(order._replace(ts_ms=5))) == Outcome(len(expected))
+            await stage.settle()
+            for number, player in enumerate(players):
+                heard = [{"event": "message", "data": 1, "ts": 5}] if number in expected else []
+                assert player.hear() == heard, order
+
+
+async def test_disconnecting() -> None:
+    async with staged() as stage:
+        players = [stage.connect() for _ in range(3)]
+        for player in players[:2]:
+            name(stage, player, "u")
+        order = Order("disconnect", user="u", code=4503, reason="kicked")
+        assert await outcome(stage.engine.order(order)) == Outcome(2)
+        await stage.settle()
+        for player in players:
+            player.hear()
+        assert [player.closed for player in players] == [(4503, "kicked"), (4503, "kicked"), None]
+
+
+async def test_counting() -> None:
+    async with staged() as stage:
+        players = [stage.connect(subprotocol=codec) for codec in ("", MSGPACK, "")]
+        name(stage, players[0], "u", device="web", info={"plan": "pro", "n": None})
+        name(stage, players[1], "v", "a", info="text")
+        for attribute, value, tenant, count in [
+            ("user", b'"u"', None, 1),
+            ("user", b'""', None, 1),
+            ("device", b'"default"', None, 2),
+            ("tenant", b'"a"', None, 1),
+            ("codec", b'"json"', None, 2),
+            ("codec", b'"json"', "", 2),
+            ("codec", b'"json"', "a", 0),
+            ("plan", b'"pro"', None, 1),
+            ("n", b"null", None, 1),
+            ("other", b"null", None, 0),
+            ("role", b'"admin"', None, 0),
+        ]:
+            order = Order("count", tenant=tenant, attribute=attribute, data=value)
+            assert await outcome(stage.engine.order(order)) == Outcome(count), (attribute, value)
+
+
+class Refusing:
+    """Refuses what is called `no`, and answers later what is called `late`."""
+
+    def __init__(self) -> None:
+        self.subscribed: list[Any] = []
+
+    def subscribe_by_server(self, conn: Any, session: Any, topic: str) -> Answer[bool]:
+        assert session is conn.session
+        if topic == "no":
+            raise TopicError(106)
+        if topic == "away":
+            raise EngineError("away")
+        if topic == "bug":
+            raise ValueError
+        if topic == "usage":
+            raise UsageError("x")
+        if topic == "late":
+            return self.later(conn, refuse=False)
+        if topic == "late no":
+            return self.later(conn, refuse=bool(self.subscribed))
+        self.subscribed.append(conn)
+        return True
+
+    async def later(self, conn: Any, *, refuse: bool) -> bool:
+        await asyncio.sleep(0)
+        if refuse:
+            raise TopicError(106)
+        self.subscribed.append(conn)
+        return True
+
+    def unsubscribe_by_server(self, conn: Any, session: Any, topic: str) -> bool:
+        return topic == "t"
+
+    def end(self, conn: Any, session: Any, topic: Topic, why: Unsubscribed) -> None: ...
+
+
+@pytest.mark.parametrize("crowd", [2, 100])
+async def test_what_comes_of_them(crowd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "SLICE_S", 0.0)
+    async with staged() as stage:
+        for player in [stage.connect() for _ in range(crowd)]:
+            name(stage, player, "u")
+        stage.hub.serve(Refusing())
+        for topic, expected in [
+            ("yes", Outcome(crowd)),
+            ("late", Outcome(crowd)),
+            ("no", Outcome(0, 106)),
+            ("away", Outcome(0, 113)),
+            ("bug", Outcome(0, 100)),
+            ("usage", Outcome(0, 100)),
+            ("late no", Outcome(0, 106)),
+        ]:
+            answer = stage.engine.order(Order("subscribe", user="u", topic=topic))
+            assert isinstance(answer, Awaitable) or (crowd == 2 and "late" not in topic)
+            assert await outcome(answer) == expected, topic
+        assert await outcome(stage.engine.order(Order("unsubscribe", user="u", topic="t"))) == Outcome(crowd)
+        assert await outcome(stage.engine.order(Order("unsubscribe", user="u", topic="x"))) == Outcome(0)
+
+
+async def test_a_crowd_is_served_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "SLICE_S", 0.0)
+    async with staged() as stage:
+        for player in [stage.connect() for _ in range(200)]:
+            name(stage, player, "u")
+        turns = 0
+        done = asyncio.Event()
+
+        async def bystander() -> None:
+            nonlocal turns
+            while not done.is_set():
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(bystander())
+        assert await outcome(stage.engine.order(Order("count", attribute="user", data=b'"u"'))) == Outcome(200)
+        done.set()
+        await task
+        assert turns >= 6
