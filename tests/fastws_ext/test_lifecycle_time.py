@@ -152,3 +152,16 @@ async def test_a_failing_on_deadline_closes_1011(transport: str) -> None:
         server.conns[0].set_deadline(0.1)
         assert await client.read_close() == (1011, "internal")
         assert [where for where, _ in server.errors] == ["deadline"]
+
+
+@every_transport
+async def test_a_deadline_that_was_set_can_be_asked_for(transport: str) -> None:
+    async with serving(transport) as server:
+        await server.connect()
+        conn = server.conns[0]
+        assert conn.deadline == 0
+        conn.set_deadline(5.0)
+        assert 4.8 <= conn.deadline <= 5.1
+        conn.set_deadline(0.1)
+        await until(lambda: server.deadlines == [conn])
+        assert conn.deadline == 0
