@@ -414,7 +414,7 @@ cdef class Lifecycle(Sender):
     def deadline(self):
         """Seconds until `endpoint.on_deadline` is called (to 0.1 s); 0 if it will not be."""
         cdef LoopData loop_data = self.ingress.loop_data
-        return self.until(self.user_due, loop_data.now_tick) * TICK_NS / 1e9 if self.user_due else 0.0
+        return self.until(self.user_due, loop_data.now_tick) * (TICK_NS / 1e9) if self.user_due else 0.0
 
     def set_ping_interval(self, double seconds):
         """Ping after `seconds` without inbound traffic from now on; 0 switches the heartbeat off."""
