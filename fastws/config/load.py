@@ -69,7 +69,9 @@ def load(
     """
     reading = _Reading()
     for name, raw in (given or {}).items():
-        if raw is not None:
+        if name not in OPTIONS:
+            reading.problems.append(f"there is no option {printable(name)}{did_you_mean(name, OPTIONS)}")
+        elif raw is not None:
             reading.take(OPTIONS[name], raw, "option", OPTIONS[name].flag)
     _read_environment(reading, os.environ if environ is None else environ)
     path = _file_to_read(reading, look_for_file)

@@ -27,6 +27,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from fastws import closes
 from fastws.errors import ConfigError, FastWSError
+from fastws.net.http import Headers
 from fastws.types import CloseInfo
 
 _SECURE = {"ws": False, "http": False, "wss": True, "https": True}
@@ -44,11 +45,10 @@ class ConnectError(FastWSError):
 class RefusedError(ConnectError):
     """The server answered the upgrade with another status than 101."""
 
-    def __init__(self, message: str, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
+    def __init__(self, message: str, status: int, headers: Headers, body: bytes) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
-        """Names in lower case."""
         self.body = body
         """At most the first few KiB."""
 
@@ -115,18 +115,7 @@ class Link:
     @classmethod
     async def open(cls, target: Target) -> "Link":
         """Connect and upgrade; raises `ConnectError` if that fails, `ConfigError` if the target is wrong."""
-        host, port, secure = target.address
-        context = _tls_context(target) if secure else None
-        try:
-            if target.uds is not None:
-                server_name = host if secure else None
-                streams = await asyncio.open_unix_connection(target.uds, ssl=context, server_hostname=server_name)
-            else:
-                streams = await asyncio.open_connection(host, port, ssl=context, limit=_MAX_HEAD_BYTES)
-        except (OSError, UnicodeError) as error:
-            # asyncio's own text of a refused connection repeats the address as a tuple
-            why = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else error
-            raise ConnectError(f"cannot connect to {target.uds or f'{host}:{port}'}: {why}") from error
+        streams = await open_streams(target)
         link = cls(*streams, WSConnection(ConnectionType.CLIENT))
         try:
             await link._upgrade(target)
@@ -176,7 +165,7 @@ class Link:
             if name.lower() in (b"retry-after", b"location", b"sec-websocket-version", b"www-authenticate")
         ]
         lines += [f"  {line}" for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
-        headers = tuple((bytes(name).lower(), bytes(value)) for name, value in answer.headers)
+        headers = Headers((bytes(name).lower(), bytes(value)) for name, value in answer.headers)
         return RefusedError("\n".join(lines), answer.status_code, headers, bytes(body))
 
     async def incoming(self) -> AsyncIterator[str | bytes | Ping | Pong | CloseInfo]:
@@ -262,6 +251,20 @@ class Link:
                 await self._writer.wait_closed()
         except (OSError, TimeoutError):
             self._writer.transport.abort()
+
+
+async def open_streams(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect, and say nothing yet; raises `ConnectError` if that fails, `ConfigError` if the target is wrong."""
+    host, port, secure = target.address
+    context = _tls_context(target) if secure else None
+    try:
+        if target.uds is not None:
+            return await asyncio.open_unix_connection(target.uds, ssl=context, server_hostname=host if secure else None)
+        return await asyncio.open_connection(host, port, ssl=context, limit=_MAX_HEAD_BYTES)
+    except (OSError, UnicodeError) as error:
+        # asyncio's own text of a refused connection repeats the address as a tuple
+        why = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else error
+        raise ConnectError(f"cannot connect to {target.uds or f'{host}:{port}'}: {why}") from error
 
 
 def _tls_context(target: Target) -> ssl.SSLContext:
