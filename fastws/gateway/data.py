@@ -6,7 +6,7 @@ from typing import Any
 
 from fastws import closes
 from fastws.core.codecs.data import DataError, pack_data
-from fastws.core.schemas import misfit
+from fastws.core.codecs.schemas import MisfitError, fit
 from fastws.core.topics import Namespace
 from fastws.errors import TopicError
 
@@ -14,9 +14,10 @@ from fastws.errors import TopicError
 def pack(data: Any, namespace: Namespace | None, *, of_client: bool) -> bytes:
     """Write data as JSON. Raises `TopicError` 107 for what JSON cannot hold or does not fit the namespace's schema."""
     if namespace is not None and namespace.schema is not None:
-        problem = misfit(data, namespace.schema)
-        if problem is not None:
-            raise TopicError(closes.MALFORMED.code, problem)
+        try:
+            fit(data, namespace.schema)
+        except MisfitError as error:
+            raise TopicError(closes.MALFORMED.code, str(error)) from None
     try:
         return pack_data(data, of_client=of_client)
     except DataError as error:

@@ -24,10 +24,12 @@ class GatewayServices:
         self._access = access
         self._max_data_size = max_data_size
 
-    async def publish(self, topic: str, data: Any, *, key: str | None, exclude: Any) -> Published:
+    async def publish(
+        self, topic: str, data: Any, *, key: str | None = None, exclude: Any = None, tenant: str = ""
+    ) -> Published:
         namespace = self._access.namespace(topic)
         outgoing = Outgoing(
-            topic=scoped("", topic),
+            topic=scoped(tenant, topic),
             data=self._packed(data, namespace),
             retention=namespace.retention,
             key=key,
@@ -36,19 +38,27 @@ class GatewayServices:
         answer = self._engine.publish(outgoing)
         return answer if isinstance(answer, Published) else await answer
 
-    async def broadcast(self, data: Any) -> None:
+    async def broadcast(self, data: Any, *, tenant: str | None = None) -> None:  # noqa: ARG002
         answer = self._engine.announce(self._packed(data, None))
         if answer is not None:
             await answer
 
-    async def disconnect(self, conn: Any, code: int, reason: str) -> bool:
+    async def disconnect(
+        self,
+        *,
+        user: str | None = None,  # noqa: ARG002
+        conn: Any = None,
+        tenant: str | None = None,  # noqa: ARG002
+        code: int = 4503,
+        reason: str = "",
+    ) -> int:
         if not 1000 <= code <= 4999 or code in closes.UNSENDABLE:
             raise UsageError(f"{code} cannot be sent as a close code", "use one of 1000 to 4999, such as 4503")
         found = self._hub.find(_id_of(conn))
         if found is None:
-            return False
+            return 0
         found.close(code, reason or closes.reason_of(code))
-        return True
+        return 1
 
     def _packed(self, data: Any, namespace: Namespace | None) -> bytes:
         packed = pack(data, namespace, of_client=False)

@@ -81,10 +81,10 @@ async def test_broadcasting() -> None:
 async def test_disconnecting() -> None:
     async with staged() as stage:
         players = [stage.connect() for _ in range(3)]
-        assert await stage.app.disconnect(conn=players[0].conn) is True
-        assert await stage.app.disconnect(conn=players[1].conn.id, code=4006) is True
-        assert await stage.app.disconnect(conn=players[2].conn.id, code=4321, reason="bye") is True
-        assert await stage.app.disconnect(conn="gone-1") is False
+        assert await stage.app.disconnect(conn=players[0].conn) == 1
+        assert await stage.app.disconnect(conn=players[1].conn.id, code=4006) == 1
+        assert await stage.app.disconnect(conn=players[2].conn.id, code=4321, reason="bye") == 1
+        assert await stage.app.disconnect(conn="gone-1") == 0
         await stage.settle()
         for player in players:
             player.hear()

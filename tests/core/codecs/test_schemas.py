@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 import msgspec
 import pytest
 
-from fastws.core.schemas import misfit, schema_problem
+from fastws.core.codecs.schemas import MisfitError, fit, schema_problem
 
 
 class Price(msgspec.Struct):
@@ -17,6 +17,10 @@ class Said(TypedDict):
     text: str
 
 
+class Strange:
+    """A class of its own."""
+
+
 class Model:
     """Stands for a model of pydantic: what it calls, and what it raises."""
 
@@ -24,6 +28,7 @@ class Model:
     def model_validate(cls, data: Any) -> Any:
         if data != {"a": 1}:
             raise ValueError("secret detail")
+        return "model"
 
 
 @pytest.mark.parametrize("schema", [Price, Said, dict[str, int], int | None, Model, list[Price]])
@@ -31,20 +36,23 @@ def test_types_that_can_be_checked(schema: Any) -> None:
     assert schema_problem(schema) is None
 
 
-@pytest.mark.parametrize("schema", [object(), 5, dict[str, set[Price] | list[Price]]])
+@pytest.mark.parametrize("schema", [object(), 5, Strange, dict[str, set[Price] | list[Price]]])
 def test_types_that_cannot(schema: Any) -> None:
     assert schema_problem(schema)
 
 
 def test_data_that_fits() -> None:
-    assert misfit({"symbol": "X", "value": 1, "more": None}, Price) is None
-    assert misfit({"text": "x"}, Said) is None
-    assert misfit({"a": 1}, Model) is None
+    assert fit({"symbol": "X", "value": 1, "more": None}, Price) == Price("X", 1.0)
+    assert fit(Price("X", 1.0), Price) == Price("X", 1.0)
+    assert fit({"text": "x"}, Said) == {"text": "x"}
+    assert fit({"a": 1}, Model) == "model"
 
 
 def test_data_that_does_not() -> None:
-    assert "value" in (misfit({"symbol": "X"}, Price) or "")
-    assert misfit(5, Said)
-    problem = misfit({"a": 2}, Model)
-    assert problem
-    assert "secret" not in problem
+    with pytest.raises(MisfitError, match="value"):
+        fit({"symbol": "X"}, Price)
+    with pytest.raises(MisfitError):
+        fit(5, Said)
+    with pytest.raises(MisfitError) as raised:
+        fit({"a": 2}, Model)
+    assert "secret" not in str(raised.value)
