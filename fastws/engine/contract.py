@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from fastws.core.publication import Position, Publication, Retention
-from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
+from fastws.types import Member, Presence, PresenceStats, Published, SessionInfo, TopicInfo, UserStatus
 
 T = TypeVar("T")
 
@@ -69,6 +69,17 @@ class Page(NamedTuple):
     position: Position
     """Where the topic is now."""
     publications: Sequence[Publication]
+
+
+class Change(NamedTuple):
+    """A connection has come to a topic, or left it."""
+
+    conn: str
+    user: str
+    """Empty if anonymous."""
+    info: Any
+    """What is public about the user; None if there is nothing."""
+    joined: bool
 
 
 class EpochError(Exception):
@@ -128,6 +139,13 @@ class EngineEvents(Protocol):
     def on_announcement(self, data: bytes, ts_ms: int) -> None:
         """Something is told to every connection: JSON, and when in Unix milliseconds."""
 
+    def on_join_leave(self, topic: str, changes: Sequence[Change]) -> None:
+        """Connections of other processes came to a joined topic, or left it, in that order.
+
+        A join comes before what its connection publishes to the topic afterwards, and each is reported once, a leave
+        also where the process of the connection died.
+        """
+
     def on_order(self, order: Order) -> Answer[Outcome]:
         """Do this with the connections of this process."""
 
@@ -138,6 +156,9 @@ class EngineEvents(Protocol):
         """It is back, and every joined topic is heard again. What was missed is asked for after this."""
 
     # What an engine may ask, so that it has no second copy of it.
+
+    def members_of(self, topic: str, limit: int) -> Presence:
+        """Who of a topic is in this process, at most `limit` of them by name."""
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         """The connections of a user in this process."""
@@ -196,6 +217,25 @@ class Engine(ABC):
         With `reverse` the newest, or those before `since`, descending. Raises `EpochError` for a `since` of another
         epoch.
         """
+
+    @abstractmethod
+    def present(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
+        """A connection of this process is subscribed to the topic, or who it is has changed; does not wait.
+
+        With `announce` other processes are told by `on_join_leave`; its own hub has told those who are here.
+        """
+
+    @abstractmethod
+    def absent(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
+        """It is no longer; the same."""
+
+    @abstractmethod
+    def presence(self, topic: str, limit: int) -> Answer[Presence]:
+        """Who is subscribed to a topic whose namespace has presence, in all processes; `limit` of them by name."""
+
+    @abstractmethod
+    def presence_stats(self, topic: str) -> Answer[PresenceStats]:
+        """How many are."""
 
     @abstractmethod
     def attach(self, user: str, conn: str, device: str) -> None:

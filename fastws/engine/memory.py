@@ -24,6 +24,7 @@ from fastws.engine.contract import (
     Page,
     Recovery,
 )
+from fastws.engine.presence import LocalPresence
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
 
@@ -78,7 +79,7 @@ class _Log:
         return [publication for _, publication in islice(self.entries, skipped, None)]
 
 
-class MemoryEngine(Engine):
+class MemoryEngine(LocalPresence, Engine):
     """See the contract. `clock` is seconds that never step back, `wall_clock` seconds of Unix time."""
 
     name = "memory"

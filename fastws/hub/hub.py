@@ -9,11 +9,12 @@ from typing import Any, Final
 from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace, scoped, unscoped
-from fastws.engine.contract import Answer, Engine, Order, Outcome
+from fastws.engine.contract import Answer, Change, Engine, Order, Outcome
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
+from fastws.hub.presence import Attendance, note_others, present_here
 from fastws.hub.topic import Topic
 from fastws.hub.users import Arrivals, Users
-from fastws.types import SessionInfo, TopicInfo
+from fastws.types import Presence, SessionInfo, TopicInfo
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
 
@@ -38,6 +39,7 @@ class Hub:
         self._engine = engine
         self._node_name = node_name
         self._arrivals = Arrivals()
+        self._attendance = Attendance(loop_data, engine)
         self._orders = Orders(self.users, self.find)
 
     def serve(self, subscriptions: Subscriptions) -> None:
@@ -56,6 +58,8 @@ class Hub:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
         self.connections.pop(conn.number, None)
         for topic in topics:
+            if topic.roll is not None:
+                self._attendance.leave(conn, topic, topic.roll)
             self.settle(topic)
         self._forget(conn, conn.tenant, conn.user)
 
@@ -63,6 +67,7 @@ class Hub:
         """Who a connection is has changed: until now it was `user` of `tenant`."""
         self._forget(conn, tenant, user)
         self._know(conn)
+        self._attendance.rename(conn, user, conn.session.subscriptions())
 
     def find(self, conn_id: str) -> Any:
         """The connection of that id, which ends in its number, or None if it is not here."""
@@ -101,14 +106,21 @@ class Hub:
             self._engine.join(key)
         return topic
 
-    def subscribe(self, conn: Any, topic: Topic) -> bool:
-        """Let a connection hear what is published from now on. False: it has ended, or hears it already."""
+    def subscribe(self, conn: Any, topic: Topic, *, watching: bool = False) -> bool:
+        """Let a connection hear what is published from now on. False: it has ended, or hears it already.
+
+        `watching`: it also wants to hear who joins and leaves, where the namespace tells.
+        """
         added = topic.audience.add(conn)
+        if added and topic.roll is not None:
+            self._attendance.enter(conn, topic, topic.roll, watching=watching)
         self.settle(topic)
         return added
 
     def unsubscribe(self, conn: Any, topic: Topic) -> None:
         """Nothing of the topic is sent to the connection after this."""
+        if topic.roll is not None and conn in topic.audience:
+            self._attendance.leave(conn, topic, topic.roll)
         topic.audience.discard(conn)
         self.settle(topic)
 
@@ -128,6 +140,11 @@ class Hub:
     def on_announcement(self, data: bytes, ts_ms: int) -> None:
         frames = frames_of_message(data, ts_ms)
         self.deliveries += sum(audience.publish(frames) for audience in self.users.audiences())
+
+    def on_join_leave(self, topic: str, changes: Sequence[Change]) -> None:
+        heard = self.topics.get(topic)
+        if heard is not None:
+            note_others(heard, changes)
 
     def on_order(self, order: Order) -> Answer[Outcome]:
         return self._orders.carry_out(order)
@@ -149,6 +166,10 @@ class Hub:
             audience.publish(frames)
 
     # What the engine asks.
+
+    def members_of(self, topic: str, limit: int) -> Presence:
+        heard = self.topics.get(topic)
+        return present_here(heard, limit) if heard is not None else Presence({}, 0, 0, truncated=False)
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         tenant, name = unscoped(user)

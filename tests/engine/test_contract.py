@@ -13,6 +13,7 @@ def test_an_engine_has_every_part() -> None:
         Engine()  # type: ignore[abstract]
     asked = {"start", "stop", "join", "leave", "publish", "announce", "recover", "history"}
     asked |= {"attach", "detach", "sessions", "status", "topics", "order"}
+    asked |= {"present", "absent", "presence", "presence_stats"}
     assert Engine.__abstractmethods__ >= asked
 
 

@@ -1,0 +1,123 @@
+"""Who is present in the topics of this process.
+
+Members are the topic's audience, and what is known of them is in their sessions: presence costs a connection nothing
+but its share in the count of users. Those who asked are told who comes and goes by `fastws.hub.news`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from fastws.engine.contract import Change, Engine
+from fastws.errors import EngineError
+from fastws.hub.news import News
+from fastws.hub.roll import Roll
+from fastws.hub.topic import Topic
+from fastws.types import Member, Presence, PresenceStats
+from fastws_ext.loop_data import LoopData
+
+
+class Attendance:
+    """Keeps the rolls of all topics that have one; the hub calls it."""
+
+    def __init__(self, loop_data: LoopData, engine: Engine) -> None:
+        self._loop_data = loop_data
+        self._engine = engine
+        self._summaries: set[asyncio.Task[None]] = set()
+
+    def enter(self, conn: Any, topic: Topic, roll: Roll, *, watching: bool) -> None:
+        """A connection is subscribed from now on; `watching`: it wants to hear who comes and goes after it."""
+        member = member_of(conn)
+        roll.count(member.user)
+        announce = topic.namespace.join_leave
+        self._engine.present(topic.key, conn.id, member, announce=announce)
+        if not announce:
+            return
+        if roll.news is not None:
+            roll.news.note(Change(conn.id, member.user, member.info, joined=True))
+        if watching:
+            if roll.news is None:
+                roll.news = News(self._loop_data, topic.name, partial(self._summarise, topic))
+                # A join is heard before anything that is published by who joined.
+                topic.audience.behind = roll.news.audience
+            roll.news.watch(conn)
+
+    def leave(self, conn: Any, topic: Topic, roll: Roll) -> None:
+        """A connection that had entered is subscribed no longer."""
+        member = member_of(conn)
+        roll.discount(member.user)
+        self._engine.absent(topic.key, conn.id, member, announce=topic.namespace.join_leave)
+        news = roll.news
+        if news is None:
+            return
+        news.unwatch(conn)
+        if news.watchers:
+            news.note(Change(conn.id, member.user, member.info, joined=False))
+        else:
+            roll.news = topic.audience.behind = None
+
+    def rename(self, conn: Any, before: str, topics: Iterable[Topic]) -> None:
+        """Who a connection is has changed; `before` is the user it was, `topics` are those it is subscribed to.
+
+        It was announced once, and is not again: presence tells who it is now, and so does what it publishes.
+        """
+        member = member_of(conn)
+        for topic in topics:
+            if topic.roll is not None:
+                topic.roll.discount(before)
+                topic.roll.count(member.user)
+                self._engine.present(topic.key, conn.id, member, announce=False)
+
+    def _summarise(self, topic: Topic, joined: int, left: int) -> None:
+        try:
+            answer = self._engine.presence_stats(topic.key)
+        except EngineError:
+            answer = stats_here(topic)
+        if isinstance(answer, PresenceStats):
+            _tell(topic, answer, joined, left)
+            return
+        task = asyncio.get_running_loop().create_task(self._summarise_later(topic, answer, joined, left))
+        self._summaries.add(task)
+        task.add_done_callback(self._summaries.discard)
+
+    async def _summarise_later(self, topic: Topic, answer: Awaitable[PresenceStats], joined: int, left: int) -> None:
+        try:
+            stats = await answer
+        except EngineError:
+            stats = stats_here(topic)
+        _tell(topic, stats, joined, left)
+
+
+def note_others(topic: Topic, changes: Sequence[Change]) -> None:
+    """Connections of other processes came or left."""
+    news = topic.roll.news if topic.roll is not None else None
+    if news is not None:
+        for change in changes:
+            news.note(change)
+
+
+def present_here(topic: Topic, limit: int) -> Presence:
+    """Who of a topic is in this process, at most `limit` of them by name."""
+    members = {conn.id: member_of(conn) for conn in topic.audience.wires(limit)}
+    connections, users = stats_here(topic)
+    return Presence(members, connections, users, truncated=connections > limit)
+
+
+def stats_here(topic: Topic) -> PresenceStats:
+    """How many of a topic are in this process."""
+    return PresenceStats(len(topic.audience), len(topic.roll.users) if topic.roll is not None else 0)
+
+
+def member_of(conn: Any) -> Member:
+    """What others may know of a connection."""
+    return Member(conn.user, conn.device, conn.info)
+
+
+def _tell(topic: Topic, stats: PresenceStats, joined: int, left: int) -> None:
+    news = topic.roll.news if topic.roll is not None else None
+    if news is not None:
+        counts = {"connections": stats.connections, "users": stats.users, "joined": joined, "left": left}
+        news.tell("presence", {"topic": topic.name, **counts})

@@ -1,0 +1,257 @@
+"""Presence through the hub: who enters and leaves, however it leaves, and what watchers hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from fastws import FastWS
+from fastws.engine.contract import Change
+from fastws.engine.memory import MemoryEngine
+from fastws.errors import EngineError
+from fastws.gateway.auth.identity import Identity
+from fastws.hub import news as news_module
+from fastws.types import Member, Presence, PresenceStats
+from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
+
+pytestmark = pytest.mark.asyncio
+
+NAMESPACES = {
+    "room": {"subscribe": "all", "publish": "all", "presence": True, "join_leave": True},
+    "list": {"subscribe": "all", "presence": True},
+    "plain": {"subscribe": "all"},
+}
+
+
+def app() -> FastWS:
+    return FastWS(namespaces=NAMESPACES)
+
+
+def name(player: Player, user: str, info: Any = None, device: str = "web") -> None:
+    """Let the connection have a user, before it subscribes."""
+    player.conn.session.identity = Identity(user=user, device=device, info=info)
+
+
+def subscribe(stage: Stage, player: Player, topic: str, *, watching: bool = False) -> Any:
+    heard = stage.hub.topic(topic, topic, stage.gateway._services._access.namespace(topic))
+    assert stage.hub.subscribe(player.conn, heard, watching=watching)
+    player.conn.session.note_subscribed(heard)
+    return heard
+
+
+def unsubscribe(stage: Stage, player: Player, topic: str) -> None:
+    heard = stage.hub.topics[topic]
+    player.conn.session.note_unsubscribed(heard)
+    stage.hub.unsubscribe(player.conn, heard)
+
+
+async def tell(stage: Stage, topic: str) -> None:
+    """What waits to be told is told now."""
+    stage.hub.topics[topic].roll.news.flush()  # type: ignore[union-attr]
+    await stage.settle()
+
+
+async def test_who_is_here() -> None:
+    async with staged(app()) as stage:
+        ann, ben, stranger = (stage.connect(subprotocol=codec) for codec in (JSON, MSGPACK, JSON))
+        name(ann, "ann", {"name": "Ann"})
+        name(ben, "ann", device="phone")
+        for player in (ann, ben, stranger):
+            subscribe(stage, player, "list:a")
+        assert stage.engine.presence("list:a", 1000) == Presence(
+            {
+                ann.conn.id: Member("ann", "web", {"name": "Ann"}),
+                ben.conn.id: Member("ann", "phone", None),
+                stranger.conn.id: Member("", "default", None),
+            },
+            3,
+            1,
+            truncated=False,
+        )
+        some = stage.engine.presence("list:a", 2)
+        assert (len(some.members), some.connections, some.truncated) == (2, 3, True)
+        assert stage.engine.presence_stats("list:a") == PresenceStats(3, 1)
+        unsubscribe(stage, ann, "list:a")
+        assert stage.engine.presence_stats("list:a") == PresenceStats(2, 1)
+        ben.vanish()
+        await stage.settle()
+        assert stage.engine.presence_stats("list:a") == PresenceStats(1, 0)
+        stranger.go()
+        await stage.settle()
+        assert stage.engine.presence("list:a", 5) == Presence({}, 0, 0, truncated=False)
+        assert stage.hub.topics == {}
+
+
+async def test_nothing_is_kept_where_nobody_asks() -> None:
+    async with staged(app()) as stage:
+        player = stage.connect()
+        assert subscribe(stage, player, "plain:a", watching=True).roll is None
+        listed = subscribe(stage, player, "list:a", watching=True)
+        assert listed.roll.news is None
+        watched = subscribe(stage, player, "room:a", watching=True)
+        assert watched.roll.news.watchers == 1
+        assert watched.audience.behind is watched.roll.news.audience
+        other = stage.connect()
+        subscribe(stage, other, "room:a")
+        unsubscribe(stage, player, "room:a")
+        assert watched.roll.news is None
+        assert watched.audience.behind is None
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+async def test_watchers_hear_of_others_and_never_of_themselves(codec: str) -> None:
+    async with staged(app()) as stage:
+        watcher, member, quiet = stage.connect(subprotocol=codec), stage.connect(), stage.connect()
+        name(member, "ann", {"name": "Ann"})
+        subscribe(stage, quiet, "room:a")
+        subscribe(stage, watcher, "room:a", watching=True)
+        subscribe(stage, member, "room:a")
+        await tell(stage, "room:a")
+        about = {"topic": "room:a", "user": "ann", "conn": member.conn.id, "info": {"name": "Ann"}}
+        assert watcher.hear() == [{"event": "join", **about}]
+        member.vanish()
+        await stage.settle()
+        await tell(stage, "room:a")
+        assert watcher.hear() == [{"event": "leave", **about}]
+        assert quiet.hear() == []
+        unsubscribe(stage, watcher, "room:a")
+        subscribe(stage, stage.connect(), "room:a")
+        await stage.settle()
+        assert watcher.hear() == []
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_a_join_is_heard_before_what_who_joined_publishes(count: int) -> None:
+    async with staged(app()) as stage:
+        watchers = [stage.connect() for _ in range(count)]
+        for watcher in watchers:
+            subscribe(stage, watcher, "room:a", watching=True)
+        await tell(stage, "room:a")
+        for watcher in watchers:
+            watcher.hear()
+        member = stage.connect()
+        subscribe(stage, member, "room:a")
+        member.say({"cmd": "pub", "topic": "room:a", "data": 1})
+        await stage.settle()
+        for watcher in watchers:
+            assert [message["event"] for message in watcher.hear()] == ["join", "publication"]
+
+
+async def test_many_changes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news_module, "MAX_NAMED", 3)
+    async with staged(app()) as stage:
+        watcher = stage.connect()
+        name(watcher, "ann")
+        subscribe(stage, watcher, "room:a", watching=True)
+        players = [stage.connect() for _ in range(5)]
+        for player in players:
+            subscribe(stage, player, "room:a")
+        players[0].vanish()
+        await stage.settle()
+        await tell(stage, "room:a")
+        counts = {"connections": 5, "users": 1, "joined": 5, "left": 1}
+        assert watcher.hear_one() == {"event": "presence", "topic": "room:a", **counts}
+
+
+class LateEngine(MemoryEngine):
+    """Counts members of all processes, and answers when a test says so."""
+
+    failure: Exception | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[asyncio.Future[PresenceStats]] = []
+
+    def presence_stats(self, topic: str) -> Awaitable[PresenceStats]:  # type: ignore[override]
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+
+async def test_many_changes_are_counted_by_an_engine_that_answers_later_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(news_module, "MAX_NAMED", 1)
+    engine = LateEngine()
+    async with staged(app(), engine=engine) as stage:
+        watcher = stage.connect()
+        subscribe(stage, watcher, "room:a", watching=True)
+        about = {"event": "presence", "topic": "room:a"}
+
+        async def change() -> None:
+            players = [stage.connect() for _ in range(2)]
+            for player in players:
+                subscribe(stage, player, "room:a")
+            await tell(stage, "room:a")
+
+        await change()
+        assert watcher.hear() == []
+        engine.asked[0].set_result(PresenceStats(70, 8))
+        await stage.settle()
+        assert watcher.hear_one() == {**about, "connections": 70, "users": 8, "joined": 2, "left": 0}
+        await change()
+        engine.asked[1].set_exception(EngineError("away"))
+        await stage.settle()
+        assert watcher.hear_one() == {**about, "connections": 5, "users": 0, "joined": 2, "left": 0}
+        engine.failure = EngineError("away")
+        await change()
+        assert watcher.hear_one() == {**about, "connections": 7, "users": 0, "joined": 2, "left": 0}
+        engine.failure = None
+        await change()
+        unsubscribe(stage, watcher, "room:a")
+        engine.asked[2].set_result(PresenceStats(1, 1))
+        await stage.settle()
+        assert watcher.hear() == []
+
+
+async def test_other_processes() -> None:
+    async with staged(app()) as stage:
+        watcher = stage.connect()
+        subscribe(stage, watcher, "room:a", watching=True)
+        changes = [Change("x-1", "ann", {"a": 1}, joined=True), Change("x-2", "", None, joined=False)]
+        stage.hub.on_join_leave("room:a", changes)
+        stage.hub.on_join_leave("room:b", changes)
+        await tell(stage, "room:a")
+        assert watcher.hear() == [
+            {"event": "join", "topic": "room:a", "user": "ann", "conn": "x-1", "info": {"a": 1}},
+            {"event": "leave", "topic": "room:a", "user": "", "conn": "x-2"},
+        ]
+
+
+async def test_who_authenticates_later_is_announced_once_and_counted_by_its_name() -> None:
+    async with staged(app()) as stage:
+        told: list[tuple[str, Member, bool]] = []
+        stage.engine.present = lambda topic, conn, member, *, announce: told.append((topic, member, announce))
+        watcher, player = stage.connect(), stage.connect()
+        subscribe(stage, watcher, "room:a", watching=True)
+        subscribe(stage, player, "room:a")
+        subscribe(stage, player, "plain:a")
+        name(player, "ann", {"name": "Ann"})
+        stage.hub.renamed(player.conn, "", "")
+        assert stage.engine.presence_stats("room:a") == PresenceStats(2, 1)
+        assert told[-1] == ("room:a", Member("ann", "web", {"name": "Ann"}), False)
+        await tell(stage, "room:a")
+        assert len(watcher.hear()) == 1
+        player.vanish()
+        await stage.settle()
+        await tell(stage, "room:a")
+        assert watcher.hear_one()["user"] == "ann"
+        assert stage.engine.presence_stats("room:a") == PresenceStats(1, 0)
+
+
+async def test_five_thousand_who_all_watch_through_the_hub() -> None:
+    async with staged(app(), max_connections_per_ip=0) as stage:
+        players = [stage.connect() for _ in range(5000)]
+        for player in players:
+            subscribe(stage, player, "room:a", watching=True)
+        await tell(stage, "room:a")
+        for _ in range(20):
+            await stage.settle()
+        heard = [player.hear() for player in players]
+        assert sum(map(len, heard)) <= news_module.MAX_TELLINGS
+        last = {message["connections"] for messages in heard for message in messages if message["event"] == "presence"}
+        assert last == {5000}
