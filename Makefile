@@ -18,7 +18,7 @@ SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test build debug sanitize lint types conformance fuzz soak bench bench-peers bench-million gate \
+.PHONY: help run test build docs debug sanitize lint types conformance fuzz soak bench bench-peers bench-million gate \
 	tune-check tune tune-persist tune-revert clean test-packages sdist wheel test-wheels
 
 help: ## this list
@@ -64,6 +64,9 @@ lint: $(DEV_READY) ## ruff
 types: $(DEV_READY) build ## mypy --strict, and the stubs of the extension against the compiled modules
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastws_ext --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist --ignore-disjoint-bases
+
+docs: $(RUN_READY) build ## write the generated pages of docs/ again, from the code
+	@$(BIN)/python -m docs.generate
 
 conformance: $(DEV_READY) build ## all 517 cases of Autobahn's fuzzing client (about ten minutes)
 	@.ci/autobahn .cache/autobahn

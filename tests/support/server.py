@@ -44,6 +44,7 @@ class ServerProcess:
     :param app: `MODULE:APP`; without it and without `source` the built-in gateway is served.
     :param source: the text of a module that defines `app`; written to a temporary directory and served.
     :param env: environment variables beside the test's own; `FASTWS_*` of the test's environment are not passed on.
+    :param directory: its working directory; an empty one of its own by default.
 
     Where `setpriv` of util-linux is there the server is killed when the thread that has started it ends, also without
     leaving the block: a test that was killed leaves no server behind.
@@ -53,7 +54,12 @@ class ServerProcess:
     """
 
     def __init__(
-        self, *options: str, app: str | None = None, source: str | None = None, env: dict[str, str] | None = None
+        self,
+        *options: str,
+        app: str | None = None,
+        source: str | None = None,
+        env: dict[str, str] | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.host = ""
         self.port = 0
@@ -61,6 +67,7 @@ class ServerProcess:
         self.admin_url = ""
         self.lines: list[str] = []  # of standard output so far
         self._directory = tempfile.TemporaryDirectory(prefix="fastws-test-")
+        self._working_directory = directory or Path(self._directory.name)
         self._stderr = Path(self._directory.name, "stderr").open("w+b")
         self._command = [sys.executable, "-m", "fastws", *options]
         if "--port" not in options and "--uds" not in options:
@@ -88,7 +95,7 @@ class ServerProcess:
         """
         self._process = subprocess.Popen(
             [*_ending_with_parent(), *self._command],
-            cwd=self._directory.name,
+            cwd=self._working_directory,
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

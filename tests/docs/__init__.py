@@ -1,0 +1,1 @@
+"""The documents are executed: every fenced block is run as its reader would run it."""

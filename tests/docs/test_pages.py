@@ -1,0 +1,41 @@
+"""Every written page, followed from its beginning to its end."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import blocks, written_pages
+from tests.docs.story import Story
+
+IN_BOTH_CODECS = ("docs/protocol.md",)
+
+NOT_RUN = {
+    "README.md": "benchmarks take long",
+    "docs/architecture.md": "a picture; interfaces inside the server",
+    "docs/performance.md": "benchmarks take long; what a benchmark reads",
+}
+"""Why blocks of a page are not run, by page; the notes on the pages say the same block by block."""
+
+
+@pytest.mark.parametrize("page", [page for page in written_pages() if blocks(page)])
+def test_the_page_works_as_written(page: str, tmp_path: Path) -> None:
+    with Story(blocks(page), tmp_path) as story:
+        story.run()
+    if story.left_out:
+        pytest.skip("; ".join(story.left_out))
+
+
+@pytest.mark.parametrize("page", IN_BOTH_CODECS)
+def test_the_same_in_messagepack(page: str, tmp_path: Path) -> None:
+    with Story(blocks(page), tmp_path, codec="msgpack") as story:
+        story.run()
+
+
+def test_what_is_not_run_says_why() -> None:
+    reasons: dict[str, set[str]] = {}
+    for page in written_pages():
+        for block in blocks(page):
+            if "not run" in block.notes:
+                assert block.note("not run").strip(), f"{block.where}: no reason"
+                reasons.setdefault(page, set()).add(block.note("not run"))
+    assert {page: "; ".join(sorted(said)) for page, said in reasons.items()} == NOT_RUN

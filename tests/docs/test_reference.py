@@ -1,0 +1,91 @@
+"""The generated pages are what the code says, and what they add in words fits it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec.inspect
+import pytest
+
+from docs.generate import codes, words
+from docs.generate.commands import shown
+from docs.generate.pages import PAGES
+from fastws import closes
+from fastws.core.codecs.commands import NAMES
+from tests.contract.talking import Talker
+from tests.docs.pages import ROOT
+from tests.support.server import ServerProcess
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_it_is_up_to_date(name: str) -> None:
+    assert Path(ROOT, name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
+
+
+def test_every_generated_page_is_in_the_list() -> None:
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "reference").iterdir()}
+    assert found <= PAGES.keys()
+
+
+def test_tables_have_as_many_cells_as_their_heads() -> None:
+    for name in PAGES:
+        width = 0
+        for line in PAGES[name]().splitlines():
+            cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+            assert width in (0, cells) or not cells, f"{name}: {line}"
+            width = cells
+
+
+def test_every_command_and_field_has_its_words() -> None:
+    fields = {
+        (name, field.name)
+        for command, name in NAMES.items()
+        for field in msgspec.inspect.type_info(command).fields  # type: ignore[attr-defined]
+        if field.name != "id"
+    }
+    assert words.COMMANDS.keys() == set(NAMES.values())
+    assert words.FIELDS.keys() == fields
+
+
+def test_every_error_has_a_meaning() -> None:
+    assert codes.ERROR_MEANINGS.keys() == closes.ERRORS.keys()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess("--dev") as process:
+        yield process
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "sub": {"topic": "a:b"},
+    "unsub": {"topic": "a:c"},
+    "pub": {"topic": "a:c", "data": 1},
+    "history": {"topic": "a:b"},
+    "heartbeat": {"interval": 30},
+    "ping": {},
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_results_have_the_fields_that_are_shown(server: ServerProcess, name: str) -> None:
+    with Talker.welcomed(server) as client:
+        result = client.ask(name, **ARGUMENTS[name])
+    fits(result, words.COMMANDS[name].result)
+
+
+def test_pushes_have_the_fields_that_are_shown(server: ServerProcess) -> None:
+    with Talker.welcomed(server) as client:
+        fits(client.welcome, words.PUSHES["welcome"].fields)
+        client.ask("sub", topic="a:d")
+        client.say("pub", topic="a:d", data=1)
+        fits(client.hear(), words.PUSHES["publication"].fields)
+        client.say("dance")
+        fits(client.hear(), words.PUSHES["error"].fields)
+
+
+def fits(said: dict[str, Any], names: tuple[str, ...]) -> None:
+    fields = {shown(name): not name.endswith("?") for name in names}
+    assert said.keys() - {"event"} <= fields.keys()
+    assert {name for name, always in fields.items() if always} <= said.keys()
