@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from bench.build import load_engine
 
 SPARE_DESCRIPTORS = 100  # of an engine process, beside its connections
 END_GRACE_S = 30.0
+STEP_GRACE_S = 90.0  # of a step, for its members to have subscribed
 BYSTANDER_RATE = 200.0  # messages a second
 
 
@@ -115,7 +117,7 @@ def bystander(port: int, path: str, seconds: float, cpus: set[int] | None = None
 class Load:
     """The engine at work. As a context manager it is stopped on leaving, whatever happened.
 
-    :param mode: echo, rate, idle, connect or fanout.
+    :param mode: echo, rate, idle, connect, fanout or rooms.
     :param port: of the server on 127.0.0.1; 0 where the option `unix` has the path of its socket.
     :param options: of the engine, with `_` for `-`; True sets a flag, False does not; see
         `bench/bin/load` without arguments.
@@ -199,10 +201,41 @@ class Load:
             raise LoadError(f"the load engine ended with {code}\n{''.join(self._complaints)}")
         return read_result(line)
 
-    def release(self) -> LoadResult:
-        """End the idle mode with `until_stdin`: close every connection, then return the result."""
+    def step(self, rate: float, warmup_s: float, seconds: float) -> LoadResult:
+        """Rooms: publish at a rate for a time, and return what was heard; call it as often as wanted, then `release`.
+
+        :param rate: publications a second, over all rooms.
+        :param warmup_s: how long before the measured window.
+        :param seconds: of the window, which is shorter where the server cannot keep the rate at all.
+        :raises LoadError: the engine failed, or its connections did.
+        """
+        assert self._process.stdout is not None
+        timer = threading.Timer(warmup_s + seconds + STEP_GRACE_S, self._process.kill)
+        timer.start()
+        try:
+            self._say(f"{rate:.3f} {warmup_s:.3f} {seconds:.3f}")
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise LoadError(f"the load engine ended within a step\n{''.join(self._complaints)}")
+        return read_result(line).check()
+
+    def stall(self) -> None:
+        """Rooms: those who will stop reading do it now."""
+        self._say("stall")
+
+    def _say(self, line: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended: what it reported is still to be read
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def release(self) -> LoadResult:
+        """End the idle mode with `until_stdin`, or rooms: close every connection, then return the result."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         return self.finish(END_GRACE_S)
 
     def __enter__(self) -> Self:

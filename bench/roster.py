@@ -40,6 +40,16 @@ class Fanout:
 
 
 @dataclass(frozen=True, slots=True)
+class Rooms:
+    """How members of a room speak to each other on a peer. `{room}` in all of it is the number of the room."""
+
+    path: str
+    subscribe: str = ""  # text that a member sends after the upgrade; "" for nothing
+    publish: str = "{payload}"  # what a member says; `{size}` in it are the bytes of the payload
+    binary: bool = False  # whether both are binary messages
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """What a `peer.toml` says; commands are still with their placeholders."""
 
@@ -55,6 +65,7 @@ class Peer:
     install: str = ""
     build: str = ""
     fanout: Fanout | None = None
+    rooms: Rooms | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # of its echo, and the arguments that ask for each
 
     @property
@@ -184,7 +195,9 @@ def read(name: str) -> Peer:
         spread = facts.pop("fanout", None)
         if spread is not None:
             spread = Fanout(**{"publish_path": spread.get("path"), **spread})
-        return Peer(name=name, folder=folder, fanout=spread, **facts | {"needs": tuple(facts.get("needs", ()))})
+        rooms = Rooms(**facts.pop("rooms")) if "rooms" in facts else None
+        needs = tuple(facts.pop("needs", ()))
+        return Peer(name=name, folder=folder, fanout=spread, rooms=rooms, needs=needs, **facts)
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise PeerError(f"{folder / 'peer.toml'}: {error}") from error
 

@@ -45,7 +45,7 @@ void client_failed(worker *w, client *c, enum failure what, const char *detail) 
         snprintf(f->first_failure, sizeof f->first_failure, "%s %d: %s", who, number, detail);
     }
     f->failures[what]++;
-    if (w->options->mode == FANOUT) w->shared->spoiled = 1; /* figures with failures are worth nothing */
+    if (w->options->mode == FANOUT || w->options->mode == ROOMS) w->shared->spoiled = 1; /* figures with failures are worth nothing */
     if (client_is_dialling(c)) f->settled++;
     client_close(w, c);
 }
@@ -116,14 +116,15 @@ void client_dial(worker *w, client *c) {
 }
 
 static void request_upgrade(worker *w, client *c) {
-    char key[KEY_LENGTH], request[4096];
+    char key[KEY_LENGTH], path[LARGEST_TEXT], headers[LARGEST_TEXT], request[2 * LARGEST_TEXT + 1024];
     key_of(w, c, key);
-    const char *path = c == w->publisher ? w->options->publish_path : w->options->path;
+    words_fill(w, c, c == w->publisher ? w->options->publish_path : w->options->path, path, sizeof path);
+    headers[words_fill(w, c, w->options->headers, headers, sizeof headers)] = 0;
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                           "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %.*s\r\n%s%s\r\n",
                           path, w->options->port, KEY_LENGTH, key, w->options->deflate ? OFFER : "",
-                          w->options->headers);
+                          headers);
     c->state = UPGRADING;
     watch(w, c, EPOLL_CTL_MOD, EPOLLIN);
     client_send_bytes(w, c, request, (size_t)length);
@@ -198,8 +199,9 @@ static void upgrade_received(worker *w, client *c, const unsigned char *bytes, s
     histogram_add(&w->figures->handshakes, now_ns() - c->started, 1);
     w->figures->connected += c != w->publisher;
     w->figures->settled++;
-    const char *subscribe = w->options->subscribe;
-    if (*subscribe && c != w->publisher) client_send_frame(w, c, w->options->text ? 1 : 2, subscribe, strlen(subscribe));
+    char subscribe[LARGEST_TEXT + 1];
+    size_t said = c == w->publisher ? 0 : words_fill(w, c, w->options->subscribe, subscribe, sizeof subscribe);
+    if (said) client_send_frame(w, c, w->options->text ? 1 : 2, subscribe, said);
     if (c->state == OPEN) client_receive(w, c, bytes + head, length - head);
     free(held);
 }

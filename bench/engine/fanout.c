@@ -1,64 +1,32 @@
 /*
- * Fan-out: one publisher, and subscribers that must hear each publication once, in order.
- *
- * A payload is the marker, ten digits and a filling: printable, without quotes, so that it can stand in a JSON string.
- * Servers may wrap publications or join several in a message; a subscriber finds them by the marker, wherever they
- * stand, cut by the end of a read or of a frame, and compares all of it. The next burst goes out when every subscriber
- * has heard the last one.
+ * Fan-out: one publisher, and subscribers that must hear each publication once, in order. The next burst goes out when
+ * every subscriber has heard the last one.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "load.h"
 
-#define MARKER 8 /* '~' and the number of the run; the filling has no '~' */
-#define DIGITS 10
 #define FIRST_RETRY_NS 100000000ull    /* until everyone has subscribed a publication may find nobody */
 #define STALL_NS 10000000000ull        /* a burst takes no longer than this */
 
 void fanout_prepare(worker *w) {
-    const options *o = w->options;
-    char marker[MARKER + 1];
-    w->payload = malloc(o->size + 1);
-    snprintf(marker, sizeof marker, "~%07x", o->run_number & 0xfffffff);
-    memcpy(w->payload, marker, MARKER);
-    memset(w->payload + MARKER, '0', DIGITS);
-    for (size_t i = MARKER + DIGITS; i < o->size; i++) w->payload[i] = (unsigned char)('a' + i % 26);
+    publications_prepare(w);
     w->retry = FIRST_RETRY_NS;
     if (!w->publisher) return;
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = BELL};
     epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->shared->bell, &event);
 }
 
-static void put_number(unsigned char *digits, uint64_t number) {
-    for (int i = DIGITS; i-- > 0; number /= 10) digits[i] = (unsigned char)('0' + number % 10);
-}
-
-/*
- * Whoever has said something lately delays its acknowledgements, and the timers that send them in the end run on the
- * server's core: 2 us for each burst and subscriber of servers that are subscribed to by a message, and of no others.
- * Here all of them acknowledge what they read as they read it.
- */
-static void acknowledge_at_once(const client *c) {
-    int on = 1;
-    setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
-}
-
-/* A whole payload that begins with the marker: is it the next one, and all of it right? */
-static void judge(worker *w, client *c, const unsigned char *payload) {
-    const size_t filling = MARKER + DIGITS;
-    uint64_t number = 0;
+/* Takes the number of a publication that is right otherwise: is it the next one? */
+void fanout_judge(worker *w, client *c, uint64_t number) {
     char detail[96];
-    for (int i = MARKER; i < MARKER + DIGITS; i++) number = number * 10 + (uint64_t)(payload[i] - '0');
-    int whole = !memcmp(payload + filling, w->payload + filling, w->options->size - filling);
-    if (!whole || number >= w->shared->published) {
-        client_failed(w, c, BAD_PAYLOAD, "a publication is not what was published");
+    if (number >= w->shared->published) {
+        client_failed(w, c, BAD_PAYLOAD, NOT_PUBLISHED);
         return;
     }
     if (!c->sent) c->received = (uint32_t)number; /* subscribed now: those before were for others */
@@ -73,72 +41,11 @@ static void judge(worker *w, client *c, const unsigned char *payload) {
     c->received++;
 }
 
-static void begin(const worker *w, client *c, const unsigned char *bytes, size_t length) {
-    c->begun = malloc(w->options->size);
-    c->begun_length = (uint32_t)length;
-    memcpy(c->begun, bytes, length);
-}
-
-static void look_for_payloads(worker *w, client *c, const unsigned char *bytes, size_t length) {
-    const size_t size = w->options->size;
-    const unsigned char *found;
-    while (c->state != GONE && length && (found = memchr(bytes, '~', length))) {
-        length -= (size_t)(found - bytes);
-        bytes = found;
-        if (memcmp(bytes, w->payload, length < MARKER ? length : MARKER)) {
-            bytes++;
-            length--;
-        } else if (length < size) {
-            begin(w, c, bytes, length);
-            return;
-        } else {
-            judge(w, c, bytes);
-            bytes += size;
-            length -= size;
-        }
-    }
-}
-
-/* Takes a part of a data frame's payload. */
-void fanout_heard(worker *w, client *c, const unsigned char *bytes, size_t length) {
-    if (!c->sent && !w->shared->subscribed) {
-        int shown = length < sizeof w->last_word - 1 ? (int)length : (int)sizeof w->last_word - 1;
-        snprintf(w->last_word, sizeof w->last_word, "%.*s", shown, (const char *)bytes);
-    }
-    if (c == w->publisher) return;
-    while (c->begun) {
-        size_t missing = w->options->size - c->begun_length, piece = missing < length ? missing : length;
-        memcpy(c->begun + c->begun_length, bytes, piece);
-        c->begun_length += (uint32_t)piece;
-        bytes += piece;
-        length -= piece;
-        if (piece < missing) return;
-        unsigned char *whole = c->begun;
-        c->begun = NULL;
-        look_for_payloads(w, c, whole, w->options->size);
-        free(whole);
-    }
-    look_for_payloads(w, c, bytes, length);
-}
-
 static void publish(worker *w) {
     const options *o = w->options;
-    const char *hole = strstr(o->publish, PAYLOAD_HOLE), *rest = hole + strlen(PAYLOAD_HOLE);
-    size_t before = (size_t)(hole - o->publish), after = strlen(rest), length = before + o->size + after;
     uint64_t count = w->shared->subscribed ? (uint64_t)o->burst : 1, first = w->shared->published;
-    unsigned char *frames = malloc(count * (14 + length)), *at = frames;
-    for (uint64_t number = first; number < first + count; number++) {
-        uint64_t key = mix(w->seed ^ number) | 0x01010101;
-        at += put_head(at, o->text ? 0x81 : 0x82, length, 0x80);
-        unsigned char *mask = at, *payload = at + 4;
-        memcpy(mask, &key, 4);
-        memcpy(payload, o->publish, before);
-        memcpy(payload + before, w->payload, o->size);
-        put_number(payload + before + MARKER, number);
-        memcpy(payload + before + o->size, rest, after);
-        for (size_t i = 0; i < length; i++) payload[i] ^= mask[i & 3];
-        at = payload + length;
-    }
+    unsigned char *frames = malloc(count * (14 + strlen(o->publish) + o->size)), *at = frames;
+    for (uint64_t number = first; number < first + count; number++) at = put_publication(w, at, o->publish, number);
     w->shared->published = first + count; /* before the first can be heard */
     w->burst_started = now_ns();
     if (!w->first_published) w->first_published = w->burst_started;
@@ -148,13 +55,6 @@ static void publish(worker *w) {
 
 static uint64_t deliveries_due(const worker *w) {
     return w->shared->published * (uint64_t)w->options->connections;
-}
-
-static void spoil(worker *w, const char *what) {
-    figures *f = w->figures;
-    if (!f->first_failure[0]) snprintf(f->first_failure, sizeof f->first_failure, "%s", what);
-    f->failures[UNANSWERED]++;
-    w->shared->spoiled = 1;
 }
 
 /* Some have not heard the last burst yet. */

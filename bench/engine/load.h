@@ -1,13 +1,17 @@
 /*
  * The load engine: WebSocket clients by the thousand, to measure servers with.
  *
- * load.c        options, phases, what the whole run did: one JSON object at the end
- * worker.c      one process: its epoll loop, connecting, the schedules of the modes
- * client.c      one connection: dialling, upgrade, bytes out and in, its end
- * transport.c   TCP and Unix sockets, TLS
- * messages.c    frames out, frames in and whether they are right
- * deflate.c     permessage-deflate
- * fanout.c      the publisher and what its subscribers hear
+ * load.c          options
+ * director.c      phases of the run, what it did: one JSON object at the end, and one for each step of rooms
+ * worker.c        one process: its epoll loop, connecting, the schedules of the modes
+ * client.c        one connection: dialling, upgrade, bytes out and in, its end
+ * transport.c     TCP and Unix sockets, TLS
+ * messages.c      frames out, frames in and whether they are right
+ * deflate.c       permessage-deflate
+ * publications.c  what is spread, and how it is found in what comes
+ * fanout.c        one publisher whose subscribers have all heard a burst before the next goes out
+ * rooms.c         many rooms, whose members speak and hear on a schedule
+ * words.c         what differs from connection to connection
  *
  * The first process sleeps and directs; the workers it forks own the sockets. They share one mapping: a phase that only
  * the first writes, and figures that only their worker writes.
@@ -34,7 +38,9 @@
 #define MOST_FRAGMENTS 1024
 #define RSV1 0x40           /* of a frame's first byte: compressed */
 #define MOST_INFLATION 1024 /* bytes by which a compressed reply may be longer than its payload */
+#define LONGEST_WORD 2000
 #define PAYLOAD_HOLE "{payload}"
+#define NOT_PUBLISHED "a publication is not what was published"
 #define LEAST_PUBLICATION 24 /* bytes of payload */
 #define BELL UINT32_MAX     /* epoll's data of shared_state.bell */
 
@@ -49,7 +55,7 @@
 #define HAS_DEFLATE 0
 #endif
 
-enum mode { ECHO, RATE, IDLE, CONNECT, FANOUT };
+enum mode { ECHO, RATE, IDLE, CONNECT, FANOUT, ROOMS, MODES };
 enum phase { CONNECTING, WARMING, MEASURING, STOPPING };
 enum failure { CANNOT_CONNECT, NOT_UPGRADED, BAD_FRAME, BAD_PAYLOAD, CLOSED_EARLY, UNANSWERED, LOST, REPEATED, FAILURES };
 
@@ -63,7 +69,10 @@ typedef struct {
     const char *subscribe;              /* what a connection says after its upgrade; "": nothing */
     const char *publish_path, *publish; /* fanout: of the publisher; what it sends, with {payload} in it */
     int burst;                          /* fanout: publications in one write */
-    uint32_t run_number;                /* fanout: tells the publications of this run from others */
+    uint32_t run_number;                /* fanout, rooms: tells the publications of this run from others */
+    int rooms, stalled;                 /* rooms; readers of each who will stop */
+    char **words;                       /* lines of a file, one for each connection in turn */
+    int word_count;
     char headers[2048]; /* more lines for the upgrade request, each with its CRLF */
     int server_pids[MOST_SERVER_PIDS], server_pid_count;
 } options;
@@ -72,6 +81,8 @@ typedef struct {
 typedef struct {
     _Alignas(128) pid_t pid;
     _Atomic uint64_t connected, settled, messages, bytes, pings, finished, idle_ns; /* idle: looked and found nothing */
+    _Atomic uint64_t due, heard; /* rooms: deliveries */
+    _Atomic int step, silent;    /* rooms: the last step that was begun; the last one in which all is said */
     _Atomic uint64_t failures[FAILURES];
     char first_failure[160];
     histogram handshakes, latencies;
@@ -81,8 +92,13 @@ typedef struct {
     _Atomic int phase;
     _Atomic uint64_t measured_from, measured_to; /* monotonic ns; 0 = not yet */
     _Atomic uint64_t published, heard; /* fanout: publications sent; deliveries, of all workers */
-    _Atomic int subscribed;            /* fanout: every subscriber has heard something */
-    _Atomic int spoiled;               /* fanout: something failed, the run may end */
+    _Atomic int subscribed;            /* fanout, rooms: every subscriber has heard something */
+    _Atomic int spoiled;               /* fanout, rooms: something failed, the run may end */
+    _Atomic int complete;              /* rooms: workers whose members have all heard something */
+    _Atomic int step, quiet;           /* rooms: the step that goes on; the one in which nothing more is said */
+    _Atomic int overloaded;            /* rooms: the server cannot keep the rate of this step */
+    _Atomic int stalling;              /* rooms: those who will stop have stopped */
+    double rate;                       /* rooms: publications per second of the step, written before its number */
     _Atomic int silent;                /* fanout: nothing is published any more */
     int bell;                          /* fanout: eventfd that wakes the publisher's worker */
     figures workers[MOST_PROCESSES];
@@ -120,7 +136,7 @@ typedef struct {
     shared_state *shared;
     figures *figures;
     client *clients;
-    int count, first_number; /* connections of this worker; number of its first one among all */
+    int number, count, first_number; /* its own; connections of this worker; number of its first one among all */
     int epoll_fd, dialling, next_to_dial, phase;
     uint64_t seed;
     unsigned char *payloads[VARIANTS];
@@ -138,10 +154,11 @@ typedef struct {
     uint64_t looked_at;     /* fan-out: ns of the last look at the sockets */
     unsigned char *receive_buffer;
     client *publisher;      /* fanout: of the first worker, else NULL */
-    unsigned char *payload; /* fanout: a publication, up to its number */
+    struct rooms *rooms;    /* rooms */
+    unsigned char *payload; /* fanout, rooms: a publication, up to its number */
     uint64_t burst_started, first_published, retry; /* fanout: ns */
-    uint32_t heard;         /* fanout: deliveries not yet added to the shared ones */
-    char last_word[80];     /* fanout: what a subscriber got that was no publication */
+    uint32_t heard;         /* fanout, rooms: deliveries not yet added to the shared ones */
+    char last_word[80];     /* fanout, rooms: what came before everybody was subscribed */
 } worker;
 
 static inline int index_of(const worker *w, const client *c) {
@@ -152,9 +169,12 @@ static inline int client_is_dialling(const client *c) {
     return c->state >= DIALLING && c->state <= UPGRADING;
 }
 
+extern const char *const mode_names[MODES];
+
 uint64_t now_ns(void);
 uint64_t mix(uint64_t x);
 size_t put_head(unsigned char *at, unsigned first, size_t size, unsigned mask_bit);
+int direct(const options *o); /* the exit code */
 void run_worker(const options *o, shared_state *shared, int number) __attribute__((noreturn));
 void client_failed(worker *w, client *c, enum failure what, const char *detail);
 void client_dial(worker *w, client *c);
@@ -177,9 +197,24 @@ ssize_t transport_send(const client *c, const void *bytes, size_t length); /* li
 ssize_t transport_receive(const client *c, void *bytes, size_t length);
 int transport_has_more(const client *c); /* bytes came that transport_receive has not returned yet */
 void transport_close(client *c);
+void publications_prepare(worker *w);
+unsigned char *put_publication(const worker *w, unsigned char *at, const char *text, uint64_t number);
+void publications_heard(worker *w, client *c, const unsigned char *bytes, size_t length);
+void acknowledge_at_once(const client *c);
+void spoil(worker *w, const char *what);
 void fanout_prepare(worker *w);
-void fanout_heard(worker *w, client *c, const unsigned char *bytes, size_t length);
+void fanout_judge(worker *w, client *c, uint64_t number);
 void fanout_turn(worker *w);
 void fanout_end(worker *w, uint64_t grace_ns, void (*turn)(worker *));
+void rooms_prepare(worker *w);
+void rooms_judge(worker *w, client *c, uint64_t shown);
+void rooms_turn(worker *w);
+void rooms_end(worker *w);
+int rooms_are_busy(const worker *w);
+int rooms_will_stall(const worker *w, const client *c);
+uint64_t rooms_wait(const worker *w);
+int room_number(const worker *w, const client *c); /* 0 where there are no rooms */
+const char *words_read(options *o, const char *path);
+size_t words_fill(const worker *w, const client *c, const char *text, char *to, size_t size);
 
 #endif

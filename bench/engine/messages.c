@@ -214,8 +214,8 @@ static void judge_compressed(worker *w, client *c) {
 
 /* A piece of a data frame. What it should be is known where messages are answered, unless it is compressed. */
 static void take_data(worker *w, client *c, const unsigned char *bytes, size_t length) {
-    if (w->options->mode == FANOUT) {
-        fanout_heard(w, c, bytes, length);
+    if (w->options->mode == FANOUT || w->options->mode == ROOMS) {
+        publications_heard(w, c, bytes, length);
     } else if (!is_answered(w)) {
         return;
     } else if (c->head[0] & RSV1) {
@@ -251,7 +251,7 @@ static size_t receive_slowly(worker *w, client *c, const unsigned char *bytes, s
     c->payload_at = 0;
     if (control) {
         control_frame(w, c);
-    } else if (w->options->mode != FANOUT) {
+    } else if (w->options->mode != FANOUT && w->options->mode != ROOMS) {
         c->received++;
         (*replies)++;
     }

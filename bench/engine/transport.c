@@ -17,6 +17,11 @@
 
 #include "load.h"
 
+/* A reader that will stop looks like one on an Ethernet with little room: on the loopback interface, with segments of 64
+ * KiB, the server's kernel would keep megabytes for it before the server itself had to. */
+#define SLOW_SEGMENT 1460
+#define SLOW_BUFFER 4096
+
 #define PORTS_PER_ADDRESS 25000 /* of the 28,000 that Linux hands out by default */
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
@@ -39,6 +44,11 @@ static int dial_tcp(const worker *w, client *c) {
     if (c->fd < 0) return -1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(c->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if (rooms_will_stall(w, c)) {
+        int segment = SLOW_SEGMENT, buffer = SLOW_BUFFER;
+        setsockopt(c->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+    }
     struct sockaddr_in address = {.sin_family = AF_INET};
     if (w->options->connections > PORTS_PER_ADDRESS) {
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)(number / PORTS_PER_ADDRESS));

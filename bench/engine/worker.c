@@ -22,10 +22,18 @@
 #define LOOK_EVERY_NS 50000ull      /* fan-out, see spins */
 #define RATE_BATCH 64               /* most overdue messages in one send */
 
-uint64_t now_ns(void) {
+static uint64_t clock_ns(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+uint64_t now_ns(void) {
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+static uint64_t own_cpu_ns(void) {
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static uint64_t intended(const worker *w, const client *c, uint32_t message) {
@@ -117,20 +125,26 @@ static void enter(worker *w, int phase) {
 }
 
 /*
- * Fan-out: a client that sleeps has to be woken by the server's sends, and one that looks at every event as it comes
+ * Fan-out and rooms: a client that sleeps has to be woken by the server's sends, and one that looks at every event as it comes
  * shares its locks with them. Both cost the server the more the more idle its client is (a microsecond or two for each
  * burst and subscriber), which no client elsewhere would. So the client never sleeps and looks at fixed moments, as a
  * network card does that moderates its interrupts; the time between is not counted as its own.
  */
 static int spins(const worker *w) {
-    return w->options->mode == FANOUT && w->options->processes == 1 && (w->phase == WARMING || w->phase == MEASURING);
+    if (w->options->processes > 1 || (w->phase != WARMING && w->phase != MEASURING)) return 0;
+    return w->options->mode == FANOUT || (w->options->mode == ROOMS && rooms_are_busy(w));
 }
 
 static void spend_until(worker *w, uint64_t end) {
-    uint64_t start = now_ns(), now = start;
+    uint64_t start = own_cpu_ns(), now = now_ns();
     while (now < end) now = now_ns();
-    w->figures->idle_ns += now - start;
+    w->figures->idle_ns += own_cpu_ns() - start; /* not the clock's: others may have had the CPU meanwhile */
     w->looked_at = now;
+}
+
+static uint64_t until(uint64_t start, uint64_t number, double interval) {
+    uint64_t next = start + (uint64_t)((double)number * interval), now = now_ns();
+    return next > now ? next - now : 0;
 }
 
 static uint64_t time_to_wait(const worker *w) {
@@ -139,10 +153,10 @@ static uint64_t time_to_wait(const worker *w) {
         return may_dial ? 0 : IDLE_WAIT_NS;
     }
     if (spins(w)) return 0;
-    if (w->options->mode != RATE || w->phase == STOPPING) return IDLE_WAIT_NS;
-    uint64_t next = w->schedule_start + (uint64_t)((double)w->scheduled * w->interval), now = now_ns();
-    if (next <= now) return 0;
-    return next - now < IDLE_WAIT_NS ? next - now : IDLE_WAIT_NS;
+    uint64_t left = IDLE_WAIT_NS;
+    if (w->options->mode == RATE && w->phase != STOPPING) left = until(w->schedule_start, w->scheduled, w->interval);
+    if (w->options->mode == ROOMS && rooms_are_busy(w)) left = rooms_wait(w);
+    return left < IDLE_WAIT_NS ? left : IDLE_WAIT_NS;
 }
 
 static void turn(worker *w) {
@@ -160,6 +174,7 @@ static void turn(worker *w) {
         }
     }
     if (w->options->mode == FANOUT) fanout_turn(w);
+    if (w->options->mode == ROOMS) rooms_turn(w);
     if (w->options->mode == RATE && (w->phase == WARMING || w->phase == MEASURING)) send_scheduled(w);
 }
 
@@ -170,6 +185,7 @@ static void say_goodbye(worker *w) {
         count_unanswered(w);
     }
     if (w->options->mode == FANOUT) fanout_end(w, DELIVERY_GRACE_NS, turn);
+    if (w->options->mode == ROOMS) rooms_end(w);
     for (int i = 0; i < w->count; i++) client_leave(w, &w->clients[i]);
     end = now_ns() + GOODBYE_NS;
     while (w->figures->finished < (uint64_t)w->count && now_ns() < end) turn(w);
@@ -184,9 +200,11 @@ static uint32_t power_of_two(uint32_t least) {
 
 static void prepare(worker *w, int number) {
     const options *o = w->options;
-    int whole = o->connections / o->processes, rest = o->connections % o->processes;
-    w->count = whole + (number < rest);
-    w->first_number = number * whole + (number < rest ? number : rest);
+    int unit = o->mode == ROOMS ? o->connections / o->rooms : 1; /* a room is with one worker */
+    int units = o->connections / unit, whole = units / o->processes, rest = units % o->processes;
+    w->number = number;
+    w->count = unit * (whole + (number < rest));
+    w->first_number = unit * (number * whole + (number < rest ? number : rest));
     int publishes = o->mode == FANOUT && number == 0;
     w->count += publishes;
     w->seed = now_ns() ^ (uint64_t)getpid() << 40;
@@ -203,6 +221,8 @@ static void prepare(worker *w, int number) {
     transport_prepare(w);
     if (o->mode == FANOUT) {
         fanout_prepare(w);
+    } else if (o->mode == ROOMS) {
+        rooms_prepare(w);
     } else {
         messages_prepare(w);
     }

@@ -1,7 +1,7 @@
 /*
  * Frames in, frames out. They are unmasked in the receive buffer, and the server's frames are packed over them (a
  * server's header is four bytes shorter), so that all of a read leave in one send: to the sender itself for an echo,
- * to every subscriber for fan-out.
+ * to every subscriber for fan-out, to every member of the sender's room.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,12 @@
 #define PING 9
 #define PONG 10
 
-static int *subscribers; /* their descriptors, without gaps */
-static uint32_t subscriber_count;
+typedef struct {
+    int *members; /* their descriptors, without gaps */
+    uint32_t count, room;
+} audience;
+
+static audience audiences[1 + MOST_ROOMS]; /* the first hears the publishers, the others are rooms */
 
 typedef uint64_t word4 __attribute__((vector_size(32), aligned(1), may_alias));
 typedef uint64_t word __attribute__((aligned(1), may_alias));
@@ -78,34 +82,37 @@ static ssize_t echo(int fd, unsigned char *bytes, size_t length, int *closing) {
     return (ssize_t)at;
 }
 
-void fanout_prepare(size_t most) {
-    subscribers = calloc(most, sizeof *subscribers);
+void audience_join(int fd, uint32_t number) {
+    audience *a = &audiences[number];
+    if (a->count == a->room) {
+        a->room = a->room ? 2 * a->room : 8;
+        a->members = realloc(a->members, a->room * sizeof *a->members);
+    }
+    connections[fd].audience = number;
+    connections[fd].place = a->count;
+    a->members[a->count++] = fd;
 }
 
-void fanout_join(int fd) {
-    connections[fd].place = subscriber_count;
-    subscribers[subscriber_count++] = fd;
-}
-
-void fanout_leave(int fd) {
-    int last = subscribers[--subscriber_count];
-    subscribers[connections[fd].place] = last;
+void audience_leave(int fd) {
+    audience *a = &audiences[connections[fd].audience];
+    int last = a->members[--a->count];
+    a->members[connections[fd].place] = last;
     connections[last].place = connections[fd].place;
 }
 
-/* One send for each subscriber. From the last to the first: one that is dropped gives its place to one that has been. */
-static void broadcast(const unsigned char *bytes, size_t length) {
-    for (uint32_t i = subscriber_count; i-- > 0;) {
-        int fd = subscribers[i];
+/* One send for each member. From the last to the first: one that is dropped gives its place to one that has been. */
+static void broadcast(const audience *a, const unsigned char *bytes, size_t length) {
+    for (uint32_t i = a->count; i-- > 0;) {
+        int fd = a->members[i];
         const connection *c = &connections[fd];
         int too_slow = c->unsent && c->unsent_length + length > MOST_BEHIND;
         if (too_slow || send_all(fd, bytes, length) < 0) drop(fd);
     }
 }
 
-/* Control frames are answered one by one; data frames of a publisher go to all subscribers, those of a subscriber
- * nowhere. */
-static ssize_t fanout(int fd, unsigned char *bytes, size_t length, int *closing) {
+/* Control frames are answered one by one; data frames of a publisher go to all subscribers, those of a member to its
+ * room, those of a subscriber nowhere. */
+static ssize_t spread(int fd, unsigned char *bytes, size_t length, int *closing) {
     unsigned char *to = bytes;
     size_t at = 0;
     while (!*closing) {
@@ -123,10 +130,12 @@ static ssize_t fanout(int fd, unsigned char *bytes, size_t length, int *closing)
         }
         at += (size_t)header + size;
     }
-    if (to > bytes && connections[fd].role == SPEAKS) broadcast(bytes, (size_t)(to - bytes));
+    if (to > bytes && connections[fd].role != HEARS) {
+        broadcast(&audiences[connections[fd].audience], bytes, (size_t)(to - bytes));
+    }
     return (ssize_t)at;
 }
 
 ssize_t frames_received(int fd, unsigned char *bytes, size_t length, int *closing) {
-    return connections[fd].role == ECHOES ? echo(fd, bytes, length, closing) : fanout(fd, bytes, length, closing);
+    return connections[fd].role == ECHOES ? echo(fd, bytes, length, closing) : spread(fd, bytes, length, closing);
 }

@@ -24,7 +24,7 @@ static int epoll_fd;
 
 void drop(int fd) {
     connection *c = &connections[fd];
-    if (c->role == HEARS) fanout_leave(fd);
+    if (c->role == HEARS || c->role == MEMBER) audience_leave(fd);
     free(c->tail);
     free(c->unsent);
     memset(c, 0, sizeof *c);
@@ -76,6 +76,7 @@ static void send_rest(int fd) {
 static enum role role_for(const char *head) {
     if (!strncmp(head, "GET /fanout ", 12)) return HEARS;
     if (!strncmp(head, "GET /publish ", 13)) return SPEAKS;
+    if (!strncmp(head, "GET /rooms/", 11)) return MEMBER;
     return ECHOES;
 }
 
@@ -96,7 +97,10 @@ static ssize_t upgrade(int fd, const unsigned char *bytes, size_t length) {
         memcpy(answer + used + ACCEPT_LENGTH, "\r\n\r\n", 4);
         if (send(fd, answer, used + ACCEPT_LENGTH + 4, MSG_NOSIGNAL) < 0) return -1;
         connections[fd].role = role_for((const char *)bytes);
-        if (connections[fd].role == HEARS) fanout_join(fd);
+        if (connections[fd].role == HEARS) audience_join(fd, 0);
+        if (connections[fd].role == MEMBER) {
+            audience_join(fd, 1 + (uint32_t)strtoul((const char *)bytes + 11, NULL, 10) % MOST_ROOMS);
+        }
         return (ssize_t)head;
     }
     return -1;
@@ -202,7 +206,6 @@ int main(int argc, char **argv) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     connections = calloc(files.rlim_max, sizeof *connections);
-    fanout_prepare(files.rlim_max);
     int listener = listen_on(argc > 1 ? atoi(argv[1]) : 0);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS];

@@ -2,7 +2,7 @@
  * The limit of the machine: a WebSocket server that does nothing but what every server must do.
  *
  * server.c   one thread, one level-triggered epoll: accepts, upgrades, one recv for each ready socket
- * frames.c   what is done with the frames of a read: echo, or fan-out to all subscribers
+ * frames.c   what is done with the frames of a read: echo, fan-out to all subscribers, or to a room
  *
  * There are no limits, no UTF-8 check, no timers and no fragments; an incomplete frame at the end of a read waits in a
  * copy of its own.
@@ -16,13 +16,15 @@
 
 #define BUFFER_SIZE (1 << 18)
 #define LARGEST_MESSAGE (16u << 20)
+#define MOST_ROOMS 65536
 #define MOST_BEHIND (1u << 20) /* bytes that wait for a subscriber; with more it is dropped */
 
 enum role {
     UPGRADING,
-    ECHOES, /* on any path but the two others: gets its own messages back */
+    ECHOES, /* on any path but the others: gets its own messages back */
     HEARS,  /* on /fanout: gets what the publishers say */
-    SPEAKS  /* on /publish */
+    SPEAKS, /* on /publish */
+    MEMBER  /* on /rooms/NUMBER: gets what the members of the room say */
 };
 
 typedef struct {
@@ -30,7 +32,7 @@ typedef struct {
     char *unsent;
     uint32_t tail_length;
     uint32_t unsent_length;
-    uint32_t place; /* HEARS: its index among the subscribers */
+    uint32_t audience, place; /* HEARS, MEMBER: its index among those who hear the same */
     uint8_t role;
 } connection;
 
@@ -42,10 +44,9 @@ void drop(int fd);
 /* Sends, and keeps what the socket does not take until it can be written to. -1: the socket is broken. */
 int send_all(int fd, const unsigned char *bytes, size_t length);
 
-/* Room for as many subscribers as there may be descriptors. */
-void fanout_prepare(size_t most);
-void fanout_join(int fd);
-void fanout_leave(int fd);
+/* Audience 0 are the subscribers, 1 + NUMBER the members of a room. */
+void audience_join(int fd, uint32_t number);
+void audience_leave(int fd);
 
 /*
  * Does what the connection's role says with the complete frames in bytes, which are overwritten, and returns how many

@@ -63,6 +63,16 @@ func (h *hub) drop(s *subscriber) {
 	}
 }
 
+// converse makes the connection a member of a room: it hears what the members say, and says what it reads.
+func (h *hub) converse(connection *websocket.Conn) {
+	s := &subscriber{connection: connection, queue: make(chan []byte, queuedMessages)}
+	h.joining <- s
+	go s.write()
+	s.read(func(message []byte) { h.publications <- message })
+	h.leaving <- s
+	connection.Close()
+}
+
 // publish hands every message of the connection to the hub; the connection itself hears nothing.
 func (h *hub) publish(connection *websocket.Conn) {
 	defer connection.Close()
@@ -79,16 +89,21 @@ func (h *hub) subscribe(connection *websocket.Conn) {
 	s := &subscriber{connection: connection, queue: make(chan []byte, queuedMessages)}
 	h.joining <- s
 	go s.write()
-	s.read()
+	s.read(func([]byte) {})
 	h.leaving <- s
 	connection.Close()
 }
 
-func (s *subscriber) read() {
+func (s *subscriber) read(heard func([]byte)) {
 	alive := func(string) error { return s.connection.SetReadDeadline(time.Now().Add(pongWait)) }
 	s.connection.SetPongHandler(alive)
-	for err := alive(""); err == nil; {
-		_, _, err = s.connection.ReadMessage()
+	alive("")
+	for {
+		_, message, err := s.connection.ReadMessage()
+		if err != nil {
+			return
+		}
+		heard(message)
 	}
 }
 

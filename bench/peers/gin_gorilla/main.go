@@ -1,4 +1,4 @@
-// Echo and fan-out as most Go services do them: gin routes the request, gorilla/websocket upgrades it, two goroutines
+// Echo, fan-out and rooms as most Go services do them: gin routes the request, gorilla/websocket upgrades it, two goroutines
 // serve a subscriber, and a hub hands publications to them.
 // Arguments: --deflate; --cert FILE --key FILE for TLS.
 package main
@@ -32,6 +32,7 @@ func main() {
 	router.GET("/echo", upgraded(echo))
 	router.GET("/fanout", upgraded(hub.subscribe))
 	router.GET("/publish", upgraded(hub.publish))
+	router.GET("/rooms/:name", newRooms().enter)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

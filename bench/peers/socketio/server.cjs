@@ -1,5 +1,5 @@
-// Fan-out on Socket.IO (Node), over WebSocket alone: subscribers speak its protocol, and hear what comes in on
-// `/publish` as an event of the main namespace. Publishers are plain WebSocket clients, of `ws`, on which Socket.IO
+// Fan-out and rooms on Socket.IO (Node), over WebSocket alone: subscribers speak its protocol, and hear what comes in on
+// `/publish` as an event of the main namespace; a member of a room says an event, which the room hears. Publishers are plain WebSocket clients, of `ws`, on which Socket.IO
 // itself is built: a backend would publish from inside the server too.
 "use strict";
 
@@ -13,6 +13,13 @@ const io = new Server(server, {
   serveClient: false,
   destroyUpgrade: false, // upgrades of /publish are not its own
   pingInterval: 600_000, // its pings are messages, which the clients of a benchmark do not answer
+});
+
+io.on("connection", (socket) => {
+  const { room } = socket.handshake.query;
+  if (room === undefined) return;
+  socket.join(room);
+  socket.on("say", (data) => io.to(room).emit("publication", data));
 });
 
 const publish = new WebSocketServer({ noServer: true, perMessageDeflate: false });

@@ -1,7 +1,7 @@
-"""Echo and fan-out on the asyncio server of `websockets`, under uvloop: its defaults, but no compression unless asked.
+"""Echo, fan-out and rooms on the asyncio server of `websockets`, under uvloop: its defaults, but no compression unless asked.
 
 `/echo` answers each message with itself. Whoever connects to `/fanout` hears what comes in on `/publish`, through the
-library's own `broadcast`.
+library's own `broadcast`. Members of `/rooms/NAME` hear each other in the same way.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 subscribers: set[ServerConnection] = set()
+rooms: dict[str, set[ServerConnection]] = {}
 
 
 async def handle(connection: ServerConnection) -> None:
@@ -27,10 +28,25 @@ async def handle(connection: ServerConnection) -> None:
     elif path == "/publish":
         async for message in connection:
             broadcast(subscribers, message)
+    elif path.startswith("/rooms/"):
+        await converse(path, connection)
     else:
         with suppress(ConnectionClosed):  # it may close while a reply is on its way
             async for message in connection:
                 await connection.send(message)
+
+
+async def converse(name: str, connection: ServerConnection) -> None:
+    """Tell the room what this member says."""
+    members = rooms.setdefault(name, set())
+    members.add(connection)
+    try:
+        async for message in connection:
+            broadcast(members, message)
+    finally:
+        members.remove(connection)
+        if not members and rooms.get(name) is members:
+            del rooms[name]
 
 
 async def main() -> None:
