@@ -31,7 +31,9 @@ class Codec:
     decode: Callable[[Any], Said]
     """From a message to what it says. Raises nothing."""
     reply: Callable[[Any, dict[str, Any]], bytes]
-    """(command with an id, result) -> payload; the result has this protocol's names and may hold `Publication`s."""
+    """(command with an id, result) -> payload; the result has this protocol's names, and may hold `Publication`s and
+    `Packed` data.
+    """
     failure: Callable[[str, str | int | None, TopicError], bytes]
     """(name of the command, its id, error) -> payload."""
     push: Callable[[str, dict[str, Any]], bytes]

@@ -17,6 +17,7 @@ import orjson
 
 from fastws.closes import MALFORMED
 from fastws.core.codecs.commands import BROKEN, NAMES, AnyCommand, Aside, Command, Fault, Lines, Said
+from fastws.core.codecs.data import Packed
 from fastws.core.codecs.failures import described
 from fastws.core.codecs.judge import id_fault, id_fits, judge
 from fastws.core.publication import Publication
@@ -89,7 +90,7 @@ def _complaint(error: Exception) -> str:
 
 
 def reply(command: Command, result: dict[str, Any]) -> bytes:
-    """`{"id", "result"}`. `result` may have `Publication`s in it."""
+    """`{"id", "result"}`. `result` may have `Publication`s and `Packed` data in it."""
     return orjson.dumps({"id": command.id, "result": result}, _default)
 
 
@@ -142,4 +143,6 @@ def _core(published: Publication) -> bytes:
 def _default(value: Any) -> Any:
     if isinstance(value, Publication):
         return orjson.Fragment(b"{" + _core(value))
+    if isinstance(value, Packed):
+        return orjson.Fragment(value.json)
     raise TypeError(f"{type(value).__name__} is no JSON")

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from fastws.core.codecs.commands import BROKEN, NAMES, AnyCommand, Command, Said
+from fastws.core.codecs.data import Packed
 from fastws.core.codecs.failures import described
 from fastws.core.codecs.judge import id_fault, id_fits, judge
 from fastws.core.publication import Publication
@@ -47,7 +48,7 @@ def _second_look(message: bytes, error: Exception) -> Said:
 
 
 def reply(command: Command, result: dict[str, Any]) -> bytes:
-    """`{"id", "result"}`. `result` may have `Publication`s in it."""
+    """`{"id", "result"}`. `result` may have `Publication`s and `Packed` data in it."""
     return _encoder.encode({"id": command.id, "result": result})
 
 
@@ -84,6 +85,8 @@ def _core(published: Publication) -> dict[str, Any]:
 def _default(value: Any) -> Any:
     if isinstance(value, Publication):
         return _core(value)
+    if isinstance(value, Packed):
+        return orjson.loads(value.json)
     raise TypeError(f"{type(value).__name__} has no form in MessagePack")
 
 

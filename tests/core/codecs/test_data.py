@@ -2,8 +2,10 @@
 
 import datetime
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -68,3 +70,42 @@ def test_dates_are_text_where_the_application_gives_them_and_wrong_where_a_clien
     assert pack_data(DATE) == b'"2024-05-30T00:00:00+00:00"'
     with pytest.raises(DataError):
         pack_data({"a": DATE}, of_client=True)
+
+
+class Price(msgspec.Struct, rename="camel", omit_defaults=True):
+    last_value: float
+    at: datetime.datetime | None = None
+
+
+@dataclass
+class Point:
+    x: float
+
+
+class Model:
+    """Stands for a model of pydantic."""
+
+    def model_dump(self, mode: str) -> dict[str, object]:
+        return {"mode": mode, "nested": Point(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Price(1.5), {"lastValue": 1.5}),
+        ([Price(1, DATE)], [{"lastValue": 1, "at": "2024-05-30T00:00:00Z"}]),
+        ({"a": Point(0.5), "b": None}, {"a": {"x": 0.5}, "b": None}),
+        ((Model(), None), [{"mode": "json", "nested": {"x": 1.0}}, None]),
+    ],
+)
+def test_objects_of_declared_types_are_written_as_their_libraries_do(value: Any, written: Any) -> None:
+    assert orjson.loads(pack_data(value)) == written
+    if not isinstance(value, dict):
+        with pytest.raises(DataError):
+            pack_data(value, of_client=True)
+
+
+@pytest.mark.parametrize("value", [Price(math.nan), [Point(math.inf)], {"a": {"b": Price(-math.inf)}}, {"a": object()}])
+def test_they_are_no_way_around_the_rules(value: Any) -> None:
+    with pytest.raises(DataError):
+        pack_data(value)
