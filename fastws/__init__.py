@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fastws.app import FastWS
     from fastws.errors import FastWSError, Reject, TopicError, UsageError
     from fastws.net.connection import Connection
-    from fastws.net.http import HttpRequest
+    from fastws.net.http import HttpRequest, HttpResponse
     from fastws.types import CloseInfo, ConnectionInfo, Published, SendStatus
 
 __version__ = "0.1.0"
@@ -22,6 +22,7 @@ __all__ = [
     "FastWS",
     "FastWSError",
     "HttpRequest",
+    "HttpResponse",
     "Published",
     "Reject",
     "SendStatus",
@@ -37,6 +38,7 @@ _HOMES = {
     "FastWS": "fastws.app",
     "FastWSError": "fastws.errors",
     "HttpRequest": "fastws.net.http",
+    "HttpResponse": "fastws.net.http",
     "Published": "fastws.types",
     "Reject": "fastws.errors",
     "SendStatus": "fastws.types",

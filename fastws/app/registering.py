@@ -68,8 +68,8 @@ class Registering:
     def http(self, path: str, methods: Iterable[str] = ("GET",)) -> Callable[[Function], Function]:
         """Register a small HTTP answer: `handler(request)`, plain or coroutine.
 
-        It returns a dict or list (JSON), str (text/plain), bytes (octet-stream) or None (204). An exception answers
-        500.
+        It returns a dict or list (JSON), str (text/plain), bytes (octet-stream), None (204), or an `HttpResponse`. An
+        exception answers 500.
 
         :param path: compared exactly; one handler for all its methods.
         :param methods: HTTP methods in capital letters; GET covers HEAD.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -22,6 +23,9 @@ JSON: Final = b"application/json"
 TEXT: Final = b"text/plain; charset=utf-8"
 HTML: Final = b"text/html; charset=utf-8"
 BINARY: Final = b"application/octet-stream"
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_OWN_HEADERS: Final = frozenset({"connection", "content-length", "content-type", "date", "transfer-encoding"})
 
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -69,26 +73,79 @@ def error_answer(
     return answer(status, body, JSON, headers=headers, head_only=head_only)
 
 
+class HttpResponse:
+    """An answer of a handler of `@app.http` that is more than its body: another status, type or headers.
+
+    :param body: str (sent as UTF-8), bytes, a dict or list (JSON), or None for an empty one.
+    :param status: 200 to 599.
+    :param content_type: such as `text/html; charset=utf-8`; by default what belongs to the type of the body.
+    :param headers: further ones. `Date`, `Content-Length` and `Connection` are the server's.
+    :raises UsageError: a status or header that cannot be sent.
+    """
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self,
+        body: object = None,
+        *,
+        status: int = 200,
+        content_type: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if not 200 <= status <= 599:
+            raise UsageError(f"HttpResponse(status={status!r}) cannot be sent", "use a status from 200 to 599")
+        self.body = body
+        self.status = status
+        self.content_type = _field(content_type)
+        self.headers = tuple(_header(name, value) for name, value in (headers or {}).items())
+
+
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header as bytes (RFC 9110 5.1, 5.5): a name is a token, a value has no control characters."""
+    if not _TOKEN.fullmatch(name) or name.lower() in _OWN_HEADERS:
+        raise UsageError(f"HttpResponse cannot send the header {name!r}", "headers are name: value, both str")
+    return name.encode("ascii"), _field(value)
+
+
+def _field(value: str) -> bytes:
+    if not value.isprintable():
+        raise UsageError(f"HttpResponse cannot send {value!r} in its head", "line breaks may only be in the body")
+    return value.encode("latin-1", "replace")
+
+
 def result_answer(result: object, *, head_only: bool = False) -> bytes:
     """The answer for what a handler of `@app.http` returned.
 
-    dict or list: JSON; str: text; bytes: octet-stream; None: 204. Raises `UsageError` for anything else, and for what
-    JSON cannot hold.
+    dict or list: JSON; str: text; bytes: octet-stream; None: 204; `HttpResponse`: as it says. Raises `UsageError` for
+    anything else, and for what JSON cannot hold.
     """
+    if isinstance(result, HttpResponse):
+        body, content_type = _content(result.body)
+        content_type = result.content_type or content_type
+        return answer(result.status, body, content_type, headers=result.headers, head_only=head_only)
     if result is None:
         return answer(204, head_only=head_only)
-    if isinstance(result, str):
-        return answer(200, result.encode("utf-8", "surrogatepass"), TEXT, head_only=head_only)
-    if isinstance(result, bytes | bytearray | memoryview):
-        return answer(200, bytes(result), BINARY, head_only=head_only)
-    if isinstance(result, dict | list):
+    body, content_type = _content(result)
+    return answer(200, body, content_type, head_only=head_only)
+
+
+def _content(body: object) -> tuple[bytes, bytes]:
+    """What is sent for a body, and its type."""
+    if body is None:
+        return b"", TEXT
+    if isinstance(body, str):
+        return body.encode("utf-8", "surrogatepass"), TEXT
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body), BINARY
+    if isinstance(body, dict | list):
         try:
-            body = orjson.dumps(result)
+            return orjson.dumps(body), JSON
         except TypeError as error:
             raise UsageError(f"the handler returned what JSON cannot hold: {error}") from error
-        return answer(200, body, JSON, head_only=head_only)
     raise UsageError(
-        f"the handler returned a {type(result).__name__}", "return a dict, a list, str, bytes or None (204)"
+        f"the handler returned a {type(body).__name__}",
+        "return a dict, a list, str, bytes, None (204) or an HttpResponse",
     )
 
 

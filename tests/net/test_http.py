@@ -11,7 +11,7 @@ import pytest
 from fastws.core.proxies import Client
 from fastws.core.request import parse_request
 from fastws.errors import UsageError
-from fastws.net.http import Headers, HttpRequest, answer, error_answer, parse_query, result_answer
+from fastws.net.http import Headers, HttpRequest, HttpResponse, answer, error_answer, parse_query, result_answer
 
 
 def parts(data: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
@@ -73,6 +73,38 @@ def test_results_of_handlers(result: Any, content_type: bytes, body: bytes) -> N
 def test_other_results_are_the_applications_mistake(result: Any) -> None:
     with pytest.raises(UsageError):
         result_answer(result)
+
+
+def test_an_answer_with_its_own_head() -> None:
+    page = HttpResponse("<p>é", content_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"})
+    first, headers, body = parts(result_answer(page))
+    assert first == b"HTTP/1.1 200 OK"
+    assert headers[b"Content-Type"] == b"text/html; charset=utf-8"
+    assert headers[b"Cache-Control"] == b"no-store"
+    assert body == "<p>é".encode()
+    first, headers, body = parts(result_answer(HttpResponse({"missing": "it"}, status=404)))
+    assert first == b"HTTP/1.1 404 Not Found"
+    assert headers[b"Content-Type"] == b"application/json"
+    assert body == b'{"missing":"it"}'
+    assert parts(result_answer(HttpResponse(status=303, headers={"Location": "/there"})))[1][b"Location"] == b"/there"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"status": 101},
+        {"status": 600},
+        {"content_type": "text/html\r\nX: 1"},
+        {"headers": {"X": "1\r\nY: 2"}},
+        {"headers": {"X\r\nY": "1"}},
+        {"headers": {"": "1"}},
+        {"headers": {"Content-Length": "1"}},
+        {"headers": {"Transfer-Encoding": "chunked"}},
+    ],
+)
+def test_heads_that_cannot_be_sent(head: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="HttpResponse"):
+        HttpResponse("", **head)
 
 
 def test_headers_in_any_case() -> None:
