@@ -108,7 +108,7 @@ class Gateway:
             Authenticating(),
             Subscribing(hub, engine, access, max_topics=settings.max_topics),
             Publishing(engine, access),
-            Looking(),
+            Looking(engine, access),
             Calling(),
             Keeping(has_heartbeat=settings.ping_interval > 0),
         )
