@@ -37,6 +37,8 @@ LAYERS: dict[str, set[str]] = {
     "app": {"core"},
     "observe": set(),
     "server": {"app", "gateway", "hub", "engine", "net", "core", "observe", "fastws_ext"},
+    "testing": {"server", "app", "net", "core"},
+    "asgi": {"server", "app", "net", "core"},
     "__main__": {"server"},
 }
 DIRECTION_EXCEPTIONS: dict[tuple[str, str], str] = {}

@@ -1,0 +1,304 @@
+"""A whole server for the time of a test, in the event loop of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from time import time
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+from fastws.app import FastWS
+from fastws.config import Settings
+from fastws.config.embedded import embedded
+from fastws.config.not_built import NOT_BUILT
+from fastws.core.codecs import CODECS
+from fastws.errors import UsageError
+from fastws.net.http import Headers
+from fastws.server.console.link import ConnectError, Target, open_streams
+from fastws.server.worker import Serving
+from fastws.testing.client import TIMEOUT_S, Client
+
+_DEFAULTS: Final[Mapping[str, object]] = {
+    "port": 0,
+    "anonymous": True,
+    "admin_port": -1,
+    "backlog": 100,
+    "drain_timeout": 5.0,
+    "drain_rate": 1_000_000,
+    "node_name": "test",
+}
+"""Where a test differs from production unless it says otherwise: anyone may connect, as in production with `anonymous`
+they may do what is open to `all`; the end comes soon.
+"""
+
+_GRACE_S: Final = 0.5
+_ONE_HOUR_S: Final = 3600
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `ValueError` if it is none."""
+        return json.loads(self.body)
+
+
+class TestServer:
+    """Serves an application on a free port of 127.0.0.1, for the time of an `async with` block.
+
+    ::
+
+        async with TestServer(app) as server:
+            ws = await server.connect(user="42")
+
+    It is the server that `fastws-server` runs, without the process around it: handlers, limits, tokens and namespaces
+    are those of production, `on_startup` and `on_shutdown` run, and leaving the block closes every connection. Nothing
+    is left then, and the application can be served again. It works in any event loop of asyncio.
+
+    Tokens are made with a secret of its own unless `jwt_secret` is given, and clients without one are anonymous;
+    `anonymous=False` has them authenticate first. Neither variables of the environment nor `./fastws.toml` are read;
+    `config="fastws.toml"` names a file.
+    """
+
+    __test__ = False  # pytest: the name does not make it a class of tests
+
+    def __init__(self, app: FastWS, **settings: Any) -> None:
+        """`settings`: options by their names in Python, such as `max_topics=3` or `ping_interval="200ms"`.
+
+        Raises `ConfigError` for unknown ones, and for values that cannot be.
+        """
+        self.app = app
+        self.settings = _settings(settings)
+        self._serving: Serving | None = None
+        self._clients: list[Client] = []
+
+    async def start(self) -> Self:
+        """Serve; entering the block does it. Raises `StartError` if `on_startup` fails."""
+        if self._serving is not None:
+            raise UsageError("this server runs already")
+        serving = Serving(self.settings, self.app)
+        serving.build()
+        self._serving = serving
+        try:
+            self._address = serving.bind()
+            await serving.open()
+            await serving.run_startup_hooks()
+            await serving.listen()
+        except BaseException:
+            self._serving = None
+            await serving.shutdown(0)
+            raise
+        return self
+
+    async def stop(self) -> None:
+        """Close every connection and give everything back; leaving the block does it."""
+        serving, self._serving = self._serving, None
+        if serving is None:
+            return
+        clients, self._clients = self._clients, []
+        try:
+            await asyncio.gather(*(_leave(client) for client in clients))
+            await serving.empty()
+        finally:
+            await serving.shutdown(_GRACE_S)
+            await asyncio.gather(*(client.wait_closed() for client in clients), return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def drain(self) -> None:
+        """Do what a server does that is told to end: refuse newcomers, close connections 1012; until all are gone."""
+        await self._running.empty()
+
+    @property
+    def http_url(self) -> str:
+        """Where it answers HTTP: `http://127.0.0.1:PORT`."""
+        return self._address if self._running.settings.uds is None else "http://localhost"
+
+    @property
+    def url(self) -> str:
+        """Where the client protocol is: `ws://127.0.0.1:PORT/ws`."""
+        return self.url_of(self.settings.path)
+
+    def url_of(self, path: str) -> str:
+        """Where a WebSocket path is."""
+        return f"ws{self.http_url.removeprefix('http')}{path}"
+
+    def token(
+        self,
+        user: str | None,
+        *,
+        tenant: str | None = None,
+        device: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        ttl: float = _ONE_HOUR_S,
+    ) -> str:
+        """Make a token that this server accepts.
+
+        :param ttl: seconds until it expires; less than 0 makes an expired one.
+        :param claims: more claims, such as `permissions`, `info`, `topics`; those with None are left out.
+        """
+        now = int(time())
+        named = {"sub": user, "tenant": tenant, "device": device, "iss": self.settings.jwt_issuer}
+        standard = {**named, "aud": self.settings.jwt_audience, "iat": now, "exp": now + int(ttl)}
+        content = {name: value for name, value in {**standard, **(claims or {})}.items() if value is not None}
+        if self.settings.jwt_secret is None:
+            raise UsageError("this server has no secret to make tokens with", "give jwt_secret")
+        return signed(content, self.settings.jwt_secret)
+
+    def connect(
+        self,
+        path: str | None = None,
+        *,
+        user: str | None = None,
+        tenant: str | None = None,
+        device: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        origin: str | None = None,
+        query: Mapping[str, str] | None = None,
+        subprotocol: str | Iterable[str] | None = None,
+        codec: str = "json",
+        timeout: float = TIMEOUT_S,
+    ) -> Connecting:
+        """Open a WebSocket: `ws = await server.connect(user="42")`, or `async with server.connect() as ws:`.
+
+        :param path: by default that of the client protocol, whose welcome is awaited; others are raw endpoints.
+        :param user: who it is; a token is made that says so. `tenant`, `device` and `claims` are in it too.
+        :param token: one of your own, in place of all that.
+        :param origin: the header `Origin` that a browser would send.
+        :param subprotocol: the ones to offer; by default the client protocol's for `codec`, none on raw endpoints.
+        :param codec: `json` or `msgpack`.
+        :raises RefusedError: the upgrade is answered with another status.
+        :raises ConnectionClosed: the server closes instead of a welcome, as for `Reject(4507)` in `on_connect`.
+        """
+        speaks = path in (None, self.settings.path)
+        known = {form.name: form.subprotocol for form in CODECS}
+        if codec not in known:
+            raise UsageError(f"there is no codec {codec!r}", f"it is one of {', '.join(known)}")
+        if subprotocol is None:
+            subprotocol = known[codec] if speaks else ()
+        made_of = (user, tenant, device, claims)
+        if token is None and any(part is not None for part in made_of):
+            token = self.token(user, tenant=tenant, device=device, claims=claims)
+        pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        target = Target(
+            self.url_of((path or self.settings.path) + (f"?{urlencode(query)}" if query else "")),
+            subprotocols=(subprotocol,) if isinstance(subprotocol, str) else tuple(subprotocol),
+            headers=pairs if origin is None else (*pairs, ("Origin", origin)),
+            token=token,
+            uds=self.settings.uds,
+            insecure=True,
+        )
+        welcomed = token is not None or self.settings.anonymous or not self.settings.auth_configured
+        return Connecting(self, target, codec if speaks else None, speaks and welcomed, timeout)
+
+    async def open(self, target: Target, codec: str | None, welcomed: bool, timeout: float) -> Client:
+        """What `connect` does once it is awaited. The client is closed with the server."""
+        client = await Client.open(target, codec=codec)
+        self._clients = [other for other in self._clients if other.closed is None]
+        self._clients.append(client)
+        if welcomed:
+            await client.take_welcome(timeout)
+        return client
+
+    async def http_get(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
+        """GET a path of the same port."""
+        return await self.http("GET", path, headers)
+
+    async def http(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Response:
+        """Send any HTTP request; the answer, whatever its status."""
+        target = Target(self.http_url, uds=self.settings.uds, insecure=True)
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        async with asyncio.timeout(TIMEOUT_S):
+            reader, writer = await open_streams(target)
+            try:
+                writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+                head, _, rest = (await reader.read(-1)).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+        if not head:
+            raise ConnectError("the server closed the connection before it answered")
+        first, *others = head.split(b"\r\n")
+        pairs = (line.partition(b": ") for line in others)
+        return Response(int(first.split(b" ")[1]), Headers((name.lower(), value) for name, _, value in pairs), rest)
+
+    @property
+    def _running(self) -> Serving:
+        if self._serving is None:
+            raise UsageError("the server does not run", "write: async with TestServer(app) as server")
+        return self._serving
+
+
+class Connecting:
+    """What `TestServer.connect` returns: await it, or use it in `async with`, which closes the client."""
+
+    __test__ = False
+
+    def __init__(self, server: TestServer, target: Target, codec: str | None, welcomed: bool, timeout: float) -> None:
+        self._arguments = (target, codec, welcomed, timeout)
+        self._server = server
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._server.open(*self._arguments).__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self
+        return self._client
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._client is not None and self._client.closed is None:
+            await self._client.close()
+
+
+async def _leave(client: Client) -> None:
+    """Close, unless the server is busy with something: then it is left to the drain."""
+    if client.closed is None:
+        try:
+            await client.close(1001, "the test is over")
+        except AssertionError:
+            return
+
+
+def _settings(given: Mapping[str, object]) -> Settings:
+    secret = {} if "jwt_secret" in NOT_BUILT else {"jwt_secret": secrets.token_hex(32)}
+    raw = {**_DEFAULTS, **secret, **given}
+    return embedded(raw, name="tests:app", environ={}, look_for_file=False)
+
+
+def signed(claims: Mapping[str, Any], secret: str) -> str:
+    """A JWT with HS256 (RFC 7515): what is signed is taken as it is, wrong claims too."""
+    parts = [_base64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    signature = hmac.digest(secret.encode(), b".".join(parts), hashlib.sha256)
+    return b".".join([*parts, _base64(signature)]).decode()
+
+
+def _base64(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
