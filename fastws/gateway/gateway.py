@@ -117,6 +117,11 @@ class Gateway:
         self._is_metered = bool(settings.messages_per_second or settings.bytes_per_second)
 
     @property
+    def services(self) -> GatewayServices:
+        """What applications and operators may ask for; works between `start` and `stop`."""
+        return self._services
+
+    @property
     def commands(self) -> Counter[tuple[str, int]]:
         """Commands so far by (name, error code); the code is 0 for those that succeeded, the name empty if unknown."""
         return self._execution.counts
