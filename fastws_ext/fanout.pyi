@@ -30,8 +30,11 @@ class Audience(Gathering):
         """Deliveries that did not happen: member closed, 4003, or no frame in its codec."""
     def __len__(self) -> int: ...
     def __contains__(self, wire: Wire, /) -> bool: ...
-    def add(self, wire: Wire) -> bool:
-        """Let `wire` hear what is published from now on; False if it did already or is not open."""
+    def add(self, wire: Wire, skip: int = 0) -> bool:
+        """Let `wire` hear what is published from now on; False if it did already or is not open.
+
+        :param skip: publications of which it knows already: so many of the next ones are not for it.
+        """
     def discard(self, wire: Wire) -> bool:
         """Take `wire` out; False if it was not in. What was published before is still sent to it, before this returns.
         A closing wire leaves by itself.
@@ -40,9 +43,7 @@ class Audience(Gathering):
         """The members, or at most `limit` of them."""
     def count(self, codec: int) -> int:
         """How many members speak `codec`."""
-    def publish(
-        self, frames: tuple[bytes | None, ...], exclude: Wire | None = None, key: bytes | None = None
-    ) -> int:
+    def publish(self, frames: tuple[bytes | None, ...], exclude: Wire | None = None, key: bytes | None = None) -> int:
         """Deliver one publication: `frames[wire.codec]` to every member but `exclude`.
 
         Publications of one audience arrive in the order of these calls. From 64 members on an audience is served at the

@@ -75,8 +75,9 @@ cdef class Audience(Gathering):
         """How many members speak `codec`."""
         return self.codec_counts[codec] if 0 <= codec < CODECS else 0
 
-    def add(self, Wire wire not None):
-        """Let `wire` hear what is published from now on; False if it did already or is not open."""
+    def add(self, Wire wire not None, uint64_t skip=0):
+        """Let `wire` hear what is published from now on, but for the next `skip`; False if it did already or is not open.
+        """
         cdef Place* larger
         cdef uint32_t room
         if wire.state != OPEN or wire.seat_of(self) >= 0:
@@ -90,7 +91,7 @@ cdef class Audience(Gathering):
             self.room = room
         wire.sit(self, self.used)
         self.places[self.used].wire = <PyObject*>wire
-        self.places[self.used].joined = self.published
+        self.places[self.used].joined = self.published + skip
         self.used += 1
         self.codec_counts[wire.codec & (CODECS - 1)] += 1
         return True
@@ -295,7 +296,7 @@ cdef class Audience(Gathering):
         cdef uint64_t joined = self.places[index].joined
         if (self.parts is None and self.waiting is None) or <PyObject*>wire == self.served:
             return 0
-        self.places[index].joined = self.published      # its callbacks may come back here
+        self.places[index].joined = max(joined, self.published)     # its callbacks may come back here
         if self.parts is not None and index < self.cursor:
             self.give_parts(wire, self.parts, joined)
         if self.waiting is not None:

@@ -104,9 +104,11 @@ class Gateway:
             Namespaces(merged_namespaces(app.namespaces, settings.namespaces), dev=settings.dev),
             anonymous_is_trusted=self._terms.trusted,
         )
+        self._subscribing = Subscribing(hub, engine, access, max_topics=settings.max_topics)
+        hub.serve(self._subscribing)
         commands = Commands(
             Authenticating(),
-            Subscribing(hub, engine, access, max_topics=settings.max_topics),
+            self._subscribing,
             Publishing(engine, access),
             Looking(engine, access),
             Calling(),
@@ -140,6 +142,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._hub.stop()
         await self._engine.stop()
 
     def callbacks(self) -> dict[str, Callable[..., Any]]:
@@ -191,6 +194,7 @@ class Gateway:
         was_ready, session.phase = session.phase == READY, ENDED
         if not was_ready:
             return
+        self._subscribing.ended(conn, session)
         self._hub.leave(conn, session.subscriptions())
         if self._hooks.watch_disconnect:
             farewell = self._run(self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))

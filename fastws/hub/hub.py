@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from fastws import closes
 from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace, scoped, unscoped
 from fastws.engine.contract import Answer, Change, Engine, Order, Outcome
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
 from fastws.hub.presence import Attendance, note_others, present_here
-from fastws.hub.topic import Topic
+from fastws.hub.topic import Arrival, Topic
 from fastws.hub.users import Arrivals, Users
+from fastws.hub.watch import Watch
 from fastws.types import Presence, SessionInfo, TopicInfo
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
@@ -41,10 +43,20 @@ class Hub:
         self._arrivals = Arrivals()
         self._attendance = Attendance(loop_data, engine)
         self._orders = Orders(self.users, self.find)
+        self._lost: set[Topic] = set()
+        self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
+        """Of topics with history."""
 
     def serve(self, subscriptions: Subscriptions) -> None:
         """Orders about subscriptions are for `subscriptions`."""
         self._orders.subscriptions = subscriptions
+
+    async def stop(self) -> None:
+        """Cancel what is under way."""
+        tasks = list(self.watch.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # Connections.
 
@@ -106,12 +118,20 @@ class Hub:
             self._engine.join(key)
         return topic
 
-    def subscribe(self, conn: Any, topic: Topic, *, watching: bool = False) -> bool:
+    def heard_by(self, conn: Any, key: str) -> Topic | None:
+        """The topic of that name inside the server if the connection is subscribed to it."""
+        topic = self.topics.get(key)
+        if topic is not None and conn in topic.audience:
+            return topic
+        return next((lost for lost in self._lost if lost.key == key and conn in lost.audience), None)
+
+    def subscribe(self, conn: Any, topic: Topic, *, skip: int = 0, watching: bool = False) -> bool:
         """Let a connection hear what is published from now on. False: it has ended, or hears it already.
 
-        `watching`: it also wants to hear who joins and leaves, where the namespace tells.
+        `skip`: it knows so many of the next publications. `watching`: it also wants to hear who joins and leaves, where
+        the namespace tells.
         """
-        added = topic.audience.add(conn)
+        added = topic.audience.add(conn, skip)
         if added and topic.roll is not None:
             self._attendance.enter(conn, topic, topic.roll, watching=watching)
         self.settle(topic)
@@ -130,12 +150,42 @@ class Hub:
             del self.topics[topic.key]
             self._engine.leave(topic.key)
 
+    def lose(self, topic: Topic) -> None:
+        """What its subscribers have missed cannot be told any more: all of them shall subscribe again."""
+        if not self._is_heard(topic):
+            return
+        del self.topics[topic.key]
+        self._engine.leave(topic.key)
+        topic.held = topic.recent = None
+        self._lost.add(topic)
+        rest = self._orders.end_all(topic, closes.TOPIC_STATE_LOST)
+        if rest is None:
+            self._lost.discard(topic)
+            return
+        task = asyncio.get_running_loop().create_task(rest)
+        self.watch.tasks.add(task)
+        task.add_done_callback(self.watch.tasks.discard)
+        task.add_done_callback(lambda _: self._lost.discard(topic))
+
+    def _is_heard(self, topic: Topic) -> bool:
+        return self.topics.get(topic.key) is topic
+
     # What the engine reports.
 
-    def on_publication(self, topic: str, publication: Publication, exclude: str, epoch: str) -> None:  # noqa: ARG002
+    def on_publication(self, topic: str, publication: Publication, exclude: str, epoch: str) -> None:
         heard = self.topics.get(topic)
-        if heard is not None:
-            self.deliveries += heard.deliver(publication, self.find(exclude) if exclude else None)
+        if heard is None:
+            return
+        offset = publication.offset
+        if offset and heard.namespace.retention is not None:
+            if offset != heard.offset + 1 or epoch != heard.epoch or heard.held is not None or heard.recent is not None:
+                self.watch.take(heard, Arrival(publication, exclude, epoch))
+                return
+            heard.offset = offset
+        self._deliver(heard, publication, exclude)
+
+    def _deliver(self, topic: Topic, publication: Publication, exclude: str) -> None:
+        self.deliveries += topic.deliver(publication, self.find(exclude) if exclude else None)
 
     def on_announcement(self, data: bytes, ts_ms: int) -> None:
         frames = frames_of_message(data, ts_ms)
@@ -157,6 +207,7 @@ class Hub:
     def on_restored(self, ts_ms: int) -> None:
         if self.is_degraded:
             self.is_degraded = False
+            self.watch.catch_up(list(self.topics.values()))
             self._tell_everyone("restored", {"ts": ts_ms})
 
     def _tell_everyone(self, event: str, content: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -66,6 +66,22 @@ class Orders:
         if prepare is None:
             return Outcome()
         return _each(self._meant(order), prepare(order))
+
+    def end_all(self, topic: Topic, why: Unsubscribed) -> Coroutine[Any, Any, Outcome] | None:
+        """End every subscription to a topic; None if that is done, else what has to be awaited for it."""
+        subscriptions = self.subscriptions
+
+        def act(conn: Any) -> bool:
+            if subscriptions is None:
+                return topic.audience.discard(conn)
+            subscriptions.end(conn, conn.session, topic, why)
+            return True
+
+        connections = topic.audience.wires()
+        if len(connections) > _AT_ONCE:
+            return _in_slices(connections, act)
+        _each(connections, act)
+        return None
 
     def _meant(self, order: Order) -> Sequence[Any]:
         if order.user is not None:

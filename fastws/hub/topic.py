@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -14,15 +14,49 @@ from fastws_ext.fanout import Audience
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
 
+UNKNOWN: Final = -1
+"""The offset of a topic of which nobody here has been told yet where it is."""
+
+MAX_KEPT: Final = 1000
+"""Publications of one topic that are kept until something before them, or an answer, is there."""
+MAX_KEPT_BYTES: Final = 4_194_304
+
 _POLICIES: Final = {"disconnect": 0, "drop_oldest": 1, "conflate": 2}
 _CONFLATE: Final = 2
 _ALIKE: Final = b""  # where the topic itself is the key
 
 
+class Arrival(NamedTuple):
+    """A publication as the engine reported it."""
+
+    publication: Publication
+    exclude: str
+    epoch: str
+
+
+class Kept:
+    """Publications that wait, in the order in which they came."""
+
+    __slots__ = ("arrivals", "size")
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.size = 0
+        """Bytes of their data."""
+
+    def add(self, arrival: Arrival) -> bool:
+        """Keep one more; False if that would be too much."""
+        self.size += len(arrival.publication.data)
+        if len(self.arrivals) >= MAX_KEPT or self.size > MAX_KEPT_BYTES:
+            return False
+        self.arrivals.append(arrival)
+        return True
+
+
 class Topic:
     """A topic with its audience. It is made by the hub and lives as long as somebody hears it."""
 
-    __slots__ = ("audience", "awaited", "key", "name", "namespace", "roll")
+    __slots__ = ("audience", "awaited", "epoch", "held", "key", "name", "namespace", "offset", "recent", "roll")
 
     def __init__(self, loop_data: LoopData, key: str, name: str, namespace: Namespace) -> None:
         self.key = key
@@ -34,6 +68,13 @@ class Topic:
         """Connections that will hear it once the engine has answered."""
         self.roll = Roll() if namespace.presence or namespace.join_leave else None
         """Who is present; None where the namespace does not tell."""
+        self.epoch = ""
+        self.offset = UNKNOWN
+        """What the audience has heard: everything up to there. For topics with history."""
+        self.recent: Kept | None = None
+        """What came since the first of those who are awaited has asked; None while nobody is, or if it was too much."""
+        self.held: Kept | None = None
+        """What came and is not delivered, while something before it is missing."""
 
     def deliver(self, publication: Publication, exclude: Any = None) -> int:
         """Send a publication to everyone who hears the topic but `exclude`; returns to how many.

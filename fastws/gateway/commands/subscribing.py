@@ -1,107 +1,266 @@
-"""`sub` and `unsub`."""
+"""`sub` and `unsub`, and subscriptions that the server makes and ends."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from fastws import closes
 from fastws.core.codecs.commands import Sub, Unsub
+from fastws.core.publication import Position, Publication
 from fastws.core.topics import Namespace, scoped, topic_problem
 from fastws.engine.contract import Answer, Engine, Recovery
-from fastws.errors import TopicError
+from fastws.errors import EngineError, TopicError
 from fastws.gateway.auth.access import SUBSCRIBE, Access
 from fastws.gateway.commands.common import Result, after, position_of
 from fastws.gateway.session import Session
 from fastws.hub.hub import Hub
+from fastws.hub.pushes import push
 from fastws.hub.topic import Topic
 from fastws.net.connection import Connection
+
+T = TypeVar("T")
+
+TRIES: Final = 3
+"""Times that the engine is asked before a subscription fails because its answers do not fit what is published."""
+
+
+class Listener(Protocol):
+    """Wants to know who subscribes and unsubscribes, after the fact; neither waits nor raises."""
+
+    def subscribed(self, conn: Connection, topic: str) -> None: ...
+
+    def unsubscribed(self, conn: Connection, topic: str) -> None: ...
+
+
+class _Wanted(NamedTuple):
+    """A subscription to be."""
+
+    conn: Connection
+    session: Session
+    key: str
+    """The topic's name inside the server."""
+    name: str
+    namespace: Namespace
+    since: Position | None = None
+    """What the client has seen, if it wants the rest."""
+    watching: bool = False
+    """It wants to hear who joins and leaves."""
+
+
+class _Begun(NamedTuple):
+    """A subscription that is one."""
+
+    topic: Topic
+    position: Position | None
+    """Up to where everything is known; None without history."""
+    recovered: bool
+    publications: list[Publication]
 
 
 class Subscribing:
     """Who hears what."""
 
-    def __init__(self, hub: Hub, engine: Engine, access: Access, *, max_topics: int) -> None:
+    def __init__(
+        self, hub: Hub, engine: Engine, access: Access, *, max_topics: int, listener: Listener | None = None
+    ) -> None:
         self._hub = hub
         self._engine = engine
         self._access = access
         self._max_topics = max_topics
+        self._listener = listener
+
+    # By clients.
 
     def sub(self, conn: Connection, session: Session, command: Sub) -> Answer[Result]:
         name = command.topic
         namespace = self._access.namespace(name)
         key = scoped(session.identity.tenant, name)
-        self._check_new(conn, key)
+        since = position_of(command.recover) if namespace.recover else None
+        wanted = _Wanted(conn, session, key, name, namespace, since, bool(command.presence))
+        self._check_new(wanted)
         waiting = self._access.check(conn, session, SUBSCRIBE, name, namespace, command.token)
         if waiting is None:
-            return self._join(conn, session, command, key, namespace)
-        return after(waiting, partial(self._join, conn, session, command, key, namespace))
-
-    def _check_new(self, conn: Connection, key: str) -> Topic | None:
-        """The topic if anybody hears it, but not this connection."""
-        heard = self._hub.topics.get(key)
-        if heard is not None and conn in heard.audience:
-            raise TopicError(closes.ALREADY_SUBSCRIBED.code, "this connection is subscribed to the topic")
-        return heard
-
-    def _join(self, conn: Connection, session: Session, command: Sub, key: str, namespace: Namespace) -> Answer[Result]:
-        heard = self._check_new(conn, key)
-        if self._max_topics and session.subscription_count >= self._max_topics:
-            raise TopicError(
-                closes.LIMIT_EXCEEDED.code, f"one connection subscribes to at most {self._max_topics} topics"
-            )
-        if heard is not None:
-            _check_room(heard)
-        topic = self._hub.topic(key, command.topic, namespace)
-        retention = namespace.retention
-        if retention is None:
-            return self._enter(conn, session, topic, None)
-        since = position_of(command.recover) if namespace.recover else None
-        try:
-            answer = self._engine.recover(key, retention, since)
-        except BaseException:
-            self._hub.settle(topic)
-            raise
-        if isinstance(answer, Recovery):
-            return self._enter(conn, session, topic, answer)
-        return self._enter_later(conn, session, topic, answer)
-
-    async def _enter_later(
-        self, conn: Connection, session: Session, topic: Topic, answer: Awaitable[Recovery]
-    ) -> Result:
-        topic.awaited += 1
-        try:
-            recovery = await answer
-            _check_room(topic)  # others may have come meanwhile
-            return self._enter(conn, session, topic, recovery)
-        finally:
-            topic.awaited -= 1
-            self._hub.settle(topic)
-
-    def _enter(self, conn: Connection, session: Session, topic: Topic, recovery: Recovery | None) -> Result:
-        """The reply is queued before anything can be published: nothing happens in between."""
-        if self._hub.subscribe(conn, topic):
-            session.note_subscribed(topic)
-        result: Result = {"topic": topic.name}
-        if recovery is None:
-            return {**result, "recovered": False, "publications": []}
-        result["epoch"], result["offset"] = recovery.position
-        result["recovered"] = recovery.recovered
-        result["publications"] = list(recovery.publications)
-        return result
+            return self._begin(wanted, _result)
+        return after(waiting, partial(self._begin, wanted, _result))
 
     def unsub(self, conn: Connection, session: Session, command: Unsub) -> Result:
         problem = topic_problem(command.topic)
         if problem is not None:
             raise TopicError(closes.MALFORMED.code, problem)
-        topic = self._hub.topics.get(scoped(session.identity.tenant, command.topic))
-        if topic is not None and conn in topic.audience:
-            session.note_unsubscribed(topic)
-            self._hub.unsubscribe(conn, topic)
+        topic = self._topic_of(conn, session, command.topic)
+        if topic is not None:
+            self._leave(conn, session, topic)
         return {}
 
+    # By the server.
 
-def _check_room(topic: Topic) -> None:
-    limit = topic.namespace.max_subscribers
-    if limit and len(topic.audience) >= limit:
-        raise TopicError(closes.LIMIT_EXCEEDED.code, "the topic has as many subscribers as it may")
+    def subscribe_by_server(self, conn: Connection, session: Session, topic: str) -> Answer[bool]:
+        """Subscribe a connection that did not ask for it, and tell it by the push `subscribed`.
+
+        Permissions do not apply. False: it is subscribed already, or has ended. Raises `TopicError`: 107 and 102 for
+        the name, 106 where a limit is reached.
+        """
+        namespace = self._access.namespace(topic)
+        wanted = _Wanted(conn, session, scoped(session.identity.tenant, topic), topic, namespace)
+        if self._hub.heard_by(conn, wanted.key) is not None:
+            return False
+        answer = self._begin(wanted, partial(_told, conn))
+        return answer if isinstance(answer, bool) else _unless_subscribed(answer)
+
+    def unsubscribe_by_server(self, conn: Connection, session: Session, topic: str) -> bool:
+        """End a subscription, and tell the connection; False if there was none."""
+        heard = self._topic_of(conn, session, topic)
+        if heard is not None:
+            self.end(conn, session, heard, closes.SERVER_UNSUBSCRIBE)
+        return heard is not None
+
+    def end(self, conn: Connection, session: Session, topic: Topic, why: closes.Unsubscribed) -> None:
+        """End a subscription, and tell the connection why by the push `unsubscribed`."""
+        if conn not in topic.audience:
+            return
+        self._leave(conn, session, topic)
+        code, reason, resubscribe = why
+        push(conn, "unsubscribed", {"topic": topic.name, "code": code, "reason": reason, "resubscribe": resubscribe})
+
+    def ended(self, conn: Connection, session: Session) -> None:
+        """The connection has ended, and with it all its subscriptions."""
+        for topic in session.subscriptions():
+            self._notify("unsubscribed", conn, topic)
+
+    # Both.
+
+    def _topic_of(self, conn: Connection, session: Session, name: str) -> Topic | None:
+        topic = self._hub.heard_by(conn, scoped(session.identity.tenant, name))
+        if topic is not None:
+            return topic
+        # Who authenticates keeps what it has subscribed to before it had a tenant.
+        return next((topic for topic in session.subscriptions() if topic.name == name), None)
+
+    def _leave(self, conn: Connection, session: Session, topic: Topic) -> None:
+        session.note_unsubscribed(topic)
+        self._hub.unsubscribe(conn, topic)
+        self._notify("unsubscribed", conn, topic)
+
+    def _check_new(self, wanted: _Wanted) -> None:
+        if self._hub.heard_by(wanted.conn, wanted.key) is not None:
+            raise TopicError(closes.ALREADY_SUBSCRIBED.code, "this connection is subscribed to the topic")
+
+    def _check_room(self, wanted: _Wanted) -> None:
+        """Raise `TopicError` 105 or 106 if this cannot be."""
+        self._check_new(wanted)
+        if self._max_topics and wanted.session.subscription_count >= self._max_topics:
+            raise TopicError(
+                closes.LIMIT_EXCEEDED.code, f"one connection subscribes to at most {self._max_topics} topics"
+            )
+        limit = wanted.namespace.max_subscribers
+        heard = self._hub.topics.get(wanted.key) if limit else None
+        if heard is not None and len(heard.audience) >= limit:
+            raise TopicError(closes.LIMIT_EXCEEDED.code, "the topic has as many subscribers as it may")
+
+    def _begin(self, wanted: _Wanted, tell: Callable[[_Begun], T]) -> Answer[T]:
+        """Subscribe; the answer is what `tell` makes of it."""
+        self._check_room(wanted)
+        for _ in range(TRIES):
+            topic = self._hub.topic(wanted.key, wanted.name, wanted.namespace)
+            answer = self._ask(wanted, topic)
+            if answer is not None and not isinstance(answer, Recovery):
+                self._hub.watch.expect(topic)
+                return self._begin_later(wanted, topic, answer, tell)
+            begun = self._enter(wanted, topic, answer)
+            if begun is not None:
+                return tell(begun)
+            self._hub.settle(topic)
+        raise _misfit()
+
+    async def _begin_later(
+        self, wanted: _Wanted, topic: Topic, answer: Answer[Recovery] | None, tell: Callable[[_Begun], T]
+    ) -> T:
+        """What is published until the engine has answered is told with its answer. `topic` expects the connection."""
+        for tries_left in range(TRIES - 1, -1, -1):
+            try:
+                recovery = await answer if isinstance(answer, Awaitable) else answer
+                self._check_room(wanted)  # others may have come meanwhile
+                begun = self._enter(wanted, topic, recovery) if self._hub.topics.get(wanted.key) is topic else None
+                if begun is not None:
+                    return tell(begun)
+            finally:
+                self._hub.watch.expect_no_longer(topic)
+                self._hub.settle(topic)
+            if tries_left:
+                topic = self._hub.topic(wanted.key, wanted.name, wanted.namespace)
+                answer = self._ask(wanted, topic)
+                self._hub.watch.expect(topic)
+        raise _misfit()
+
+    def _ask(self, wanted: _Wanted, topic: Topic) -> Answer[Recovery] | None:
+        """Where the topic is; None for one without history."""
+        retention = wanted.namespace.retention
+        if retention is None:
+            return None
+        try:
+            return self._engine.recover(wanted.key, retention, wanted.since)
+        except BaseException:
+            self._hub.settle(topic)
+            raise
+
+    def _enter(self, wanted: _Wanted, topic: Topic, recovery: Recovery | None) -> _Begun | None:
+        """Let the connection hear the topic; None if the engine has to be asked again.
+
+        The reply is queued before anything can be published: nothing happens in between.
+        """
+        if recovery is None:
+            self._join(wanted, topic, 0)
+            return _Begun(topic, None, recovered=False, publications=[])
+        meeting = self._hub.watch.meet(topic, recovery)
+        if meeting is None:
+            return None
+        self._join(wanted, topic, meeting.skip)
+        publications = [*recovery.publications, *meeting.more] if recovery.recovered else []
+        return _Begun(topic, meeting.position, recovery.recovered, publications)
+
+    def _join(self, wanted: _Wanted, topic: Topic, skip: int) -> None:
+        if self._hub.subscribe(wanted.conn, topic, skip=skip, watching=wanted.watching):
+            wanted.session.note_subscribed(topic)
+            self._notify("subscribed", wanted.conn, topic)
+
+    def _notify(self, what: str, conn: Connection, topic: Topic) -> None:
+        """Tell the listener once the reply is queued, so that nothing of its own comes before that."""
+        if self._listener is not None:
+            asyncio.get_running_loop().call_soon(getattr(self._listener, what), conn, topic.name)
+
+
+def _misfit() -> EngineError:
+    return EngineError("the engine's answers do not fit what is published")
+
+
+def _result(begun: _Begun) -> Result:
+    """Of the command `sub`."""
+    result: Result = {"topic": begun.topic.name}
+    if begun.position is not None:
+        result["epoch"], result["offset"] = begun.position
+    result["recovered"] = begun.recovered
+    result["publications"] = begun.publications
+    return result
+
+
+def _told(conn: Connection, begun: _Begun) -> bool:
+    """Tell a connection that it is subscribed; False if it has ended meanwhile."""
+    if conn not in begun.topic.audience:
+        return False
+    content: dict[str, Any] = {"topic": begun.topic.name}
+    if begun.position is not None:
+        content["epoch"], content["offset"] = begun.position
+    push(conn, "subscribed", content)
+    return True
+
+
+async def _unless_subscribed(answer: Awaitable[bool]) -> bool:
+    try:
+        return await answer
+    except TopicError as error:
+        if error.code == closes.ALREADY_SUBSCRIBED.code:
+            return False  # it asked for it meanwhile
+        raise

@@ -1,0 +1,204 @@
+"""What makes sure that nobody hears a topic with history with a gap in it, or anything twice.
+
+The audience of a topic has heard everything up to `topic.offset`. A publication that is not the next one is held back
+and what is missing is asked for; if it is gone, every subscriber is told to subscribe again. A connection that begins
+to hear a topic while the engine is still being asked where that topic is gets what came meanwhile with the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from fastws.core.publication import Position, Publication
+from fastws.engine.contract import Engine, Recovery
+from fastws.errors import EngineError
+from fastws.hub.topic import UNKNOWN, Arrival, Kept, Topic
+
+_log: Final = logging.getLogger("fastws.hub")
+
+FETCHED_AT_ONCE: Final = 32
+"""Topics for which the engine is asked at the same time after an outage."""
+
+
+class Meeting(NamedTuple):
+    """How what the engine has answered to a newcomer fits together with what came meanwhile."""
+
+    position: Position
+    """Up to where the newcomer is told everything in the reply."""
+    more: tuple[Publication, ...]
+    """What the reply has beyond the engine's answer."""
+    skip: int
+    """So many of the next publications are known to the newcomer, though not to the rest of the audience."""
+
+
+class Watch:
+    """Of the hub. `deliver` sends a publication to an audience, `lose` ends all subscriptions to a topic, `is_heard`
+    tells whether this is still what the hub knows under the topic's name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        deliver: Callable[[Topic, Publication, str], None],
+        lose: Callable[[Topic], None],
+        is_heard: Callable[[Topic], bool],
+    ) -> None:
+        self.duplicates = 0
+        """Publications that came again, so far."""
+        self.gaps = 0
+        """Times that something was missing, so far."""
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._engine = engine
+        self._deliver = deliver
+        self._lose = lose
+        self._is_heard = is_heard
+
+    # Publications.
+
+    def take(self, topic: Topic, arrival: Arrival) -> None:
+        """A publication with an offset has come, and it may not be the next one."""
+        if topic.held is not None:
+            if not topic.held.add(arrival):
+                self._lose(topic)
+        elif topic.offset == UNKNOWN:
+            _remember(topic, arrival)
+        elif arrival.epoch != topic.epoch:
+            self._lose(topic)
+        elif arrival.publication.offset <= topic.offset:
+            self.duplicates += 1
+        elif arrival.publication.offset == topic.offset + 1:
+            self._pass_on(topic, arrival)
+        else:
+            self.gaps += 1
+            self._fetch(topic, arrival)
+
+    def _pass_on(self, topic: Topic, arrival: Arrival) -> None:
+        topic.offset = arrival.publication.offset
+        _remember(topic, arrival)
+        self._deliver(topic, arrival.publication, arrival.exclude)
+
+    # What is missing.
+
+    def _fetch(self, topic: Topic, arrival: Arrival | None) -> Awaitable[None] | None:
+        """Ask the engine for what is missing before `arrival`, or was published at all; None: it has answered."""
+        topic.held = Kept()
+        if arrival is not None:
+            topic.held.add(arrival)
+        retention = topic.namespace.retention
+        assert retention is not None
+        try:
+            answer = self._engine.recover(topic.key, retention, Position(topic.epoch, topic.offset))
+        except EngineError:
+            self._lose(topic)
+            return None
+        if isinstance(answer, Recovery):
+            self._close(topic, answer)
+            return None
+        task = asyncio.get_running_loop().create_task(self._close_later(topic, answer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def _close_later(self, topic: Topic, answer: Awaitable[Recovery]) -> None:
+        try:
+            recovery = await answer
+        except EngineError:
+            self._lose(topic)
+        except Exception as error:
+            _log.error("what is missing of a topic could not be asked for", exc_info=error)
+            self._lose(topic)
+        else:
+            self._close(topic, recovery)
+
+    def _close(self, topic: Topic, recovery: Recovery) -> None:
+        """Deliver what was missing, then what was held back meanwhile."""
+        held, topic.held = topic.held, None
+        if held is None or not self._is_heard(topic):
+            return
+        if not recovery.recovered or recovery.position.epoch != topic.epoch:
+            self._lose(topic)
+            return
+        # Who shall not hear it is known only of what came by itself.
+        excluded = {arrival.publication.offset: arrival.exclude for arrival in held.arrivals}
+        for publication in recovery.publications:
+            if publication.offset == topic.offset + 1:
+                self._pass_on(topic, Arrival(publication, excluded.get(publication.offset, ""), topic.epoch))
+        if topic.offset < recovery.position.offset:
+            self._lose(topic)
+        for arrival in held.arrivals:
+            is_known = arrival.epoch == topic.epoch and arrival.publication.offset <= topic.offset
+            if not is_known and self._is_heard(topic):
+                self.take(topic, arrival)
+
+    def catch_up(self, topics: Iterable[Topic]) -> None:
+        """Events may have been missed: ask for what these topics lack."""
+        task = asyncio.get_running_loop().create_task(self._catch_up(iter(topics)))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _catch_up(self, topics: Iterable[Topic]) -> None:
+        while batch := list(islice(topics, FETCHED_AT_ONCE)):
+            behind = [topic for topic in batch if topic.offset != UNKNOWN and topic.held is None]
+            answers = [self._fetch(topic, None) for topic in behind if self._is_heard(topic)]
+            waiting = [answer for answer in answers if answer is not None]
+            await asyncio.gather(*waiting) if waiting else await asyncio.sleep(0)
+
+    # Newcomers.
+
+    def expect(self, topic: Topic) -> None:
+        """A connection will hear the topic once the engine has answered: what comes meanwhile is kept for it."""
+        topic.awaited += 1
+        if topic.recent is None:
+            topic.recent = Kept()
+
+    def expect_no_longer(self, topic: Topic) -> None:
+        """The opposite, once for each `expect`."""
+        topic.awaited -= 1
+        if not topic.awaited:
+            topic.recent = None
+
+    def meet(self, topic: Topic, recovery: Recovery) -> Meeting | None:
+        """Fit what the engine has answered together with what the audience has heard.
+
+        None: that cannot be done, and the engine has to be asked again.
+        """
+        epoch, offset = recovery.position
+        if topic.offset == UNKNOWN:
+            if not _begin_at(topic, recovery.position):
+                return None
+        elif topic.epoch != epoch:
+            self._lose(topic)
+            return None
+        if offset >= topic.offset:
+            return Meeting(recovery.position, (), offset - topic.offset)
+        more = tuple(
+            arrival.publication
+            for arrival in (topic.recent.arrivals if topic.recent is not None else ())
+            if arrival.publication.offset > offset
+        )
+        if len(more) != topic.offset - offset:
+            return None
+        return Meeting(Position(epoch, topic.offset), more, 0)
+
+
+def _remember(topic: Topic, arrival: Arrival) -> None:
+    """Keep it for those who are awaited."""
+    if topic.recent is not None and not topic.recent.add(arrival):
+        topic.recent = None
+
+
+def _begin_at(topic: Topic, position: Position) -> bool:
+    """Nobody has heard the topic yet: the first who does begins at this position, or later if more has come."""
+    if topic.awaited and topic.recent is None:
+        return False  # more has come than was kept
+    offset = position.offset
+    for arrival in topic.recent.arrivals if topic.recent is not None else ():
+        if arrival.epoch != position.epoch or arrival.publication.offset > offset + 1:
+            return False
+        offset = max(offset, arrival.publication.offset)
+    topic.epoch, topic.offset = position.epoch, offset
+    return True

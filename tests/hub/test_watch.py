@@ -1,0 +1,244 @@
+"""Topics with history are heard without gaps, or everybody is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastws import FastWS
+from fastws.errors import EngineError
+from fastws.hub import orders
+from tests.gateway.engines import DistantEngine
+from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
+
+pytestmark = pytest.mark.asyncio
+
+both_codecs = pytest.mark.parametrize("codec", [JSON, MSGPACK])
+soon_or_late = pytest.mark.parametrize("prompt", [True, False])
+
+LOST = {"event": "unsubscribed", "topic": "t", "code": 2500, "reason": "insufficient_state", "resubscribe": True}
+
+
+async def subscribed(stage: Stage, engine: DistantEngine, codec: str = JSON) -> Player:
+    player = stage.connect(subprotocol=codec)
+    player.say({"id": 1, "cmd": "sub", "topic": "t"})
+    engine.answer_all()
+    await stage.settle()
+    assert player.hear_one()["result"]["topic"] == "t"
+    return player
+
+
+async def told(stage: Stage, player: Player) -> list[Any]:
+    """The data of what came, or its code where it is something else."""
+    await stage.settle()
+    return [heard["data"] if heard["event"] == "publication" else heard["code"] for heard in player.hear()]
+
+
+async def publish(stage: Stage, *data: Any, **more: Any) -> None:
+    for value in data:
+        await stage.app.publish("t", value, **more)
+
+
+@both_codecs
+@soon_or_late
+async def test_what_was_lost_is_fetched_and_delivered_in_order(codec: str, prompt: bool) -> None:
+    engine = DistantEngine(prompt=prompt)
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine, codec)
+        other = await subscribed(stage, engine)
+        await publish(stage, 1, 2, 3, 4)
+        engine.let_arrive(1)
+        assert await told(stage, player) == [1]
+        engine.lose(2)
+        engine.let_arrive()
+        await publish(stage, 5)
+        engine.let_arrive()
+        assert await told(stage, player) == ([2, 3, 4, 5] if prompt else [])
+        engine.answer_all()
+        assert await told(stage, player) == ([] if prompt else [2, 3, 4, 5])
+        assert await told(stage, other) == [1, 2, 3, 4, 5]
+        assert stage.hub.watch.gaps == 1
+        assert stage.hub.watch.duplicates == 0
+
+
+@soon_or_late
+async def test_who_shall_not_hear_what_came_late_does_not(prompt: bool) -> None:
+    engine = DistantEngine(prompt=prompt)
+    async with staged(engine=engine) as stage:
+        player, other = await subscribed(stage, engine), await subscribed(stage, engine)
+        await publish(stage, 1)
+        await publish(stage, 2, 3, exclude=player.conn)
+        engine.lose(1)
+        engine.let_arrive()
+        engine.answer_all()
+        # Of what was fetched, 3 is remembered only where it came by itself while the engine was asked.
+        assert await told(stage, player) == ([1, 3] if prompt else [1])
+        assert await told(stage, other) == [1, 2, 3]
+
+
+def trim(stage: Stage, engine: DistantEngine) -> None:
+    engine._logs["t"].entries.clear()
+
+
+def forget(stage: Stage, engine: DistantEngine) -> None:
+    engine.forget("t")
+
+
+def fail(stage: Stage, engine: DistantEngine) -> None:
+    def refuse(*_: Any) -> None:
+        raise EngineError("away")
+
+    engine.recover = refuse  # type: ignore[method-assign, assignment]
+
+
+@both_codecs
+@soon_or_late
+@pytest.mark.parametrize("spoil", [trim, forget, fail])
+async def test_what_cannot_be_fetched_ends_the_subscriptions(
+    codec: str, prompt: bool, spoil: Callable[[Stage, DistantEngine], None]
+) -> None:
+    engine = DistantEngine(prompt=prompt)
+    async with staged(engine=engine) as stage:
+        players = [await subscribed(stage, engine, codec) for _ in range(3)]
+        await publish(stage, 1, 2, 3)
+        engine.let_arrive(1)
+        engine.lose(1)
+        spoil(stage, engine)
+        engine.let_arrive()
+        engine.answer_all()
+        await stage.settle()
+        for player in players:
+            first, second = player.hear()
+            assert (first["data"], second) == (1, LOST)
+            assert player.conn.topics == ()
+        assert stage.hub.topics == {}
+        if spoil is not fail:
+            again = await subscribed(stage, engine)
+            await publish(stage, 4)
+            engine.let_arrive()
+            assert await told(stage, again) == [4]
+
+
+async def test_failures_later_on(caplog: pytest.LogCaptureFixture) -> None:
+    for error, is_logged in ((EngineError("away"), False), (ValueError("bug"), True)):
+        engine = DistantEngine()
+        async with staged(engine=engine) as stage:
+            player = await subscribed(stage, engine)
+            await publish(stage, 1, 2)
+            engine.lose(1)
+            engine.let_arrive()
+            engine.open[0].future.set_exception(error)
+            assert await told(stage, player) == [2500]
+            assert ("asked for" in caplog.text) is is_logged
+
+
+async def test_another_epoch_ends_the_subscriptions() -> None:
+    engine = DistantEngine(prompt=True, direct=True)
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        await publish(stage, 1)
+        engine.forget("t")
+        await publish(stage, 2)
+        assert await told(stage, player) == [1, 2500]
+        engine.forget("t")
+        player = await subscribed(stage, engine)
+        engine.forget("t")
+        other = await subscribed(stage, engine)
+        assert await told(stage, player) == [2500]
+        await publish(stage, 3)
+        assert await told(stage, other) == [3]
+
+
+async def test_what_comes_again_is_dropped() -> None:
+    engine = DistantEngine(prompt=True)
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        await publish(stage, 1, 2)
+        engine.link.extend(list(engine.link) * 2)
+        engine.let_arrive()
+        assert await told(stage, player) == [1, 2]
+        assert stage.hub.watch.duplicates == 4
+
+
+@pytest.mark.parametrize("limit", ["MAX_KEPT", "MAX_KEPT_BYTES"])
+async def test_what_is_held_back_is_bounded(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"fastws.hub.topic.{limit}", 10)
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        await publish(stage, *range(10, 30))
+        engine.lose(1)
+        engine.let_arrive()
+        assert await told(stage, player) == [2500]
+        engine.answer_all()
+        assert await told(stage, player) == []
+
+
+async def test_who_leaves_while_something_is_missing() -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        await publish(stage, 1, 2)
+        engine.lose(1)
+        engine.let_arrive()
+        player.say({"id": 2, "cmd": "unsub", "topic": "t"})
+        engine.answer_all()
+        await stage.settle()
+        assert player.hear() == [{"id": 2, "result": {}}]
+        assert stage.hub.watch.tasks == set()
+
+
+@soon_or_late
+async def test_after_an_outage_what_was_missed_is_delivered(prompt: bool) -> None:
+    app = FastWS(namespaces={"plain": {"subscribe": "all"}})
+    engine = DistantEngine(prompt=prompt)
+    async with staged(app, engine) as stage:
+        player = await subscribed(stage, engine)
+        player.ask("sub", topic="plain:x")
+        engine.go_away()
+        await stage.settle()
+        assert player.hear_one()["event"] == "degraded"
+        assert player.ask("pub", topic="t", data=0) == 113
+        assert player.ask("history", topic="t") == 113
+        assert player.ask("sub", topic="u") == 113
+        assert (await stage.app.publish("plain:x", 1)).degraded
+        with pytest.raises(EngineError):
+            await stage.app.publish("plain:x", 1, key="k")
+        await stage.settle()
+        assert [heard["event"] for heard in player.hear()] == ["publication"]
+        engine.is_away = False  # for others, which publish meanwhile
+        await publish(stage, 1, 2)
+        engine.link.clear()
+        engine.come_back()
+        await stage.settle()
+        engine.answer_all()
+        await stage.settle()
+        heard = player.hear()
+        assert [entry["event"] for entry in heard] == ["restored", "publication", "publication"]
+        await publish(stage, 3)
+        engine.let_arrive()
+        assert await told(stage, player) == [3]
+
+
+async def test_many_are_told_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "SLICE_S", 0.0)
+    engine = DistantEngine(prompt=True, direct=True)
+    async with staged(engine=engine) as stage:
+        players = [await subscribed(stage, engine) for _ in range(200)]
+        engine.forget("t")
+        await publish(stage, 1)
+        assert stage.hub.topics == {}
+        players[199].say({"id": 5, "cmd": "sub", "topic": "t"})
+        assert players[199].hear_one()["error"]["code"] == 105
+        players[198].say({"id": 6, "cmd": "unsub", "topic": "t"})
+        assert players[198].hear_one() == {"id": 6, "result": {}}
+        late = await subscribed(stage, engine)
+        while stage.hub.watch.tasks:
+            await asyncio.sleep(0)
+        await publish(stage, 2)
+        await stage.settle()
+        assert [player.hear() for player in players] == [[LOST]] * 198 + [[], [LOST]]
+        assert late.hear_one()["data"] == 2
