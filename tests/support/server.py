@@ -74,6 +74,7 @@ class ServerProcess:
             self._command += ["--port", "0"]
         if "--admin-port" not in options:
             self._command += ["--admin-port", "-1"]
+        self._has_admin = "--admin-port" in options and "-1" not in options
         if source is not None:
             Path(self._directory.name, "tested_app.py").write_text(source, encoding="utf-8")
             self._command += ["--app-dir", self._directory.name]
@@ -129,7 +130,7 @@ class ServerProcess:
                 self.uds = match[1]
             elif match := re.fullmatch(r"admin on (http://.+)", line):
                 self.admin_url = match[1]
-        return bool(self.port or self.uds)
+        return bool(self.port or self.uds) and bool(self.admin_url or not self._has_admin)
 
     @property
     def process(self) -> subprocess.Popen[str]:
