@@ -14,10 +14,11 @@ from fastws import closes
 from fastws.core.codecs import CODECS, Codec
 from fastws.core.codecs.commands import NAMES, Aside, Auth, Broken, Fault, Lines, Ping, Said
 from fastws.errors import EngineError, TopicError
-from fastws.gateway.commands.common import FatalError, Handler, Result
+from fastws.gateway.commands.common import ANSWERED, FatalError, Followed, Handler, Result
+from fastws.gateway.middleware import Onion
 from fastws.gateway.session import CONNECTING, ENDED, MAX_WAITING, MAX_WAITING_SIZE, READY, Session
 from fastws.net.connection import OPEN, Connection
-from fastws.net.stepping import step
+from fastws.net.stepping import as_coroutine, step
 from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
@@ -33,11 +34,15 @@ class Execution:
     """Executes what connections say. `tasks` is where coroutines under way are kept."""
 
     def __init__(
-        self, handlers: Mapping[type, Handler], loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]
+        self,
+        handlers: Mapping[type, Handler],
+        loop: asyncio.AbstractEventLoop,
+        tasks: set[asyncio.Task[Any]],
+        onion: Onion | None = None,
     ) -> None:
         self.counts: Counter[tuple[str, int]] = Counter()
         """Commands so far by (name, error code)."""
-        self._handlers = handlers
+        self._handlers = handlers if onion is None else onion.around_commands(handlers, self._succeed)
         self._loop = loop
         self._tasks = tasks
         self._forms: dict[type, Any] = {
@@ -104,8 +109,10 @@ class Execution:
             return
         if isinstance(result, dict):
             self._succeed(conn, said, result)
+            if type(result) is Followed and (more := result.then()) is not None:
+                self._wait(conn, session, more)
         else:
-            self._wait(conn, session, said, result)
+            self._wait(conn, session, self._finish(conn, said, result))
 
     def _refuse_stranger(self, conn: Connection, session: Session, said: Any) -> None:
         if session.phase == ENDED:
@@ -113,9 +120,9 @@ class Execution:
         name = said.cmd if type(said) is Fault else NAMES[type(said)]
         self._fail(conn, name, said.id, TopicError(closes.UNAUTHORIZED.code, "authenticate first"))
 
-    def _wait(self, conn: Connection, session: Session, said: Any, result: Awaitable[Result]) -> None:
+    def _wait(self, conn: Connection, session: Session, awaitable: Awaitable[None]) -> None:
         try:
-            _, task = step(self._finish(conn, said, result), self._loop)
+            _, task = step(as_coroutine(awaitable), self._loop)
         except asyncio.CancelledError:
             return
         if task is not None:
@@ -130,9 +137,14 @@ class Execution:
 
     async def _finish(self, conn: Connection, said: Any, result: Awaitable[Result]) -> None:
         try:
-            self._succeed(conn, said, await result)
+            answer = await result
+            if answer is not ANSWERED:
+                self._succeed(conn, said, answer)
         except Exception as error:
             self._fail_with(conn, said, error)
+            return
+        if type(answer) is Followed and (more := answer.then()) is not None:
+            await more
 
     def _finished(self, conn: Connection, session: Session, _task: asyncio.Task[None]) -> None:
         self.go_on(conn, session)
@@ -190,15 +202,18 @@ class Execution:
         self._fail(conn, fault.cmd, fault.id, TopicError(fault.error.code, fault.message))
 
     def _run_lines(self, conn: Connection, session: Session, lines: Lines) -> None:
-        for number, text in enumerate(lines.texts):
-            if conn.phase != OPEN:
-                return
-            if number == LINES_PER_TURN and not session.is_busy:
+        """Run lines until one has to wait; then the rest comes first when that is done."""
+        texts = lines.texts
+        end = lines.done + LINES_PER_TURN
+        while lines.done < len(texts) and conn.phase == OPEN:
+            if lines.done == end and not session.is_busy:
                 self._keep(conn, session, self._loop.create_task(asyncio.sleep(0)))
             work = session.work
             if work is not None and work.task is not None:
-                work.waiting.appendleft(Lines(lines.texts[number:], lines.decode))
+                work.waiting.appendleft(lines)
                 return
+            text = texts[lines.done]
+            lines.done += 1
             said = lines.decode(text)
             if work is None:
                 self._run(conn, session, said)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fastws import closes
 from fastws.errors import Reject
@@ -15,25 +16,34 @@ from fastws.types import CloseInfo, ConnectionInfo
 _log: Final = logging.getLogger("fastws.hooks")
 
 
+Around: TypeAlias = Callable[[Connection, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""(connection, what asks the hooks) -> an awaitable that does it, or refuses the connection before or after that."""
+
+
 class Hooks:
-    """Runs them. Empty sequences cost nothing: ask `watch_connect` and `watch_disconnect` first."""
+    """Runs them, the connect hooks inside of `around` if there is one.
+
+    Where there are none it costs nothing: ask `watch_connect` and `watch_disconnect` first.
+    """
 
     def __init__(
         self,
         connect: Sequence[Callable[[Connection], Any]],
         disconnect: Sequence[Callable[[ConnectionInfo, CloseInfo], Any]],
         node: str,
+        around: Around | None = None,
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
         self._node = node
+        self._around = around
         self.errors = 0
         """Exceptions of hooks so far."""
 
     @property
     def watch_connect(self) -> bool:
         """Somebody wants to judge connections."""
-        return bool(self._connect)
+        return bool(self._connect) or self._around is not None
 
     @property
     def watch_disconnect(self) -> bool:
@@ -43,10 +53,10 @@ class Hooks:
     async def connect(self, conn: Connection) -> bool:
         """Ask the connect hooks. False: one refused or failed and the connection is closing, or it ended meanwhile."""
         try:
-            for hook in self._connect:
-                result = hook(conn)
-                if isawaitable(result):
-                    await result
+            if self._around is None:
+                await self._ask(conn)
+            else:
+                await self._around(conn, partial(self._ask, conn))
         except Reject as reject:
             if reject.is_http:
                 _log.error("on_connect raised an HTTP status, 1008 is sent", extra={"conn": conn.id})
@@ -64,6 +74,12 @@ class Hooks:
             await self.disconnect(self.info(conn), CloseInfo(conn.close_code or closes.ABNORMAL, conn.close_reason))
             return False
         return True
+
+    async def _ask(self, conn: Connection) -> None:
+        for hook in self._connect:
+            result = hook(conn)
+            if isawaitable(result):
+                await result
 
     def info(self, conn: Connection) -> ConnectionInfo:
         """Who a connection is, for later."""

@@ -57,6 +57,8 @@ class Pub(Command, tag="pub"):
     data: Any
     key: str | None = None
     echo: bool | None = None
+    trace: str | None = None
+    """A W3C `traceparent`."""
 
 
 class History(Command, tag="history"):
@@ -116,11 +118,13 @@ class Fault:
 class Lines:
     """A message of several lines, each of them to be decoded by itself, when the one before it has run."""
 
-    __slots__ = ("decode", "texts")
+    __slots__ = ("decode", "done", "texts")
 
     def __init__(self, texts: list[str], decode: Callable[[str], Said]) -> None:
         self.texts = texts
         self.decode = decode
+        self.done = 0
+        """Lines that have run."""
 
 
 class Aside:

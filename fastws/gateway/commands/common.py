@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from fastws import closes
 from fastws.core.codecs.commands import Since
@@ -18,6 +18,20 @@ Handler = Callable[[Connection, Session, Any], "Result | Awaitable[Result]"]
 """(connection, session, command) -> the result of the reply, or an awaitable of it. Raises `TopicError` for what is
 wrong with the command, and knows nothing of codecs and ids.
 """
+
+
+class Followed(dict[str, Any]):
+    """A result behind whose reply something else is said: by `then`, which may have to wait, and raises nothing."""
+
+    __slots__ = ("then",)
+
+    def __init__(self, result: Result, then: Callable[[], Awaitable[None] | None]) -> None:
+        super().__init__(result)
+        self.then = then
+
+
+ANSWERED: Final[Result] = {}
+"""This very object says that the reply has been sent already."""
 
 
 class FatalError(TopicError):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from inspect import isawaitable
+from typing import Any, Final
 
 from fastws import closes
 from fastws.core.codecs.commands import History, Pub
+from fastws.core.patterns import PatternTable
 from fastws.core.topics import Namespace, scoped
 from fastws.engine.contract import Answer, Engine, EpochError, Outgoing, Page
-from fastws.errors import TopicError
+from fastws.errors import TopicError, UsageError
 from fastws.gateway.auth.access import PUBLISH, SUBSCRIBE, Access
 from fastws.gateway.commands.common import Result, after, position_of
 from fastws.gateway.data import pack
@@ -26,26 +28,48 @@ DEFAULT_PAGE: Final = 100
 class Publishing:
     """What topics are told, and what they were told."""
 
-    def __init__(self, engine: Engine, access: Access) -> None:
+    def __init__(self, engine: Engine, access: Access, hooks: PatternTable[Callable[..., Any]] | None = None) -> None:
+        """`hooks`: what the application says about the data of a topic, `hook(conn, data, **parameters)`."""
         self._engine = engine
         self._access = access
+        self._hooks = hooks or None
 
     def pub(self, conn: Connection, session: Session, command: Pub) -> Answer[Result]:
         namespace = self._access.namespace(command.topic)
         waiting = self._access.check(conn, session, PUBLISH, command.topic, namespace)
         if waiting is None:
-            return self._publish(conn, session, command, namespace)
-        return after(waiting, partial(self._publish, conn, session, command, namespace))
+            return self._judge(conn, session, command, namespace)
+        return after(waiting, partial(self._judge, conn, session, command, namespace))
 
-    def _publish(self, conn: Connection, session: Session, command: Pub, namespace: Namespace) -> Answer[Result]:
-        identity = session.identity
+    def _judge(self, conn: Connection, session: Session, command: Pub, namespace: Namespace) -> Answer[Result]:
+        """Ask the application about the data, if it wants to be asked."""
+        hooked = self._hooks.match(command.topic) if self._hooks is not None else None
+        if hooked is None:
+            return self._publish(conn, session, command, namespace, pack(command.data, namespace, of_client=True))
+        hook, parameters = hooked
+        pack(command.data, None, of_client=True)  # a hook sees nothing that JSON cannot hold
+        data = hook(conn, command.data, **parameters)
+        if isawaitable(data):
+            return self._publish_later(conn, session, command, namespace, data)
+        return self._publish(conn, session, command, namespace, _judged(command, namespace, data))
+
+    async def _publish_later(
+        self, conn: Connection, session: Session, command: Pub, namespace: Namespace, data: Awaitable[Any]
+    ) -> Result:
+        packed = _judged(command, namespace, await data)
+        answer = self._publish(conn, session, command, namespace, packed)
+        return answer if isinstance(answer, dict) else await answer
+
+    def _publish(
+        self, conn: Connection, session: Session, command: Pub, namespace: Namespace, packed: bytes
+    ) -> Answer[Result]:
         echo = namespace.echo if command.echo is None else command.echo
         conn_id = conn.id
         outgoing = Outgoing(
-            scoped(identity.tenant, command.topic),
-            pack(command.data, namespace, of_client=True),
+            scoped(session.tenant, command.topic),
+            packed,
             namespace.retention,
-            identity.user,
+            session.user,
             conn_id,
             command.key,
             "" if echo else conn_id,
@@ -76,14 +100,26 @@ class Publishing:
         return _page(answer) if isinstance(answer, Page) else _page_later(answer)
 
 
+def _judged(command: Pub, namespace: Namespace, data: Any) -> bytes:
+    """What a hook made of the data, as JSON."""
+    if data is None and command.data is not None:
+        raise UsageError(
+            "the hook of @app.on_publish returned None for data that was something",
+            "return the data, as it is or changed; raise TopicError(107) to refuse it",
+        )
+    return pack(data, namespace, of_client=False)
+
+
 def _another_epoch() -> TopicError:
     return TopicError(closes.UNRECOVERABLE_POSITION.code, "the topic's epoch is another one")
 
 
 def _published(published: Published) -> Result:
-    if published.offset is None:
-        return {"duplicate": published.duplicate}
-    return {"offset": published.offset, "epoch": published.epoch, "duplicate": published.duplicate}
+    if published.offset is not None:
+        return {"offset": published.offset, "epoch": published.epoch, "duplicate": published.duplicate}
+    if published.degraded:
+        return {"duplicate": published.duplicate, "degraded": True}
+    return {"duplicate": published.duplicate}
 
 
 async def _published_later(answer: Awaitable[Published]) -> Result:
