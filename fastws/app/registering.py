@@ -65,7 +65,7 @@ class Registering:
 
         return register
 
-    def http(self, path: str, methods: Iterable[str] = ("GET",)) -> Callable[[Function], Function]:
+    def http(self, path: str, methods: Iterable[str] = ("GET",), auth: bool = False) -> Callable[[Function], Function]:
         """Register a small HTTP answer: `handler(request)`, plain or coroutine.
 
         It returns a dict or list (JSON), str (text/plain), bytes (octet-stream), None (204), or an `HttpResponse`. An
@@ -73,6 +73,7 @@ class Registering:
 
         :param path: compared exactly; one handler for all its methods.
         :param methods: HTTP methods in capital letters; GET covers HEAD.
+        :param auth: only for authenticated clients, whose `user` and `claims` the request has; others get 401.
         """
         check_path("http", path)
         accepted = checked_methods(methods)
@@ -80,7 +81,7 @@ class Registering:
         def register(handler: Function) -> Function:
             check_signature(handler, "@app.http", "request")
             self._claim(path, handler)
-            self.http_routes[path] = HttpRoute(path, handler, accepted)
+            self.http_routes[path] = HttpRoute(path, handler, accepted, bool(auth))
             return handler
 
         return register

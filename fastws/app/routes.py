@@ -36,6 +36,8 @@ class HttpRoute:
     path: str
     handler: Callable[..., Any]
     methods: tuple[str, ...]
+    auth: bool = False
+    """Clients have to be authenticated."""
 
 
 def check_path(decorator: str, path: Any) -> None:

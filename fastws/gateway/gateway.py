@@ -10,20 +10,18 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from time import time
 from typing import Any, Final, Protocol
 
-from fastws import __version__, closes
 from fastws.config import Settings, contradictions
 from fastws.core.codecs import CODECS
 from fastws.core.codecs.data import pack_data
-from fastws.core.rates import Meter
+from fastws.core.patterns import PatternTable
 from fastws.core.topics import Namespaces
 from fastws.engine.contract import Engine
 from fastws.errors import ConfigError
 from fastws.gateway.auth.access import Access
-from fastws.gateway.auth.identity import offered_token, terms
+from fastws.gateway.auth.gate import Gate
 from fastws.gateway.commands import Commands
 from fastws.gateway.commands.authenticating import Authenticating
 from fastws.gateway.commands.calling import Calling
@@ -32,22 +30,19 @@ from fastws.gateway.commands.looking import Looking
 from fastws.gateway.commands.publishing import Publishing
 from fastws.gateway.commands.subscribing import Subscribing
 from fastws.gateway.execution import Execution
+from fastws.gateway.middleware import onion_of
+from fastws.gateway.opening import Opening
+from fastws.gateway.rules import topic_hooks, warn_of_unreachable
 from fastws.gateway.services import GatewayServices
-from fastws.gateway.session import CONNECTING, ENDED, READY, STRANGER, Session
+from fastws.gateway.session import CONNECTING, ENDED, READY, Session
 from fastws.hub.hub import Hub
-from fastws.hub.pushes import push
 from fastws.net.connection import OPEN, Connection
 from fastws.net.hooks import Hooks
-from fastws.net.session import Details
 from fastws.net.stepping import step
 from fastws.types import CloseInfo, SendStatus
 from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
-
-MAX_STRANGER_MESSAGE: Final = 16384
-"""Bytes of a message before authentication; more close 1009."""
-
 
 FAREWELL_S: Final = 5.0
 """Seconds that disconnect hooks have to end when the server stops."""
@@ -67,6 +62,30 @@ class Application(Protocol):
 
     @property
     def disconnect_hooks(self) -> Sequence[Callable[..., Any]]: ...
+
+    @property
+    def raw_routes(self) -> Mapping[str, Any]: ...
+
+    @property
+    def middleware(self) -> Sequence[Any]: ...
+
+    @property
+    def rpc_methods(self) -> Mapping[str, Any]: ...
+
+    @property
+    def subscribe_rules(self) -> PatternTable[Callable[..., Any]]: ...
+
+    @property
+    def publish_rules(self) -> PatternTable[Callable[..., Any]]: ...
+
+    @property
+    def publish_hooks(self) -> PatternTable[Callable[..., Any]]: ...
+
+    @property
+    def subscribe_hooks(self) -> PatternTable[Callable[..., Any]]: ...
+
+    @property
+    def unsubscribe_hooks(self) -> PatternTable[Callable[..., Any]]: ...
 
     def bind(self, services: Any) -> None: ...
 
@@ -97,26 +116,52 @@ class Gateway:
         self._hub = hub
         self._engine = engine
         self._loop = loop
-        self._keep_headers = frozenset(name.lower().encode("latin-1") for name in app.keep_headers)
-        self._terms = terms(settings)
-        self._hooks = Hooks(app.connect_hooks, app.disconnect_hooks, settings.node_name)
+        self.gate = Gate(settings, keep_claims=_asks_for_claims(app))
+        """Judges tokens, for raw endpoints and http routes as well."""
+        onion = onion_of(app.middleware)
+        self.around_connect = onion.around_connect if onion is not None else None
+        """The application's middleware around the connect hooks, of raw endpoints too; None if there is none."""
+        self._hooks = Hooks(app.connect_hooks, app.disconnect_hooks, settings.node_name, self.around_connect)
+        namespaces = Namespaces(merged_namespaces(app.namespaces, settings.namespaces), dev=settings.dev)
+        warn_of_unreachable(app, namespaces)
         access = Access(
-            Namespaces(merged_namespaces(app.namespaces, settings.namespaces), dev=settings.dev),
-            anonymous_is_trusted=self._terms.trusted,
+            namespaces,
+            anonymous_is_trusted=self.gate.terms.trusted,
+            verifier=self.gate.verifier,
+            subscribe_rules=app.subscribe_rules if len(app.subscribe_rules) else None,
+            publish_rules=app.publish_rules if len(app.publish_rules) else None,
         )
-        self._subscribing = Subscribing(hub, engine, access, max_topics=settings.max_topics)
+        self._subscribing = Subscribing(
+            hub,
+            engine,
+            access,
+            max_topics=settings.max_topics,
+            listener=topic_hooks(app.subscribe_hooks, app.unsubscribe_hooks, loop, self.tasks),
+        )
         hub.serve(self._subscribing)
-        commands = Commands(
-            Authenticating(),
+        self._opening = Opening(
+            settings,
+            self.gate,
+            access,
+            hub,
+            self._hooks,
             self._subscribing,
-            Publishing(engine, access),
+            loop,
+            keep_headers=frozenset(name.lower().encode("latin-1") for name in app.keep_headers),
+            run=self._run,
+            go_on=self._go_on,
+            fail=self.on_error,
+        )
+        commands = Commands(
+            Authenticating(self.gate, self._opening),
+            self._subscribing,
+            Publishing(engine, access, app.publish_hooks),
             Looking(engine, access),
-            Calling(),
+            Calling(app.rpc_methods),
             Keeping(has_heartbeat=settings.ping_interval > 0),
         )
-        self._execution = Execution(commands.table(), loop, self.tasks)
+        self._execution = Execution(commands.table(), loop, self.tasks, onion)
         self._services = GatewayServices(hub, engine, access, max_data_size=settings.max_message_size)
-        self._is_metered = bool(settings.messages_per_second or settings.bytes_per_second)
 
     @property
     def services(self) -> GatewayServices:
@@ -148,40 +193,16 @@ class Gateway:
     def callbacks(self) -> dict[str, Callable[..., Any]]:
         """What the `Endpoint` calls, by the names of its parameters."""
         return {
-            "on_open": self.on_open,
+            "on_open": self._opening.on_open,
             "on_message": self._execution.on_message,
             "on_send": self.on_send,
             "on_close": self.on_close,
             "on_error": self.on_error,
-            "on_deadline": self.on_deadline,
+            "on_deadline": self._opening.on_deadline,
             "on_drain": self.on_drain,
         }
 
     # What the endpoint calls.
-
-    def on_open(self, conn: Connection) -> None:
-        """The upgrade is answered: find out who it is, ask the hooks, welcome it."""
-        before = conn.session
-        details: Details | None = before.details if before is not None else None
-        session = conn.session = Session(details)
-        if details is not None:
-            self._read_details(conn, session, details)
-        if self._is_metered:
-            settings = self._settings
-            session.need_work().meter = Meter(
-                settings.messages_per_second, settings.bytes_per_second, self._loop.time()
-            )
-        if details is not None and details.request is not None:
-            token = offered_token(details.request.headers, details.query)
-            if token is not None:
-                conn.close(*closes.INVALID_TOKEN)  # no key is configured, so no token can be valid
-                return
-        if self._terms.welcome:
-            self._connect(conn, session)
-            return
-        session.phase = STRANGER
-        conn.max_message_size = min(conn.max_message_size, MAX_STRANGER_MESSAGE)
-        conn.set_deadline(self._settings.auth_timeout)
 
     def on_close(self, conn: Connection, code: int, reason: str) -> None:
         """The connection has ended, and is in no audience any more."""
@@ -215,11 +236,6 @@ class Gateway:
             return SendStatus.QUEUED
         return SendStatus(conn.send_frame(frame))
 
-    def on_deadline(self, conn: Connection) -> None:
-        """The time to authenticate is over."""
-        if isinstance(conn.session, Session) and conn.session.phase == STRANGER:
-            conn.close(*closes.AUTH_TIMEOUT)
-
     def on_drain(self, conn: Connection) -> None:
         """The outbox has room again."""
         details = getattr(conn.session, "details", None)
@@ -231,59 +247,8 @@ class Gateway:
         self.errors += 1
         _log.error("the gateway failed (%s)", where, exc_info=error, extra={"conn": conn.id})
 
-    # Opening.
-
-    def _read_details(self, conn: Connection, session: Session, details: Details) -> None:
-        """Take over the subprotocol: it is in `conn.codec_index`, and needs no memory for its name."""
-        for codec in CODECS:
-            if details.subprotocol == codec.subprotocol:
-                conn.codec_index = session.codec = codec.index
-        details.subprotocol = ""
-
-    def _connect(self, conn: Connection, session: Session) -> None:
-        if not self._hooks.watch_connect:
-            self._welcome(conn, session)
-            return
-        work = session.need_work()
-        work.task = self._run(self._ask_hooks(conn, session))
-        if work.task is not None:
-            work.task.add_done_callback(partial(self._asked, conn, session))
-        elif work.meter is None and session.work is work:
-            session.work = None
-
-    async def _ask_hooks(self, conn: Connection, session: Session) -> None:
-        if await self._hooks.connect(conn):
-            self._welcome(conn, session)
-
-    def _asked(self, conn: Connection, session: Session, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            conn.close(*closes.GOING_AWAY)
-        elif (error := task.exception()) is not None:
-            self.on_error(conn, error, "connect")
-            conn.close(*closes.INTERNAL)
+    def _go_on(self, conn: Connection, session: Session) -> None:
         self._execution.go_on(conn, session)
-
-    def _welcome(self, conn: Connection, session: Session) -> None:
-        """It is ready: tell it what it is called, and hear it."""
-        if session.details is not None and not session.details.forget_request(self._keep_headers):
-            session.details = None
-        session.phase = READY
-        self._hub.enter(conn)
-        interval = self._settings.ping_interval
-        content = {
-            "conn": conn.id,
-            "user": session.user,
-            "tenant": session.tenant,
-            "device": session.device,
-            "node": self._settings.node_name,
-            "ping": int(interval) if interval == int(interval) else interval,
-            "server": f"fastws/{__version__}",
-        }
-        push(conn, "welcome", content)
-        if session.work is not None:
-            for frame in session.work.early:
-                conn.send_frame(frame)
-            session.work.early.clear()
 
     def _run(self, coroutine: Any) -> asyncio.Task[None] | None:
         """Step a coroutine that raises nothing; the task if it has to wait."""
@@ -292,6 +257,13 @@ class Gateway:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         return task
+
+
+def _asks_for_claims(app: Application) -> bool:
+    """Whether the application has handlers that may look at the claims of a connection that is established."""
+    tables = (app.subscribe_rules, app.publish_rules, app.publish_hooks, app.subscribe_hooks, app.unsubscribe_hooks)
+    is_asked_for = any(len(table) for table in tables) or app.middleware or app.rpc_methods
+    return bool(is_asked_for) or any(route.auth for route in app.raw_routes.values())
 
 
 def merged_namespaces(

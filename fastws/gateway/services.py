@@ -1,21 +1,56 @@
-"""What applications ask of the running server: `await app.publish(...)` and its like end here."""
+"""What applications and operators ask of the running server: `await app.publish(...)` and its like end here."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from time import time
+from typing import Any, Final, TypeVar
+
+import orjson
 
 from fastws import closes
+from fastws.core.publication import Position, Publication
 from fastws.core.topics import Namespace, scoped
-from fastws.engine.contract import Engine, Outgoing
+from fastws.engine.contract import (
+    COUNT,
+    DISCONNECT,
+    PUSH,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    Answer,
+    Engine,
+    EpochError,
+    Order,
+    Outgoing,
+)
 from fastws.errors import TopicError, UsageError
 from fastws.gateway.auth.access import Access
+from fastws.gateway.commands.looking import MAX_MEMBERS, require_presence
+from fastws.gateway.commands.publishing import MAX_PAGE
 from fastws.gateway.data import pack
 from fastws.hub.hub import Hub
-from fastws.types import Published
+from fastws.types import (
+    Author,
+    HistoryEntry,
+    HistoryPage,
+    Presence,
+    PresenceStats,
+    Published,
+    SessionInfo,
+    TopicInfo,
+    UserStatus,
+)
+
+T = TypeVar("T")
+
+MAX_REASON_BYTES: Final = 123
+"""Of a close frame, in UTF-8 (RFC 6455 5.5)."""
+
+_SCOPE: Final = "\0"  # what tenants are separated with, never a part of a name
 
 
 class GatewayServices:
-    """See `fastws.app.Services`. Permissions do not apply here; namespaces and sizes do."""
+    """See `fastws.services.Services`, which this is."""
 
     def __init__(self, hub: Hub, engine: Engine, access: Access, *, max_data_size: int) -> None:
         """`max_data_size`: bytes of JSON, 0 = unlimited."""
@@ -24,47 +59,153 @@ class GatewayServices:
         self._access = access
         self._max_data_size = max_data_size
 
+    # Topics.
+
     async def publish(
         self, topic: str, data: Any, *, key: str | None = None, exclude: Any = None, tenant: str = ""
     ) -> Published:
         namespace = self._access.namespace(topic)
         outgoing = Outgoing(
-            topic=scoped(tenant, topic),
+            topic=_name(tenant, topic),
             data=self._packed(data, namespace),
             retention=namespace.retention,
             key=key,
             exclude=_id_of(exclude) if exclude is not None else "",
         )
-        answer = self._engine.publish(outgoing)
-        return answer if isinstance(answer, Published) else await answer
+        return await _got(self._engine.publish(outgoing))
 
-    async def broadcast(self, data: Any, *, tenant: str | None = None) -> None:  # noqa: ARG002
-        answer = self._engine.announce(self._packed(data, None))
-        if answer is not None:
-            await answer
+    async def history(
+        self,
+        topic: str,
+        *,
+        since: tuple[str, int] | None = None,
+        limit: int = 100,
+        reverse: bool = False,
+        tenant: str = "",
+    ) -> HistoryPage:
+        retention = self._access.namespace(topic).retention
+        if retention is None:
+            raise TopicError(closes.NOT_AVAILABLE.code, "the topic has no history")
+        if limit < 0:
+            raise TopicError(closes.MALFORMED.code, "limit is a number of publications")
+        if limit > MAX_PAGE:
+            raise TopicError(closes.LIMIT_EXCEEDED.code, f"limit is at most {MAX_PAGE}")
+        position = Position(*since) if since is not None else None
+        try:
+            page = await _got(
+                self._engine.history(_name(tenant, topic), retention, position, limit, reverse=bool(reverse))
+            )
+        except EpochError:
+            raise TopicError(closes.UNRECOVERABLE_POSITION.code, "the topic's epoch is another one") from None
+        return HistoryPage([_entry(publication) for publication in page.publications], *page.position)
+
+    async def presence(self, topic: str, *, tenant: str = "") -> Presence:
+        require_presence(self._access.namespace(topic))
+        return await _got(self._engine.presence(_name(tenant, topic), MAX_MEMBERS))
+
+    async def presence_stats(self, topic: str, *, tenant: str = "") -> PresenceStats:
+        require_presence(self._access.namespace(topic))
+        return await _got(self._engine.presence_stats(_name(tenant, topic)))
+
+    async def topics(self, pattern: str = "*", *, tenant: str = "") -> Sequence[TopicInfo]:
+        if "*" in pattern[:-1]:
+            raise TopicError(closes.MALFORMED.code, "a pattern is the name of a topic, or its beginning and one *")
+        _name(tenant, pattern)
+        return await _got(self._engine.topics(tenant, pattern))
+
+    # Connections.
+
+    async def broadcast(self, data: Any, *, tenant: str | None = None) -> None:
+        packed = self._packed(data, None)
+        if tenant is None:
+            await _got(self._engine.announce(packed))
+        else:
+            await self._order(Order(PUSH, tenant=_tenant(tenant), data=packed, ts_ms=int(time() * 1000)))
+
+    async def push(self, data: Any, *, user: str | None = None, conn: Any = None, tenant: str = "") -> int:
+        if (user is None) == (conn is None):
+            raise UsageError("push() needs to know to whom", "name either user or conn")
+        order = Order(PUSH, data=self._packed(data, None), ts_ms=int(time() * 1000))
+        if user is not None:
+            return await self._order(order._replace(user=_name(tenant, user)))
+        return await self._order(order._replace(conn=_id_of(conn)))
 
     async def disconnect(
         self,
         *,
-        user: str | None = None,  # noqa: ARG002
+        user: str | None = None,
         conn: Any = None,
-        tenant: str | None = None,  # noqa: ARG002
+        tenant: str | None = None,
         code: int = 4503,
         reason: str = "",
     ) -> int:
         if not 1000 <= code <= 4999 or code in closes.UNSENDABLE:
             raise UsageError(f"{code} cannot be sent as a close code", "use one of 1000 to 4999, such as 4503")
-        found = self._hub.find(_id_of(conn))
-        if found is None:
-            return 0
-        found.close(code, reason or closes.reason_of(code))
-        return 1
+        if len(reason.encode("utf-8", "surrogatepass")) > MAX_REASON_BYTES:
+            raise UsageError("the reason is too long", f"at most {MAX_REASON_BYTES} bytes of UTF-8")
+        order = Order(DISCONNECT, code=code, reason=reason or closes.reason_of(code))
+        if user is not None and conn is None:
+            return await self._order(order._replace(user=_name(tenant or "", user)))
+        if conn is not None and user is None:
+            return await self._order(order._replace(conn=_id_of(conn)))
+        if tenant is not None and user is None:
+            return await self._order(order._replace(tenant=_tenant(tenant)))
+        raise UsageError("disconnect() needs to know whom", "name one of user, conn and tenant")
+
+    async def subscribe(self, user: str, topic: str, *, tenant: str = "") -> int:
+        self._access.namespace(topic)
+        return await self._order(Order(SUBSCRIBE, user=_name(tenant, user), topic=topic))
+
+    async def unsubscribe(self, user: str, topic: str, *, tenant: str = "") -> int:
+        self._access.namespace(topic)
+        return await self._order(Order(UNSUBSCRIBE, user=_name(tenant, user), topic=topic))
+
+    async def online(self, attribute: str, value: Any, *, tenant: str | None = None) -> int:
+        order = Order(COUNT, attribute=attribute, data=self._packed(value, None), tenant=tenant)
+        return await self._order(order)
+
+    # Users.
+
+    async def status(self, users: Sequence[str], *, tenant: str = "") -> Mapping[str, UserStatus]:
+        answer = await _got(self._engine.status([_name(tenant, user) for user in users]))
+        return dict(zip(users, answer, strict=True))
+
+    async def sessions(self, user: str, *, tenant: str = "") -> Sequence[SessionInfo]:
+        return await _got(self._engine.sessions(_name(tenant, user)))
+
+    async def _order(self, order: Order) -> int:
+        """For how many connections it made a difference; if for none, `TopicError` with why they refused it."""
+        outcome = await _got(self._engine.order(order))
+        if outcome.refused and not outcome.connections:
+            raise TopicError(outcome.refused, "no connection could do that")
+        return outcome.connections
 
     def _packed(self, data: Any, namespace: Namespace | None) -> bytes:
         packed = pack(data, namespace, of_client=False)
         if self._max_data_size and len(packed) > self._max_data_size:
             raise TopicError(closes.PAYLOAD_TOO_LARGE.code, f"data has at most {self._max_data_size} bytes of JSON")
         return packed
+
+
+async def _got(answer: Answer[T]) -> T:
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+def _name(tenant: str, name: str) -> str:
+    """How a topic or user of a tenant is called inside the server."""
+    if _SCOPE in tenant or _SCOPE in name:
+        raise TopicError(closes.MALFORMED.code, "no name has a character 0 in it")
+    return scoped(tenant, name)
+
+
+def _tenant(tenant: str) -> str:
+    _name(tenant, "")
+    return tenant
+
+
+def _entry(publication: Publication) -> HistoryEntry:
+    author = None if publication.user is None else Author(publication.user, publication.conn)
+    return HistoryEntry(orjson.loads(publication.data), publication.offset, publication.ts_ms, author)
 
 
 def _id_of(conn: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the gateway keeps of each connection. There may be a million of them: 80 bytes, and nothing more at rest."""
+"""What the gateway keeps of each connection. There may be a million of them: 96 bytes, and nothing more at rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Final
 from fastws.core.codecs import CODECS
 from fastws.core.codecs.commands import Said
 from fastws.core.rates import Meter
-from fastws.gateway.auth.identity import ANONYMOUS, Identity
+from fastws.gateway.auth.identity import NO_PROFILE, Identity
+from fastws.gateway.auth.passes import Passes
 from fastws.hub.topic import Topic
 from fastws.net.session import Details
 from fastws.net.session import Session as NetSession
@@ -49,11 +50,15 @@ class Work:
 class Session(NetSession):
     """See `fastws.net.session`."""
 
-    __slots__ = ("codec", "identity", "phase", "subscribed", "work")
+    __slots__ = ("codec", "passes", "phase", "profile", "subscribed", "user", "work")
 
     def __init__(self, details: Details | None = None) -> None:
         super().__init__(details)
-        self.identity: Identity = ANONYMOUS
+        self.user = ""
+        self.profile = NO_PROFILE
+        """What it has in common with others: tenant, device, permissions and the like."""
+        self.passes: Passes | None = None
+        """Its subscription tokens, where it has some."""
         self.phase = CONNECTING
         self.codec: int | None = None
         """The codec whose subprotocol was agreed on; None if none was."""
@@ -62,20 +67,34 @@ class Session(NetSession):
         self.work: Work | None = None
 
     @property
-    def user(self) -> str:  # type: ignore[override]
-        return self.identity.user
+    def identity(self) -> Identity:
+        """Who it is. Made at each call: where only one thing is of interest, the attributes beside it are quicker."""
+        return Identity(self.user, self.profile)
+
+    @identity.setter
+    def identity(self, identity: Identity) -> None:
+        self.user, self.profile = identity
 
     @property
     def tenant(self) -> str:  # type: ignore[override]
-        return self.identity.tenant
+        return self.profile.tenant
 
     @property
     def device(self) -> str:  # type: ignore[override]
-        return self.identity.device
+        return self.profile.device
 
     @property
     def info(self) -> Any:
-        return self.identity.info
+        return self.profile.info
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that its token gives it."""
+        return self.profile.roles
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        return self.claims_offered() or self.identity.claims
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -115,6 +134,8 @@ class Session(NetSession):
 
     def note_unsubscribed(self, topic: Topic) -> None:
         """It is subscribed to one less."""
+        if self.passes is not None:
+            self.passes.forget(topic.key)
         subscribed = self.subscribed
         if subscribed is topic:
             self.subscribed = None
@@ -128,3 +149,9 @@ class Session(NetSession):
         if self.work is None:
             self.work = Work()
         return self.work
+
+    def rest(self) -> None:
+        """Let go of the work if nothing of it is in use."""
+        work = self.work
+        if work is not None and work.task is None and work.meter is None and not work.waiting:
+            self.work = None

@@ -186,10 +186,11 @@ def parse_query(query: bytes) -> dict[str, str]:
 class HttpRequest:
     """A request as handlers of `@app.http` and `@app.on_upgrade` see it."""
 
-    __slots__ = ("_request", "body", "client")
+    __slots__ = ("_credentials", "_request", "body", "client")
 
-    def __init__(self, request: Request, client: Client, body: bytes = b"") -> None:
+    def __init__(self, request: Request, client: Client, body: bytes = b"", credentials: Any = None) -> None:
         self._request = request
+        self._credentials = credentials
         self.client = client
         self.body = body
         """At most `MAX_BODY` bytes; empty for an upgrade."""
@@ -220,6 +221,35 @@ class HttpRequest:
     def scheme(self) -> str:
         """`https` over TLS and where a trusted proxy says so, else `http`."""
         return "https" if self.client.secure else "http"
+
+    @property
+    def user(self) -> str:
+        """Who asks; empty if anonymous, and where no token is taken."""
+        return getattr(self._identity, "user", "")
+
+    @property
+    def tenant(self) -> str:
+        """Empty if there is none."""
+        return getattr(self._identity, "tenant", "")
+
+    @property
+    def device(self) -> str:
+        """`default` unless the token names one."""
+        return getattr(self._identity, "device", "default")
+
+    @property
+    def info(self) -> Any:
+        """What is public about the user; None if the token has nothing."""
+        return getattr(self._identity, "info", None)
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """The claims of the token; empty without one."""
+        return dict(getattr(self._credentials, "claims", None) or {})
+
+    @property
+    def _identity(self) -> Any:
+        return getattr(self._credentials, "identity", None)
 
     def json(self) -> Any:
         """The body as JSON. Raises `ValueError` if it is none."""

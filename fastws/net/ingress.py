@@ -47,6 +47,10 @@ class HttpHandler(Protocol):
     @property
     def methods(self) -> Sequence[str]: ...
 
+    @property
+    def auth(self) -> bool:
+        """It is for authenticated clients only."""
+
 
 @dataclass(frozen=True, slots=True)
 class SocketPath:
@@ -58,8 +62,12 @@ class SocketPath:
     """The endpoint's `on_open` looks at the request, so a request that was read here is always in the session."""
     is_common: bool = True
     """It can do without the request: the common upgrade, without query, token or subprotocol, is answered elsewhere."""
-    authenticate: Callable[[Request], Refuse | None] | None = None
-    """Judges credentials that can be refused with 401, before the application is asked."""
+    authenticate: Callable[[Request], Any] | None = None
+    """Judges who it is, before the application is asked: a `Refuse`, or what `on_open` finds as the credentials of the
+    session's details. It is None only for those who were not judged.
+    """
+    rules_of_strangers: UpgradeRules | None = None
+    """What holds for upgrades without a token, if that is something else."""
 
 
 @dataclass(slots=True)
@@ -77,6 +85,8 @@ class Site:
     """None: `X-Forwarded-*` is ignored."""
     is_ready: Callable[[], tuple[bool, dict[str, Any]]] = lambda: (True, {})
     """For `/readyz`: whether it is, and the checks by name."""
+    authenticate: Callable[[Request], Any] | None = None
+    """Judges who asks for routes with `auth`: a `Refuse`, or credentials."""
     access_log: bool = False
     over_tls: bool = False
     """Clients speak TLS to this server."""
@@ -210,20 +220,23 @@ class Ingress(FastIngress):
         return 0
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
-        verdict = judge_upgrade(request, socket.rules)
-        if isinstance(verdict, Accept) and socket.authenticate is not None:
-            verdict = socket.authenticate(request) or verdict
+        credentials = socket.authenticate(request) if socket.authenticate is not None else None
+        is_stranger = socket.rules_of_strangers is not None and getattr(credentials, "token", None) is None
+        rules = socket.rules_of_strangers if is_stranger and socket.rules_of_strangers is not None else socket.rules
+        verdict = judge_upgrade(request, rules)
+        if isinstance(verdict, Accept) and isinstance(credentials, Refuse):
+            verdict = credentials
         if isinstance(verdict, Refuse):
             self.admission.release(client.address)
             self._refuse(conn, request, verdict.status, verdict.message, verdict.reason, headers=verdict.headers)
             return
         if not self.site.upgrade_hooks:
-            self._accept(conn, request, client, socket, verdict)
+            self._accept(conn, request, client, socket, verdict, credentials)
             return
 
         def decided(refusal: Reject | None) -> None:
             if refusal is None and conn.phase == HANDSHAKING:
-                self._accept(conn, request, client, socket, verdict)
+                self._accept(conn, request, client, socket, verdict, credentials)
                 return
             self.admission.release(client.address)
             if refusal is not None:
@@ -232,7 +245,8 @@ class Ingress(FastIngress):
         def failed() -> None:
             self.admission.release(client.address)
 
-        self._start(conn, request, self._ask_hooks(HttpRequest(request, client)), decided, failed)
+        asked = HttpRequest(request, client, credentials=credentials)
+        self._start(conn, request, self._ask_hooks(asked), decided, failed)
         if conn.number in self._tasks:
             self._upgrading.add(conn.number)
 
@@ -247,9 +261,18 @@ class Ingress(FastIngress):
             return reject
         return None
 
-    def _accept(self, conn: Connection, request: Request, client: Client, socket: SocketPath, verdict: Accept) -> None:
+    def _accept(
+        self,
+        conn: Connection,
+        request: Request,
+        client: Client,
+        socket: SocketPath,
+        verdict: Accept,
+        credentials: Any,
+    ) -> None:
         details = Details()
         details.request = request
+        details.credentials = credentials
         details.query = request.query
         details.subprotocol = verdict.subprotocol
         if client.address != _peer_address(conn):
@@ -272,6 +295,11 @@ class Ingress(FastIngress):
         if not _allows(route.methods, request.method):
             self.admission.release(client.address)
             self._refuse_method(conn, request, route.methods)
+            return
+        credentials = self.site.authenticate(request) if route.auth and self.site.authenticate is not None else None
+        if isinstance(credentials, Refuse):
+            self.admission.release(client.address)
+            self._refuse(conn, request, 401, credentials.message, credentials.reason, headers=credentials.headers)
             return
         total = request.head_size + request.content_length
         if len(data) < total:
@@ -296,7 +324,7 @@ class Ingress(FastIngress):
         def failed() -> None:
             self.admission.release(client.address)
 
-        asked = HttpRequest(request, client, data[request.head_size : total])
+        asked = HttpRequest(request, client, data[request.head_size : total], credentials)
         self._start(conn, request, self._serve(asked, route, head_only), served, failed)
 
     async def _serve(self, asked: HttpRequest, route: HttpHandler, head_only: bool) -> tuple[int, bytes] | Reject:

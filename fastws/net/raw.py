@@ -20,9 +20,9 @@ from typing import Any, Final
 from fastws import closes
 from fastws.core.rates import Meter
 from fastws.net.connection import CLOSED, Connection
-from fastws.net.hooks import Hooks
+from fastws.net.hooks import Around, Hooks
 from fastws.net.inbox import CAPACITY, ConnectionEnded, Inbox
-from fastws.net.session import Details, Session
+from fastws.net.session import Session
 from fastws.net.stepping import as_coroutine, step
 from fastws.types import CloseInfo, ConnectionInfo
 
@@ -32,7 +32,7 @@ _log: Final = logging.getLogger("fastws.raw")
 class RawSession(Session):
     """Of a raw connection with a coroutine under way, or with hooks to tell about its end."""
 
-    __slots__ = ("connected", "inbox", "meter", "task", "waiting")
+    __slots__ = ("connected", "identity", "inbox", "meter", "task", "waiting")
 
     def __init__(self, session: Session | None) -> None:
         super().__init__(session.details if session is not None else None)
@@ -43,6 +43,28 @@ class RawSession(Session):
         self.meter: Meter | None = None
         self.connected = False
         """Its connect hooks have all succeeded, so the disconnect hooks will be called."""
+        self.identity: Any = None
+        """Who it is, where that was asked."""
+
+    @property
+    def user(self) -> str:  # type: ignore[override]
+        return getattr(self.identity, "user", "")
+
+    @property
+    def tenant(self) -> str:  # type: ignore[override]
+        return getattr(self.identity, "tenant", "")
+
+    @property
+    def device(self) -> str:  # type: ignore[override]
+        return getattr(self.identity, "device", "default")
+
+    @property
+    def info(self) -> Any:
+        return getattr(self.identity, "info", None)
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        return self.claims_offered() or getattr(self.identity, "claims", None) or {}
 
     @property
     def is_busy(self) -> bool:
@@ -57,9 +79,10 @@ class RawSession(Session):
 class RawRunner(ABC):
     """The callbacks of one raw endpoint.
 
-    `judge` looks at the upgrade's details and returns how to close a client that may not be here; it, `connect_hooks`
-    and `disconnect_hooks` are given for endpoints with auth only. `messages_per_s` and `bytes_per_s` (inbound payload)
-    are what one connection may send, 0 = unlimited; more closes 4005.
+    `judge` gives the session its identity and the connection its deadline, and returns how to close a client that may
+    not be here; it, the hooks and what is around the connect hooks are given for endpoints with auth only.
+    `messages_per_s` and `bytes_per_s` (inbound payload) are what one connection may send, 0 = unlimited; more closes
+    4005.
     """
 
     def __init__(
@@ -67,8 +90,9 @@ class RawRunner(ABC):
         loop: asyncio.AbstractEventLoop,
         handler: Callable[..., Any],
         *,
-        judge: Callable[[Details], closes.Close | None] | None = None,
+        judge: Callable[[Connection, RawSession], closes.Close | None] | None = None,
         connect_hooks: Sequence[Callable[[Connection], Any]] = (),
+        around_connect: Around | None = None,
         disconnect_hooks: Sequence[Callable[[ConnectionInfo, CloseInfo], Any]] = (),
         keep_headers: Collection[bytes] = (),
         messages_per_s: int = 0,
@@ -83,7 +107,7 @@ class RawRunner(ABC):
         self._handler = handler
         self._judge = judge
         self._rates = (messages_per_s, bytes_per_s)
-        self._hooks = Hooks(connect_hooks, disconnect_hooks, node)
+        self._hooks = Hooks(connect_hooks, disconnect_hooks, node, around_connect)
         self._keep_headers = keep_headers
 
     @property
@@ -102,7 +126,7 @@ class RawRunner(ABC):
         conn.session = session
         if self.has_rates:
             session.meter = Meter(*self._rates, self._loop.time())
-        refusal = self._judge(session.details) if self._judge is not None and session.details is not None else None
+        refusal = self._judge(conn, session) if self._judge is not None else None
         if refusal is not None:
             conn.close(*refusal)
             return None
@@ -128,6 +152,10 @@ class RawRunner(ABC):
         _log.error("a handler failed (%s)", where, exc_info=error, extra=extra)
         if isinstance(conn.session, RawSession):
             conn.session.discard_waiting()
+
+    def on_deadline(self, conn: Connection) -> None:
+        """The token of the client has ended."""
+        conn.close(*closes.TOKEN_EXPIRED)
 
     def on_drain(self, conn: Connection) -> None:
         """The outbox has room again."""
@@ -206,13 +234,17 @@ class MessageRunner(RawRunner):
             "on_result": self.on_result,
             "on_close": self.on_close,
             "on_error": self.on_error,
+            "on_deadline": self.on_deadline,
             "on_drain": self.on_drain,
         }
 
     def on_open(self, conn: Connection) -> None:
         """Run the connect hooks; no message is read before they are done."""
         session = self.begin(conn)
-        if session is None or not self.wants_session:
+        if session is None:
+            return
+        if not self.wants_session:
+            self.forget_request(session)
             return
         conn.pause_reading()
         session.task = self._run(conn, session, self._connect(conn, session))
@@ -274,6 +306,7 @@ class StreamRunner(RawRunner):
             "on_message": self.on_message,
             "on_close": self.on_close,
             "on_error": self.on_error,
+            "on_deadline": self.on_deadline,
             "on_drain": self.on_drain,
         }
 

@@ -17,11 +17,13 @@ _SEPARATOR: Final = b"\r\n"  # never inside a name or value
 class Details:
     """What is rarely needed: made only for connections that have some of it."""
 
-    __slots__ = ("client", "drain_waiters", "kept_headers", "query", "request", "state", "subprotocol")
+    __slots__ = ("client", "credentials", "drain_waiters", "kept_headers", "query", "request", "state", "subprotocol")
 
     def __init__(self) -> None:
         self.request: Request | None = None
         """The upgrade request, until the connection is established."""
+        self.credentials: Any = None
+        """What was found out about who it is, until the connection is established."""
         self.client: tuple[str, int] | None = None
         """Where the client is, if a trusted proxy said so."""
         self.query = b""
@@ -49,7 +51,10 @@ class Details:
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     def forget_request(self, keep_headers: Collection[bytes]) -> bool:
-        """Drop the request but for the headers to keep. False: nothing is left that is worth keeping."""
+        """Drop the request but for the headers to keep, and the credentials. False: nothing is left that is worth
+        keeping.
+        """
+        self.credentials = None
         if self.request is not None:
             kept = [part for pair in self.request.headers if pair[0] in keep_headers for part in pair]
             self.kept_headers = _SEPARATOR.join(kept)
@@ -83,6 +88,11 @@ class Session:
     def subprotocol(self) -> str:
         """The one that was agreed on, empty if none was."""
         return self.details.subprotocol if self.details is not None else ""
+
+    def claims_offered(self) -> dict[str, Any]:
+        """All claims of the token, until the connection is established; empty afterwards."""
+        credentials = self.details.credentials if self.details is not None else None
+        return dict(getattr(credentials, "claims", {}))
 
     def need_details(self) -> Details:
         """The details, made if there are none."""

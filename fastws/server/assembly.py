@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
-from fastws import closes
 from fastws.app import FastWS, RawRoute
 from fastws.config import Settings
 from fastws.core.deflate import compress, inflate
 from fastws.core.law import Law
 from fastws.core.proxies import TrustedProxies
-from fastws.core.request import Request
-from fastws.core.upgrade import OriginRules, Refuse, UpgradeRules, origin_rules
+from fastws.core.upgrade import OriginRules, UpgradeRules, origin_rules
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError
-from fastws.gateway.auth.identity import offered_token, terms
 from fastws.gateway.gateway import Gateway
 from fastws.hub.hub import Hub
 from fastws.net.ingress import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
-from fastws.net.session import Details
 from fastws.server.lag import SlowHandlers
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
@@ -70,6 +67,7 @@ class Assembly:
             is_ready=is_ready,
             access_log=settings.access_log,
             over_tls=settings.ssl_certfile is not None,
+            authenticate=self.gateway.gate.of_http,
         )
 
     async def start(self) -> None:
@@ -97,15 +95,17 @@ class Assembly:
         return self.is_running
 
     def _gateway_path(self) -> SocketPath:
-        settings = self._settings
+        settings, gate = self._settings, self.gateway.gate
+        rules = UpgradeRules(self._origins, self.gateway.subprotocols, settings.deflate)
         # Compression is for those whose identity is settled by the upgrade alone.
-        deflate = settings.deflate and terms(settings).welcome
+        plain = replace(rules, deflate=False)
         return SocketPath(
             self._endpoint(settings.path, self.gateway.callbacks()),
-            UpgradeRules(self._origins, self.gateway.subprotocols, deflate),
+            rules,
             wants_request=True,
-            is_common=not self._app.connect_hooks,
-            authenticate=_refuse_bearer,
+            is_common=not (self._app.connect_hooks or self._app.middleware),
+            authenticate=gate.of_protocol,
+            rules_of_strangers=None if gate.terms.welcome else plain,
         )
 
     def _raw_path(self, route: RawRoute) -> SocketPath:
@@ -114,8 +114,9 @@ class Assembly:
             self._loop,
             route.handler,
             connect_hooks=self._app.connect_hooks if route.auth else (),
+            around_connect=self.gateway.around_connect if route.auth else None,
             disconnect_hooks=self._app.disconnect_hooks if route.auth else (),
-            judge=_refuse_token if route.auth else None,
+            judge=self.gateway.gate.enter_raw if route.auth else None,
             messages_per_s=self._settings.messages_per_second,
             bytes_per_s=self._settings.bytes_per_second,
             keep_headers=self._keep_headers,
@@ -125,8 +126,8 @@ class Assembly:
             self._endpoint(route.path, runner.callbacks()),
             UpgradeRules(self._origins, (), self._settings.deflate),
             wants_request=runner.wants_session or route.auth,
-            is_common=not runner.wants_session,
-            authenticate=_refuse_bearer if route.auth else None,
+            is_common=not (runner.wants_session or route.auth),
+            authenticate=self.gateway.gate.of_raw if route.auth else None,
         )
 
     def _endpoint(self, path: str, callbacks: dict[str, Any]) -> Endpoint:
@@ -145,19 +146,3 @@ class Assembly:
             inflate=inflate,
             **callbacks,
         )
-
-
-def _refuse_token(details: Details) -> closes.Close | None:
-    """The same for tokens that came where a browser can put them, and would not see a status."""
-    if details.request is not None and offered_token(details.request.headers, details.query) is not None:
-        return closes.INVALID_TOKEN
-    return None
-
-
-def _refuse_bearer(request: Request) -> Refuse | None:
-    """No key is configured, so no token can be valid; one in `Authorization` is refused where a client can see it."""
-    for value in request.get_all(b"authorization"):
-        if value[:7].lower() == b"bearer ":
-            challenge = (b"WWW-Authenticate", b'Bearer error="invalid_token"')
-            return Refuse(401, "token", "the token is not valid here", (challenge,))
-    return None

@@ -42,7 +42,7 @@ class Commands:
         """The handler of each command, by its type."""
         return {
             Auth: self.authenticating.auth,
-            Refresh: self.authenticating.auth,
+            Refresh: self.authenticating.refresh,
             Sub: self.subscribing.sub,
             Unsub: self.subscribing.unsub,
             Pub: self.publishing.pub,
