@@ -134,7 +134,10 @@ class Settings:
         9000, "Port of the same; 0 takes any free one, -1 turns it off.", minimum=-1, maximum=65535, metavar="PORT"
     )
     admin_key: str | None = ADMIN.optional(
-        "Key that callers of the control API present as a bearer token.", secret=True, check=checks.filled_problem
+        "Key that callers of the control API present as a bearer token; without one only programs on this machine may "
+        "call. Prefer the variable or the file: options show in ps.",
+        secret=True,
+        check=checks.filled_problem,
     )
 
     max_connections: int = LIMITS.integer(
