@@ -25,8 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "wheels"
 TOOLS = ("build>=1.2,<2", "twine>=6,<7")
-# The shape of the repository, its tools and its benchmarks are no part of the package.
-NOT_OF_THE_PACKAGE = ("tests/test_layout.py", "tests/test_build.py", "tests/packaging", "tests/bench", "tests/browser")
+# The shape of the repository, its tools, its benchmarks and the sources of the extension are no part of the package.
+NOT_OF_THE_PACKAGE = (
+    *("tests/test_layout.py", "tests/test_build.py", "tests/packaging", "tests/bench", "tests/browser"),
+    *("tests/fuzz/test_native.py", "tests/docs", "tests/examples"),
+)
 FAST = "not alone and not conformance and not browser and not slow"
 
 

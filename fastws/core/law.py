@@ -107,7 +107,7 @@ class Law:
     def __del__(self) -> None:
         # wsproto's protocol and its generator refer to each other. A law that is dropped after each message must not
         # wait for the garbage collector: under a flood of them it would be busy with nothing else.
-        self._protocol._parse_more.close()
+        del self._protocol._parse_more
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take the next bytes, any number of them, and return what they complete, in order.

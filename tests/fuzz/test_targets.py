@@ -8,6 +8,7 @@ from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -137,6 +138,16 @@ FAULTS: list[tuple[str, str, object, str, object]] = [
 ]
 
 
+def _is_too_deep(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except RecursionError:
+        return True
+    except msgspec.DecodeError:
+        return False
+    raise AssertionError(text)
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "place", "attribute", "planted"), FAULTS, ids=[f"{f[0]}-{f[1]}" for f in FAULTS]
 )
@@ -144,6 +155,8 @@ def test_a_planted_fault_is_found(
     monkeypatch: pytest.MonkeyPatch, name: str, fault: str, place: object, attribute: str, planted: object
 ) -> None:
     target = load(name)
+    if fault == "deep nesting" and not _is_too_deep("[" * target.MAX_BYTES):
+        pytest.skip("this Python goes deeper than the longest input")
     if attribute == "compress":  # the target has its own name for it
         monkeypatch.setattr(target, attribute, lambda payload, _bits: deflate.compress(payload * 2, 15))
     else:
