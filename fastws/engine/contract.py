@@ -158,7 +158,7 @@ class EngineEvents(Protocol):
     # What an engine may ask, so that it has no second copy of it.
 
     def members_of(self, topic: str, limit: int) -> Presence:
-        """Who of a topic is in this process, at most `limit` of them by name."""
+        """Who of a topic is in this process, at most `limit` of them by name, which somebody is about to be told."""
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         """The connections of a user in this process."""
@@ -231,7 +231,10 @@ class Engine(ABC):
 
     @abstractmethod
     def presence(self, topic: str, limit: int) -> Answer[Presence]:
-        """Who is subscribed to a topic whose namespace has presence, in all processes; `limit` of them by name."""
+        """Who is subscribed to a topic whose namespace has presence, in all processes; `limit` of them by name.
+
+        For those who are here `EngineEvents.members_of` is asked: the hub has to know what was listed.
+        """
 
     @abstractmethod
     def presence_stats(self, topic: str) -> Answer[PresenceStats]:

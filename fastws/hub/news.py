@@ -36,7 +36,10 @@ class News:
     `summarise(joined, left)` is called when there were too many to be named, and then has to call `tell`.
     """
 
-    __slots__ = ("_changes", "_crowded", "_joined", "_left", "_name", "_newcomers", "_places", "_summarise", "audience")
+    __slots__ = (
+        *("_changes", "_crowded", "_joined", "_left", "_listed", "_name", "_newcomers", "_places", "_summarise"),
+        "audience",
+    )
 
     def __init__(self, loop_data: LoopData, name: str, summarise: Callable[[int, int], None]) -> None:
         self.audience = Audience(loop_data)
@@ -53,6 +56,8 @@ class News:
         """In order; None where a join and a leave cancelled each other."""
         self._places: dict[str, int] = {}
         """Where the join of a connection stands that has not been told."""
+        self._listed = 0
+        """So many of the changes are older than a listing of the members."""
         self._crowded = False
         """There are too many to be named; they are counted instead."""
         self._joined = self._left = 0
@@ -73,6 +78,10 @@ class News:
         """Tell it nothing any more."""
         if self._newcomers.pop(conn, None) is None:
             self.audience.discard(conn)
+
+    def listed(self) -> None:
+        """Somebody is told who is there now; it may be one who is told of changes as well."""
+        self._listed = len(self._changes)
 
     def note(self, change: Change) -> None:
         """Somebody came or left."""
@@ -97,9 +106,9 @@ class News:
             self._crowd()
 
     def _cancels(self, conn_id: str) -> bool:
-        """Forget a join that was not told, because its connection has left; not if somebody may have seen it listed."""
+        """Forget a join that was not told, because its connection has left; not if somebody has seen it listed."""
         place = self._places.pop(conn_id, None)
-        if place is None or (self._newcomers and next(reversed(self._newcomers.values())) > place):
+        if place is None or place < self._listed:
             return False
         self._changes[place] = None
         self._joined -= 1

@@ -102,6 +102,8 @@ def note_others(topic: Topic, changes: Sequence[Change]) -> None:
 def present_here(topic: Topic, limit: int) -> Presence:
     """Who of a topic is in this process, at most `limit` of them by name."""
     members = {conn.id: member_of(conn) for conn in topic.audience.wires(limit)}
+    if limit and topic.roll is not None and topic.roll.news is not None:
+        topic.roll.news.listed()
     connections, users = stats_here(topic)
     return Presence(members, connections, users, truncated=connections > limit)
 
