@@ -58,9 +58,11 @@ def protect(settings: Settings) -> None:
             f"Set one of:\n{_bullets(ways)}"
         )
     if settings.admin_port != -1 and settings.admin_key is None and not is_loopback(settings.admin_host):
-        ways = ["--admin-host 127.0.0.1 to serve this machine only", "--admin-port -1 to turn it off"]
-        if "admin_key" not in NOT_BUILT:
-            ways.insert(0, "--admin-key to ask callers for a key")
+        ways = [
+            "--admin-key to ask callers for a key",
+            "--admin-host 127.0.0.1 to serve this machine only",
+            "--admin-port -1 to turn it off",
+        ]
         raise StartError(
             f"protected mode: the admin address {as_url(settings.admin_host, settings.admin_port)} can be reached "
             f"from other machines without a key. Set one of:\n{_bullets(ways)}"

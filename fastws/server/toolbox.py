@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import click
+import msgspec
 
 from fastws import __version__
 from fastws.config import GROUPS, OPTIONS, Settings, load
 from fastws.config.docs import render
 from fastws.config.values import to_toml
 from fastws.errors import ConfigError, StartError, StartupError
+from fastws.observe.admin import client
 from fastws.server import console, startup_checks
 from fastws.server.cli import fail
 from fastws.server.console.link import ConnectError
@@ -20,10 +22,9 @@ _NOT_BUILT = {
     "token": "Make a JWT from the configured secret.",
     "doctor": "Say what this machine allows and what caps it.",
     "top": "Live view of the nodes.",
-    "publish": "Publish a message to a topic.",
     "dead-letters": "List or requeue messages that could not be delivered.",
 }
-_LIBRARIES = ("uvloop", "wsproto", "hiredis", "orjson", "msgspec", "click")
+_LIBRARIES = ("uvloop", "wsproto", "hiredis", "orjson", "msgspec", "click", "aiohttp")
 
 
 class Toolbox(click.Group):
@@ -132,6 +133,52 @@ def connect(
         click.echo(f"Error: {error}", err=True)
         code = 1
     sys.exit(code)
+
+
+@toolbox.command()
+@click.argument("topic")
+@click.argument("data", metavar="JSON")
+@click.option(
+    "--admin-url", metavar="URL", help="Where the server's admin address is; by default, the configuration's."
+)
+@click.option(
+    "--admin-key", metavar="KEY", help="Key of the admin address; by default FASTWS_ADMIN_KEY, or the file's."
+)
+@click.option("--config", "file", metavar="FILE", help="Read this file instead of FASTWS_CONFIG or ./fastws.toml.")
+@click.option("--tenant", metavar="NAME", default="", help="The topic is one of this tenant.")
+@click.option("--key", metavar="TEXT", help="Unique for 5 minutes in the topic: a repeated message is not delivered.")
+def publish(
+    *,
+    topic: str,
+    data: str,
+    admin_url: str | None,
+    admin_key: str | None,
+    file: str | None,
+    tenant: str,
+    key: str | None,
+) -> None:
+    r"""Publish a message to a topic of a running server, and print what became of it.
+
+    \b
+      fastws publish news '{"text": "hello"}'
+      date +'"%c"' | fastws publish clock -
+      fastws publish news 1 --admin-url https://admin.example --admin-key "$KEY"
+
+    JSON is any value; - reads it from standard input. Exits 0 if it was published, 1 if the server cannot be reached
+    or refuses, 2 for wrong usage.
+    """
+    target = client.target_of(load({"config": file}, allow_not_built=True), admin_url, admin_key)
+    text = sys.stdin.buffer.read() if data == "-" else data.encode(errors="surrogateescape")
+    try:
+        body = {"topic": topic, "data": msgspec.json.decode(text), "tenant": tenant}
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the message is no JSON: {error}; a text stands in quotes: '\"hello\"'") from None
+    try:
+        result = client.call(target, "publish", body if key is None else {**body, "key": key})
+    except client.CallError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    click.echo(msgspec.json.encode(result))
 
 
 def effective(settings: Settings) -> list[str]:

@@ -11,13 +11,15 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from inspect import isawaitable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from fastws import __version__
 from fastws.app import FastWS
 from fastws.config import Settings, as_url
 from fastws.errors import FastWSError, StartError
@@ -31,6 +33,11 @@ from fastws.server.lag import LoopLag
 from fastws.server.notify import Notifier
 from fastws.server.startup_checks import tls_context
 from fastws_ext.loop_data import LoopData
+
+if TYPE_CHECKING:
+    from fastws.observe.admin.results import Node
+    from fastws.observe.admin.server import AdminServer
+    from fastws.services import Services
 
 _log: Final = logging.getLogger("fastws.server")
 
@@ -205,6 +212,8 @@ class Worker(Serving):
         self._notifier = Notifier()
         self._pidfile: Path | None = None
         self._watchdog: asyncio.TimerHandle | None = None
+        self._admin: AdminServer | None = None
+        self._admin_sockets: list[socket.socket] = []
 
     async def serve(self) -> int:
         """Start, serve until a signal, drain, stop."""
@@ -220,6 +229,7 @@ class Worker(Serving):
     async def startup(self) -> None:
         """Bind, let the application start, listen, and say so. Raises `StartError`."""
         address = self.bind()
+        admin_address = self._bind_admin()
         await self.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.on_stop_signal, number)
@@ -231,10 +241,13 @@ class Worker(Serving):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
         self._write_pidfile()
         await self.listen()
+        await self._serve_admin()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         sys.stdout.write(f"listening on {address}\n")
+        if admin_address:
+            sys.stdout.write(f"admin on {admin_address}\n")
         sys.stdout.flush()
         self._notifier.ready()
         self._keep_watchdog()
@@ -276,8 +289,59 @@ class Worker(Serving):
         if self._watchdog is not None:
             self._watchdog.cancel()
         await self.shutdown(_GRACE_S if self.stop_signals < 2 else 0)
+        if self._admin is not None:
+            await self._admin.stop()
+        for sock in self._admin_sockets:
+            sock.close()
         if self._pidfile is not None:
             _remove(self._pidfile)
+
+    def _bind_admin(self) -> str:
+        """Bind the admin address and return it as it is printed; empty if it is off. Raises `StartError`."""
+        settings = self.settings
+        if settings.admin_port < 0:
+            return ""
+        try:
+            self._admin_sockets = bind_tcp(settings.admin_host, settings.admin_port)
+        except StartError as error:
+            raise StartError(f"the admin address: {error}; --admin-port takes another port, -1 turns it off") from error
+        return as_url(settings.admin_host, self._admin_sockets[0].getsockname()[1])
+
+    async def _serve_admin(self) -> None:
+        """Answer on the admin address, from now on until the process ends."""
+        if not self._admin_sockets:
+            return
+        # Imported here: its library costs a tenth of a second and 13 MB.
+        from fastws.observe.admin.guard import Guard  # noqa: PLC0415
+        from fastws.observe.admin.methods import Context  # noqa: PLC0415
+        from fastws.observe.admin.server import AdminServer  # noqa: PLC0415
+
+        settings = self.settings
+        self._ready_s = self.loop.time()
+        self._admin = AdminServer(
+            Context(cast("Services", self.parts.gateway.services), lambda: [self._node()]),
+            Guard(settings.admin_key, settings.admin_host),
+            self._is_ready,
+            is_serving=lambda: self.parts.is_running,
+            max_message_size=settings.max_message_size,
+            access_log=settings.access_log,
+        )
+        await self._admin.start(self._admin_sockets)
+
+    def _node(self) -> Node:
+        """How this node is."""
+        from fastws.observe.admin.results import Node  # noqa: PLC0415
+
+        endpoints = [path.endpoint for path in self.parts.site.sockets.values()]
+        return Node(
+            id=self.settings.node_name,
+            version=__version__,
+            connections=sum(endpoint.opened - sum(endpoint.closed.values()) for endpoint in endpoints),
+            workers=1,
+            uptime=round(self.loop.time() - self._ready_s, 3),
+            engine=self.parts.engine.name,
+            draining=self.admission.draining,
+        )
 
     def _write_pidfile(self) -> None:
         if self.settings.pidfile is None:

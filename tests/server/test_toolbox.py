@@ -1,5 +1,6 @@
 """The command `fastws` as a process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from fastws import __version__
 from fastws.config import OPTIONS
 from fastws.config.docs import render
+from tests.contract.talking import Talker
+from tests.support.server import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,11 +120,52 @@ def test_config_prints_the_documentation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["token", "--user", "42"], ["doctor", "--connections", "9"], ["top"], ["publish", "t", "{}"], ["dead-letters"]],
+    [["token", "--user", "42"], ["doctor", "--connections", "9"], ["top"], ["dead-letters"]],
 )
 def test_commands_of_later_parts_say_so(arguments: list[str], tmp_path: Path) -> None:
     done = run(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, f"Error: fastws {arguments[0]} is not built in this version\n")
+
+
+def test_publish(tmp_path: Path) -> None:
+    with ServerProcess("--admin-port", "0", "--dev", env={"FASTWS_ADMIN_KEY": "k3y"}) as server:
+        to_it = ("--admin-url", server.admin_url)
+        with Talker.welcomed(server) as listener:
+            listener.ask("sub", topic="news")
+            done = run("publish", "news", '{"text": "hi"}', *to_it, cwd=tmp_path, FASTWS_ADMIN_KEY="k3y")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert json.loads(done.stdout).keys() == {"offset", "epoch", "duplicate", "nodes"}
+            assert listener.hear()["data"] == {"text": "hi"}
+        host, _, port = server.admin_url.removeprefix("http://").rpartition(":")
+        (tmp_path / "fastws.toml").write_text(
+            f'[admin]\nadmin_host = "{host}"\nadmin_port = {port}\nadmin_key = "k3y"\n'
+        )
+        for duplicate in (False, True):
+            done = run("publish", "news", "1", "--tenant", "acme", "--key", "k", cwd=tmp_path)
+            assert json.loads(done.stdout)["duplicate"] is duplicate
+        done = run("publish", "a\n", "1", cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: 107 bad_request: ")
+        done = run("publish", "news", "1", "--admin-key", "other", cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: 101 unauthorized: ")
+    done = run("publish", "news", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: cannot reach {server.admin_url}: Connection refused.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["publish", "news", "hello"], "the message is no JSON"),
+        (["publish", "news", "1", "--admin-url", "localhost:9000"], "--admin-url is a URL"),
+        (["publish", "news", "1", "--config", "nowhere.toml"], "nowhere.toml: there is no such file"),
+    ],
+)
+def test_publish_with_wrong_usage(arguments: list[str], problem: str, tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {problem}")
 
 
 def test_wrong_usage_exits_2(tmp_path: Path) -> None:

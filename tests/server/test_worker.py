@@ -169,7 +169,8 @@ def test_a_signal_ends_a_start_that_takes_long(number: signal.Signals, tmp_path:
         "import asyncio\nfrom fastws import FastWS\napp = FastWS()\n"
         "@app.on_startup\nasync def start():\n    print('starting', flush=True)\n    await asyncio.Event().wait()\n"
     )
-    command = [sys.executable, "-m", "fastws", "--app-dir", str(tmp_path), "--port", "0", "slow:app"]
+    ports = ("--port", "0", "--admin-port", "-1")
+    command = [sys.executable, "-m", "fastws", *ports, "--app-dir", str(tmp_path), "slow:app"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "starting\n"
