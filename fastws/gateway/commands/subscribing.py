@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -28,7 +27,9 @@ TRIES: Final = 3
 
 
 class Listener(Protocol):
-    """Wants to know who subscribes and unsubscribes, after the fact; neither waits nor raises."""
+    """Wants to know who subscribes and unsubscribes; neither waits nor raises. It is called before the reply is queued:
+    what it has to say itself comes later.
+    """
 
     def subscribed(self, conn: Connection, topic: str) -> None: ...
 
@@ -77,7 +78,7 @@ class Subscribing:
     def sub(self, conn: Connection, session: Session, command: Sub) -> Answer[Result]:
         name = command.topic
         namespace = self._access.namespace(name)
-        key = scoped(session.identity.tenant, name)
+        key = scoped(session.tenant, name)
         since = position_of(command.recover) if namespace.recover else None
         wanted = _Wanted(conn, session, key, name, namespace, since, bool(command.presence))
         self._check_new(wanted)
@@ -104,7 +105,7 @@ class Subscribing:
         the name, 106 where a limit is reached.
         """
         namespace = self._access.namespace(topic)
-        wanted = _Wanted(conn, session, scoped(session.identity.tenant, topic), topic, namespace)
+        wanted = _Wanted(conn, session, scoped(session.tenant, topic), topic, namespace)
         if self._hub.heard_by(conn, wanted.key) is not None:
             return False
         answer = self._begin(wanted, partial(_told, conn))
@@ -127,13 +128,14 @@ class Subscribing:
 
     def ended(self, conn: Connection, session: Session) -> None:
         """The connection has ended, and with it all its subscriptions."""
-        for topic in session.subscriptions():
-            self._notify("unsubscribed", conn, topic)
+        if self._listener is not None:
+            for topic in session.subscriptions():
+                self._listener.unsubscribed(conn, topic.name)
 
     # Both.
 
     def _topic_of(self, conn: Connection, session: Session, name: str) -> Topic | None:
-        topic = self._hub.heard_by(conn, scoped(session.identity.tenant, name))
+        topic = self._hub.heard_by(conn, scoped(session.tenant, name))
         if topic is not None:
             return topic
         # Who authenticates keeps what it has subscribed to before it had a tenant.
@@ -142,7 +144,8 @@ class Subscribing:
     def _leave(self, conn: Connection, session: Session, topic: Topic) -> None:
         session.note_unsubscribed(topic)
         self._hub.unsubscribe(conn, topic)
-        self._notify("unsubscribed", conn, topic)
+        if self._listener is not None:
+            self._listener.unsubscribed(conn, topic.name)
 
     def _check_new(self, wanted: _Wanted) -> None:
         if self._hub.heard_by(wanted.conn, wanted.key) is not None:
@@ -224,12 +227,8 @@ class Subscribing:
     def _join(self, wanted: _Wanted, topic: Topic, skip: int) -> None:
         if self._hub.subscribe(wanted.conn, topic, skip=skip, watching=wanted.watching):
             wanted.session.note_subscribed(topic)
-            self._notify("subscribed", wanted.conn, topic)
-
-    def _notify(self, what: str, conn: Connection, topic: Topic) -> None:
-        """Tell the listener once the reply is queued, so that nothing of its own comes before that."""
-        if self._listener is not None:
-            asyncio.get_running_loop().call_soon(getattr(self._listener, what), conn, topic.name)
+            if self._listener is not None:
+                self._listener.subscribed(wanted.conn, topic.name)
 
 
 def _misfit() -> EngineError:
