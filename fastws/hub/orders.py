@@ -17,6 +17,7 @@ from fastws.engine.contract import COUNT, DISCONNECT, PUSH, SUBSCRIBE, UNSUBSCRI
 from fastws.errors import EngineError, FastWSError, TopicError
 from fastws.hub.topic import Topic
 from fastws.hub.users import Users
+from fastws.types import SendStatus
 from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.hub")
@@ -126,6 +127,8 @@ def _ignore(_conn: Any) -> bool:
 
 def _disconnect(order: Order) -> Act:
     def act(conn: Any) -> bool:
+        if conn.close_code:
+            return False  # it is closing already
         conn.close(order.code, order.reason)
         return True
 
@@ -137,10 +140,7 @@ def _push(order: Order) -> Act:
 
     def act(conn: Any) -> bool:
         frame = frames[conn.codec_index]
-        if frame is None:
-            return False
-        conn.send_frame(frame)
-        return True
+        return frame is not None and conn.send_frame(frame) < SendStatus.DROPPED
 
     return act
 
@@ -150,7 +150,7 @@ def _count(order: Order) -> Act:
     if attribute in ("user", "device", "tenant", "codec"):
         return lambda conn: bool(getattr(conn, attribute) == value)
     if attribute == "role":
-        return lambda conn: value in (getattr(conn.session, "roles", None) or ())
+        return lambda conn: value in conn.claims.get("roles", ())
     return lambda conn: isinstance(conn.info, dict) and attribute in conn.info and bool(conn.info[attribute] == value)
 
 

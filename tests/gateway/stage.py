@@ -15,6 +15,7 @@ from fastws.config import Settings
 from fastws.core.law import Law
 from fastws.core.request import Request
 from fastws.engine.memory import MemoryEngine
+from fastws.gateway.auth.identity import identity_of
 from fastws.gateway.gateway import Gateway
 from fastws.hub.hub import Hub
 from fastws.net.connection import Connection
@@ -204,6 +205,12 @@ class Stage:
         player = Player(self.door, msgpack=subprotocol == MSGPACK)
         if welcomed:
             assert player.hear_one()["event"] == "welcome"
+        return player
+
+    def name(self, player: Player, user: str, tenant: str = "", device: str = "default", info: Any = None) -> Player:
+        """Let an anonymous client be a user, as if it had come with a token."""
+        player.conn.session.identity = identity_of(user, tenant, device, info)
+        self.hub.renamed(player.conn, "", "")
         return player
 
     async def settle(self) -> None:

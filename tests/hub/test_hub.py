@@ -10,7 +10,6 @@ import pytest
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
 from fastws.engine.contract import Outgoing
-from fastws.gateway.auth.identity import Identity
 from tests.gateway.stage import JSON, MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -114,8 +113,7 @@ async def test_users_are_known_by_the_engine() -> None:
         engine.detach = lambda *said, is_last: told.append((*said, is_last))
         player, other = stage.connect(), stage.connect()
         for one in (player, other):
-            one.conn.session.identity = Identity("u", "acme", "web")
-            stage.hub.renamed(one.conn, "", "")
+            stage.name(one, "u", "acme", "web")
         assert told == [("acme\0u", one.conn.id, "web") for one in (player, other)]
         assert stage.hub.connections_of("acme", "u") == (player.conn, other.conn)
         session = stage.hub.sessions_of("acme\0u")[0]
@@ -135,8 +133,7 @@ async def test_the_topics_that_are_heard(monkeypatch: pytest.MonkeyPatch) -> Non
         for name in ("a:1", "a:2", "b"):
             player.ask("sub", topic=name)
         other.ask("sub", topic="b")
-        other.conn.session.identity = Identity("u", "acme")
-        stage.hub.renamed(other.conn, "", "")
+        stage.name(other, "u", "acme")
         other.ask("sub", topic="a:3")
 
         async def topics(tenant: str, pattern: str) -> list[tuple[str, int]]:

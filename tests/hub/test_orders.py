@@ -13,18 +13,11 @@ from fastws import TopicError
 from fastws.closes import Unsubscribed
 from fastws.engine.contract import Answer, Order, Outcome
 from fastws.errors import EngineError, UsageError
-from fastws.gateway.auth.identity import Identity
 from fastws.hub import orders
 from fastws.hub.topic import Topic
-from tests.gateway.stage import MSGPACK, Player, Stage, staged
+from tests.gateway.stage import MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
-
-
-def name(stage: Stage, player: Player, user: str, tenant: str = "", **more: Any) -> None:
-    """Give a client an identity."""
-    player.conn.session.identity = Identity(user=user, tenant=tenant, **more)
-    stage.hub.renamed(player.conn, "", "")
 
 
 async def outcome(answer: Answer[Outcome]) -> Outcome:
@@ -35,7 +28,7 @@ async def test_whom_they_mean() -> None:
     async with staged() as stage:
         players = [stage.connect(subprotocol=codec) for codec in ("", MSGPACK, "", "")]
         for player, user, tenant in zip(players, ("u", "u", "v", "u"), ("", "", "", "a"), strict=True):
-            name(stage, player, user, tenant)
+            stage.name(player, user, tenant)
         meant: list[tuple[Order, list[int]]] = [
             (Order("push", user="u", data=b"1"), [0, 1]),
             (Order("push", user="a\0u", data=b"1"), [3]),
@@ -60,7 +53,7 @@ async def test_disconnecting() -> None:
     async with staged() as stage:
         players = [stage.connect() for _ in range(3)]
         for player in players[:2]:
-            name(stage, player, "u")
+            stage.name(player, "u")
         order = Order("disconnect", user="u", code=4503, reason="kicked")
         assert await outcome(stage.engine.order(order)) == Outcome(2)
         await stage.settle()
@@ -72,8 +65,8 @@ async def test_disconnecting() -> None:
 async def test_counting() -> None:
     async with staged() as stage:
         players = [stage.connect(subprotocol=codec) for codec in ("", MSGPACK, "")]
-        name(stage, players[0], "u", device="web", info={"plan": "pro", "n": None})
-        name(stage, players[1], "v", "a", info="text")
+        stage.name(players[0], "u", device="web", info={"plan": "pro", "n": None})
+        stage.name(players[1], "v", "a", info="text")
         for attribute, value, tenant, count in [
             ("user", b'"u"', None, 1),
             ("user", b'""', None, 1),
@@ -132,7 +125,7 @@ async def test_what_comes_of_them(crowd: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(orders, "SLICE_S", 0.0)
     async with staged() as stage:
         for player in [stage.connect() for _ in range(crowd)]:
-            name(stage, player, "u")
+            stage.name(player, "u")
         stage.hub.serve(Refusing())
         for topic, expected in [
             ("yes", Outcome(crowd)),
@@ -154,7 +147,7 @@ async def test_a_crowd_is_served_in_slices(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(orders, "SLICE_S", 0.0)
     async with staged() as stage:
         for player in [stage.connect() for _ in range(200)]:
-            name(stage, player, "u")
+            stage.name(player, "u")
         turns = 0
         done = asyncio.Event()
 

@@ -91,6 +91,11 @@ class Identity(NamedTuple):
         return claims
 
 
+def identity_of(user: str, tenant: str = "", device: str = DEFAULT_DEVICE, info: Any = None) -> Identity:
+    """An identity without a token behind it."""
+    return Identity(user, Profile(tenant, device, b"" if info is None else msgspec.json.encode(info)))
+
+
 ANONYMOUS: Final = Identity()
 
 
