@@ -8,26 +8,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastws.app import FastWS
-    from fastws.errors import FastWSError, Reject, TopicError, UsageError
+    from fastws.app import FastWS, Tenant
+    from fastws.errors import EngineError, FastWSError, Reject, TopicError, UsageError
+    from fastws.gateway.middleware import Context
     from fastws.net.connection import Connection
     from fastws.net.http import HttpRequest, HttpResponse
-    from fastws.types import CloseInfo, ConnectionInfo, Published, SendStatus
+    from fastws.types import (
+        CloseInfo,
+        ConnectionInfo,
+        HistoryEntry,
+        HistoryPage,
+        Member,
+        Presence,
+        PresenceStats,
+        Published,
+        SendStatus,
+        SessionInfo,
+        TopicInfo,
+        UserStatus,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "CloseInfo",
     "Connection",
     "ConnectionInfo",
+    "Context",
+    "EngineError",
     "FastWS",
     "FastWSError",
+    "HistoryEntry",
+    "HistoryPage",
     "HttpRequest",
     "HttpResponse",
+    "Member",
+    "Presence",
+    "PresenceStats",
     "Published",
     "Reject",
     "SendStatus",
+    "SessionInfo",
+    "Tenant",
     "TopicError",
+    "TopicInfo",
     "UsageError",
+    "UserStatus",
     "__version__",
 ]
 
@@ -35,15 +60,26 @@ _HOMES = {
     "CloseInfo": "fastws.types",
     "Connection": "fastws.net.connection",
     "ConnectionInfo": "fastws.types",
+    "Context": "fastws.gateway.middleware",
+    "EngineError": "fastws.errors",
     "FastWS": "fastws.app",
     "FastWSError": "fastws.errors",
+    "HistoryEntry": "fastws.types",
+    "HistoryPage": "fastws.types",
     "HttpRequest": "fastws.net.http",
     "HttpResponse": "fastws.net.http",
+    "Member": "fastws.types",
+    "Presence": "fastws.types",
+    "PresenceStats": "fastws.types",
     "Published": "fastws.types",
     "Reject": "fastws.errors",
     "SendStatus": "fastws.types",
+    "SessionInfo": "fastws.types",
+    "Tenant": "fastws.app",
     "TopicError": "fastws.errors",
+    "TopicInfo": "fastws.types",
     "UsageError": "fastws.errors",
+    "UserStatus": "fastws.types",
 }
 
 

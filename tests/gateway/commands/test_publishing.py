@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
-from fastws import FastWS
+from fastws import Connection, FastWS, TopicError
 from tests.gateway.stage import JSON, MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -77,6 +80,111 @@ class TestPub:
     async def test_data_is_required(self) -> None:
         async with staged() as stage:
             assert stage.connect().ask("pub", topic="t") == 107
+
+
+class TestHooks:
+    """`@app.on_publish`."""
+
+    @both_codecs
+    @pytest.mark.parametrize("waits", [None, False, True])
+    async def test_they_change_what_is_stored(self, codec: str, waits: bool | None) -> None:
+        app = FastWS()
+
+        def plain(conn: Connection, data: Any, room: str) -> Any:
+            return {"said": data, "room": room, "by": conn.id}
+
+        async def coroutine(conn: Connection, data: Any, room: str) -> Any:
+            if waits:
+                await asyncio.sleep(0)
+            return plain(conn, data, room)
+
+        app.on_publish("chat:{room}")(plain if waits is None else coroutine)
+        async with staged(app) as stage:
+            player = stage.connect(subprotocol=codec)
+            player.say(
+                {"id": 1, "cmd": "pub", "topic": "chat:7", "data": "x"},
+                {"id": 2, "cmd": "pub", "topic": "chat:7", "data": None},
+                {"id": 3, "cmd": "history", "topic": "chat:7"},
+                {"id": 4, "cmd": "pub", "topic": "other", "data": "x"},
+            )
+            await stage.settle()
+            first, _, history, _ = player.hear()
+            assert first["result"]["offset"] == 1
+            stored = [entry["data"] for entry in history["result"]["publications"]]
+            assert stored == [{"said": said, "room": "7", "by": player.conn.id} for said in ("x", None)]
+            await app.publish("chat:7", "as it is")
+            assert (await app.history("chat:7")).publications[-1].data == "as it is"
+
+    @pytest.mark.parametrize("waits", [False, True])
+    @pytest.mark.parametrize(("error", "code"), [(TopicError(107, "rude"), 107), (ValueError("secret"), 100)])
+    async def test_they_refuse(
+        self, waits: bool, error: Exception, code: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = FastWS()
+
+        @app.on_publish("{topic}")
+        async def judge(conn: Connection, data: Any, topic: str) -> Any:
+            if waits:
+                await asyncio.sleep(0)
+            raise error
+
+        async with staged(app) as stage:
+            player = stage.connect()
+            player.say({"id": 1, "cmd": "pub", "topic": "t", "data": 1}, {"id": 2, "cmd": "history", "topic": "t"})
+            await stage.settle()
+            refused, history = player.hear()
+            assert refused["error"]["code"] == code
+            assert history["result"]["publications"] == []
+        assert [record.conn for record in caplog.records] == [player.conn.id] * (code == 100)  # type: ignore[attr-defined]
+
+    async def test_they_come_after_access_and_before_the_schema(self) -> None:
+        class Price(msgspec.Struct):
+            value: float
+
+        app = FastWS(
+            namespaces={"price": {"publish": "all", "schema": Price}, "closed": {"publish": "nobody"}, "x": {}}
+        )
+        asked: list[str] = []
+
+        @app.on_publish("{kind}:{name}")
+        def judge(conn: Connection, data: Any, kind: str, name: str) -> Any:
+            asked.append(f"{kind}:{name}")
+            return Price(data["value"]) if name == "x" else {"value": "wrong"}
+
+        async with staged(app) as stage:
+            player = stage.connect()
+            assert player.ask("pub", topic="closed:x", data={"value": 1}) == 103
+            assert player.ask("pub", topic="price:x", data={"value": 1, "more": 2}) == {"duplicate": False}
+            assert player.ask("pub", topic="price:y", data={"value": 1}) == 107
+            assert asked == ["price:x", "price:y"]
+
+    async def test_they_see_nothing_that_json_cannot_hold(self) -> None:
+        app = FastWS()
+        asked: list[Any] = []
+
+        @app.on_publish("{topic}")
+        def judge(conn: Connection, data: Any, topic: str) -> Any:
+            asked.append(data)
+            data["at"] = datetime.date(2024, 5, 30)
+            return data
+
+        async with staged(app) as stage:
+            player = stage.connect(subprotocol=MSGPACK)
+            for wrong in (b"bin", {1: 2}, {"at": datetime.datetime.now(datetime.UTC)}, float("nan")):
+                assert player.ask("pub", topic="t", data=wrong) == 107
+            assert player.ask("pub", topic="t", data={"a": 1})["offset"] == 1
+            assert len(asked) == 1
+            assert (await app.history("t")).publications[0].data == {"a": 1, "at": "2024-05-30"}
+
+    async def test_one_that_forgets_to_return_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        app = FastWS()
+        app.on_publish("{topic}")(lambda conn, data, topic: None)
+        async with staged(app) as stage:
+            player = stage.connect()
+            assert player.ask("pub", topic="t", data=1) == 100
+            assert player.ask("pub", topic="t", data=None)["offset"] == 1
+        assert "returned None" in caplog.text
+        assert "return the data" in caplog.text
 
 
 class TestHistory:
