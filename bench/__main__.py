@@ -14,6 +14,7 @@ from bench.bystander import commands
 from bench.load import LoadError
 from bench.reporting import plots, series, targets
 from bench.scenarios import connect, echo, fanout, footprint, turns, variants
+from bench.scenarios.steady import rooms, slow
 
 CANNOT_MEASURE = (BuildError, LoadError, servers.ServerError, roster.PeerError)
 SLOWER_BUILD = "Its figures are not those of fastws; `make build` makes a release build."
@@ -116,6 +117,54 @@ def fanout_command(
         rounds, seconds = min(rounds, 3), min(seconds, 1.0)
     options = fanout.FanoutOptions(_numbers(subscribers), _numbers(burst), size, rounds, seconds, _chosen(peers))
     _show("fanout", options, lambda progress: fanout.run(options, progress))
+
+
+@main.command("rooms")
+@click.option("--users", default=10000, type=click.IntRange(1))
+@click.option("--room-size", default=10, type=click.IntRange(1), help="Members of a room.")
+@click.option("--p99", "p99_ms", default=20.0, type=click.FloatRange(0.1), help="The bound, in milliseconds.")
+@click.option("--rounds", default=3, type=click.IntRange(1))
+@click.option("--seconds", default=1.0, type=click.FloatRange(0.1), help="Of each window, for one rate.")
+@with_peers
+@with_quick
+def rooms_command(
+    *, users: int, room_size: int, p99_ms: float, rounds: int, seconds: float, peers: str, quick: bool
+) -> None:
+    """The highest steady rate in many small rooms that is kept within a p99, beside servers that have rooms."""
+    if quick:
+        users, rounds, seconds = min(users, 2000), 1, min(seconds, 0.5)
+    users = min(users, measure.descriptor_limit() - footprint.SERVER_SPARE)
+    options = rooms.RoomsOptions(users, room_size, p99_ms, rounds, seconds, peers=_chosen(peers))
+    _show("rooms", options, lambda progress: rooms.run(options, progress))
+
+
+@main.command("slow")
+@click.option("--subscribers", default=1000, type=click.IntRange(2))
+@click.option("--share", default=0.1, type=click.FloatRange(0, 0.9), help="Of them who stop reading.")
+@click.option("--rate", default=60.0, type=click.FloatRange(1), help="Publications a second.")
+@click.option("--max-outbox", default=65536, type=click.IntRange(1024), help="Bytes that fastws keeps for each.")
+@click.option("--rounds", default=3, type=click.IntRange(1))
+@click.option("--seconds", default=4.0, type=click.FloatRange(0.1), help="Of each window: all read; some stopped.")
+@with_peers
+@with_quick
+def slow_command(
+    *,
+    subscribers: int,
+    share: float,
+    rate: float,
+    max_outbox: int,
+    rounds: int,
+    seconds: float,
+    peers: str,
+    quick: bool,
+) -> None:
+    """What readers of a topic notice of others who stopped reading, and what those cost the server in memory."""
+    if quick:
+        rounds, seconds = 1, min(seconds, 2.0)
+    subscribers = min(subscribers, measure.descriptor_limit() - footprint.SERVER_SPARE)
+    stopped = round(subscribers * share)
+    options = slow.SlowOptions(subscribers, stopped, rate, max_outbox, rounds, seconds, _chosen(peers))
+    _show("slow", options, lambda progress: slow.run(options, progress))
 
 
 @main.command("variants")

@@ -15,6 +15,7 @@ from bench.load import LoadError
 from bench.report import ProgressBar, Table
 from bench.reporting import page, plots, series
 from bench.scenarios import connect, echo, fanout, footprint, turns, variants
+from bench.scenarios.steady import rooms, slow
 from bench.servers import ServerError
 
 ROUNDS, SECONDS = 5, 2.0
@@ -81,12 +82,31 @@ def plan(peers: Sequence[str], *, quick: bool) -> list[Part]:
     steps = able * rounds * len(spread.subscribers) * len(spread.bursts)
     parts.append(Part("fanout", "fan-out", spread, lambda bar: fanout.run(spread, bar), steps, seconds + 2 * AROUND_S))
 
+    parts += _steady(peers, quick=quick)
+
     able_in = {name: roster.read(name).variants for name in peers if roster.read(name).variants}
     ways = variants.VariantsOptions(rounds=rounds, seconds=seconds, peers=list(able_in))
     entries = len(ways.kinds) + sum(1 + len(own) for own in able_in.values())
     steps = entries * (rounds + 1)  # one for the memory of idle connections
     parts.append(Part("variants", "variants", ways, lambda bar: variants.run(ways, bar), steps, seconds + AROUND_S))
     return parts
+
+
+def _steady(peers: Sequence[str], *, quick: bool) -> list[Part]:
+    """Rooms, and readers that stop."""
+    able = rooms.able(peers)
+    users = min(2000 if quick else 10000, measure.descriptor_limit() - footprint.SERVER_SPARE)
+    talk = rooms.RoomsOptions(
+        users, rounds=1 if quick else 3, seconds=0.5 if quick else 1.0, refinements=3 if quick else 4, peers=tuple(able)
+    )
+    search_s = rooms.TAKEN_STEPS * (talk.seconds + 2 * rooms.WARMUP_S) + users / 4e3
+    stop = slow.SlowOptions(rounds=1 if quick else 3, seconds=1.5 if quick else 3.0, peers=tuple(able))
+    round_s = 2 * (stop.seconds + slow.WARMUP_S) + 2 * AROUND_S
+    subjects = len(slow.FASTWS) + len(able)
+    return [
+        Part("rooms", "rooms", talk, lambda bar: rooms.run(talk, bar), (1 + len(able)) * talk.rounds, search_s),
+        Part("slow", "slow readers", stop, lambda bar: slow.run(stop, bar), subjects * stop.rounds, round_s),
+    ]
 
 
 class WholeProgress:
@@ -194,13 +214,15 @@ def images(content: Mapping[str, Any]) -> dict[str, bytes]:
     found = {}
     for part in content["parts"]:
         alone = {"parts": [part]}
-        if panels := series.ratio_series(alone) or series.footprint_series(alone):
+        if panels := series.ratio_series(alone) or series.footprint_series(alone) or series.slow_series(alone):
             found[part["key"]] = plots.bars(panels, note_of(panels))
     return found
 
 
 def note_of(panels: Sequence[series.Series]) -> str:
     """The line below a plot of these."""
+    if panels[0].note:
+        return panels[0].note
     if any(panel.reference for panel in panels):
         return f"per CPU-second of the server, {panels[0].reference} = 1; median, whiskers: all rounds"
     return "userland bytes of an idle connection; median, whiskers: all batches"

@@ -5,7 +5,7 @@
  * A run has steps: publishing at a rate for a time, then silence until everything was heard. The number of a
  * publication says when it was due, in which room and who spoke, so that nothing has to be kept of it. Members of a room
  * speak on connections of their own, so the order in which they are heard is not theirs; what each member has heard is
- * compared as a sum at the end.
+ * compared as a sum at the end. Members who will stop reading neither speak nor count, before they stop as after.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -17,12 +17,13 @@
 
 #define GREETING 9999999999ull
 #define FIRST_RETRY_NS 200000000ull /* until everyone is there a greeting may miss some */
-#define OVERLOAD_S 0.5              /* a server so far behind its schedule has shown that it cannot keep it */
-#define OVERLOAD_LEAST 64
+#define OVERLOAD_S 0.5              /* so far behind the schedule: it cannot be kept */
+#define OVERLOAD_LEAST 64           /* publications; fewer may be on their way at any rate */
+#define OVERLOAD_MOST 20000
 #define MOST_IN_A_TURN 256          /* publications that are overdue; then what came is read */
 
 struct rooms {
-    int count, size, speakers; /* of this worker; members of each; those who speak: all who have not stalled */
+    int count, size, speakers; /* of this worker; members of each; those who speak and count: who will not stall */
     int missing;               /* members who have heard nothing yet */
     int step, stalled, complete;
     uint32_t *order;           /* in which the rooms speak */
@@ -45,15 +46,15 @@ int room_number(const worker *w, const client *c) {
 
 /* A reader that will stop: the last ones of each room. */
 int rooms_will_stall(const worker *w, const client *c) {
-    if (w->options->mode != ROOMS || !w->options->stalled) return 0;
-    return index_of(w, c) % w->rooms->size >= w->rooms->size - w->options->stalled;
+    return w->options->mode == ROOMS && index_of(w, c) % w->rooms->size >= w->rooms->speakers;
 }
 
 void rooms_prepare(worker *w) {
     const options *o = w->options;
     struct rooms *r = w->rooms = calloc(1, sizeof *r);
     size_t members = (size_t)w->count;
-    r->size = r->speakers = o->connections / o->rooms;
+    r->size = o->connections / o->rooms;
+    r->speakers = r->size - o->stalled;
     r->count = w->count / r->size;
     r->missing = w->count;
     r->order = calloc((size_t)r->count, sizeof *r->order);
@@ -122,6 +123,7 @@ void rooms_judge(worker *w, client *c, uint64_t shown) {
         client_failed(w, c, BAD_PAYLOAD, "a publication of another room");
         return;
     }
+    if (rooms_will_stall(w, c)) return;
     r->heard[member]++;
     r->heard_sums[member] += mix(number);
     w->heard++;
@@ -154,7 +156,6 @@ static void greet(worker *w, uint64_t now) {
 /* From now on some members of each room read nothing any more; their sockets fill. */
 static void stall(worker *w) {
     struct rooms *r = w->rooms;
-    r->speakers = r->size - w->options->stalled;
     for (int i = 0; i < w->count; i++) {
         client *c = &w->clients[i];
         if (c->state == OPEN && rooms_will_stall(w, c)) epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
@@ -175,8 +176,9 @@ static void begin_step(worker *w, uint64_t now) {
 static void publish_what_is_due(worker *w, uint64_t now) {
     struct rooms *r = w->rooms;
     uint64_t until = r->first + (uint64_t)((double)(now - r->started) / r->interval) + 1;
-    double behind = (double)(w->figures->due - w->figures->heard) / r->speakers;
-    if (behind > OVERLOAD_LEAST + OVERLOAD_S * 1e9 / r->interval) w->shared->overloaded = 1;
+    double behind = (double)(until - r->published) + (double)(w->figures->due - w->figures->heard) / r->speakers;
+    double most = OVERLOAD_LEAST + OVERLOAD_S * 1e9 / r->interval;
+    if (behind > most || behind > OVERLOAD_MOST) w->shared->overloaded = 1;
     for (int i = 0; i < MOST_IN_A_TURN && r->published < until && !w->shared->spoiled; i++) publish(w);
 }
 
@@ -228,8 +230,8 @@ void rooms_end(worker *w) {
         client *c = &w->clients[i];
         int room = i / r->size;
         if (c->state != OPEN) continue;
-        if (r->stalled && rooms_will_stall(w, c)) {
-            client_close(w, c); /* with all that it has not read: a reset */
+        if (rooms_will_stall(w, c)) {
+            if (r->stalled) client_close(w, c); /* with all that it has not read: a reset */
         } else if (r->heard[i] < r->said[room]) {
             client_failed(w, c, LOST, "less was heard than said in a room");
         } else if (r->heard[i] > r->said[room] || r->heard_sums[i] != r->said_sums[room]) {

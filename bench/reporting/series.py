@@ -17,6 +17,7 @@ class Series:
     title: str
     figures: Mapping[str, Spread]  # by server
     reference: str  # the server whose figure is 1, or what else is; "" where figures are not ratios
+    note: str = ""  # below a plot; "": what figures of its kind mostly are
 
 
 def ratio_series(content: Mapping[str, Any]) -> list[Series]:
@@ -49,6 +50,21 @@ def footprint_series(content: Mapping[str, Any]) -> list[Series]:
         for part in content["parts"]
         if "servers" in part["results"]
     ]
+
+
+def slow_series(content: Mapping[str, Any]) -> list[Series]:
+    """What readers notice of those who stopped, and what those cost, side by side."""
+    note = "some subscribers stop reading; median, whiskers: all rounds"
+    found = []
+    for part in content["parts"]:
+        if slowed := part["results"].get("slowed"):
+            noticed = {name: _spread(own["ratio"]) for name, own in slowed.items()}
+            kept = {name: _spread(own["per_stopped_reader"]) for name, own in slowed.items()}
+            found += [
+                Series(part["key"], "p99 of the others, with / without", noticed, "all read", note),
+                Series(part["key"], "server's bytes per stopped reader", kept, "", note),
+            ]
+    return found
 
 
 def ours_to(content: Mapping[str, Any]) -> dict[str, dict[str, Spread]]:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report import Table
+from bench.report import Spread, Table
 from bench.reporting import series
+from bench.scenarios.steady.slow import ENOUGH_MS, MOST_RATIO
 
 ECHOES = ("echo", "echo-1k", "echo-500", "echo-text", "echo-500-1k", "echo-1k-text")
 ECHOES_IN_FLIGHT = ("echo16", "echo16-text")
@@ -40,12 +41,14 @@ RATIOS = (
     Ratio(("fanout-",), "c_epoll", 0.9),
     Ratio(("fanout-",), "uwebsockets", 1.0),
     Ratio(("fanout-1000x10", "fanout-9000x10"), "gin_gorilla", 5.0),
+    Ratio(("rooms",), "c_epoll", 0.9),
+    Ratio(("rooms",), "others", 2.0),
 )
 
 
 def verdicts(content: Mapping[str, Any]) -> Table:
     """A row for each figure to reach that was measured."""
-    rows = [*_ratio_rows(content), *_footprint_rows(content), *_bystander_rows(content)]
+    rows = [*_ratio_rows(content), *_footprint_rows(content), *_bystander_rows(content), *_slow_rows(content)]
     return Table("what was to be reached", ("scenario", "figure", "to reach", "measured", "reached"), rows, texts=True)
 
 
@@ -83,6 +86,19 @@ def _bystander_rows(content: Mapping[str, Any]) -> Iterator[list[str]]:
         if key.startswith("fanout-"):
             verdict = _verdict(waited.median <= BYSTANDER_MS)
             yield [key, "a bystander's p99, ms", f"<= {BYSTANDER_MS:g}", f"{waited:.1f}", verdict]
+
+
+def _slow_rows(content: Mapping[str, Any]) -> Iterator[list[str]]:
+    for part in content["parts"]:
+        for name, own in part["results"].get("slowed", {}).items():
+            if not name.startswith(series.OURS):
+                continue
+            ratio, p99_ms, kept = (Spread(**own[key]) for key in ("ratio", "p99_ms", "per_stopped_reader"))
+            what, wanted = f"{name}: p99 of those who read", f"<= {MOST_RATIO:g} x, or <= {ENOUGH_MS:g} ms"
+            yield [part["key"], what, wanted, f"{ratio.median:.2f} x, {p99_ms.median:.1f} ms", _verdict(own["holds"])]
+            most = part["options"]["max_outbox"]
+            verdict = _verdict(kept.median <= most)
+            yield [part["key"], f"{name}: B/stopped reader", f"<= {most:,}", f"{kept:,.0f}", verdict]
 
 
 def _verdict(reached: bool) -> str:

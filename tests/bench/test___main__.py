@@ -11,7 +11,9 @@ from click.testing import CliRunner
 
 from bench import gate, measure, report, roster, servers, suite
 from bench.__main__ import main
+from bench.report import ProgressBar, Table
 from bench.scenarios import fanout, footprint
+from bench.scenarios.steady import rooms, slow
 from tests.bench.reporting.sample import content
 
 
@@ -36,6 +38,26 @@ def test_a_table_and_a_file(results: Path) -> None:
     content = json.loads(path.read_text())
     assert content["options"]["size"] == 5
     assert str(path) in result.output
+
+
+def test_steady_scenarios_have_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    table = Table("some table", ("server",), [["fastws"]])
+
+    def run(options: object, _: ProgressBar) -> suite.Measured:
+        asked.append(options)
+        return table, {}
+
+    monkeypatch.setattr(rooms, "run", run)
+    monkeypatch.setattr(slow, "run", run)
+    for arguments in (["rooms", "--users", "50", "--quick"], ["slow", "--subscribers", "50", "--share", "0.2"]):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        assert "some table" in result.output
+    assert asked == [
+        rooms.RoomsOptions(users=50, rounds=1, seconds=0.5, peers=("c_epoll",)),
+        slow.SlowOptions(subscribers=50, stopped=10, peers=("c_epoll",)),
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["echo", "--peers", "nobody"], ["footprint", "--peers", "nobody"]])

@@ -39,15 +39,17 @@ def test_everything_that_can_be_said(folder: Path) -> None:
     peer = describe(
         folder,
         'language = "C"\nversion = "1"\nneeds = ["cc"]\npath = "/chat"\necho = false\n'
-        '[fanout]\npath = "/all"\nsubscribe = "SUB\\r\\n"\nbinary = true\n',
+        '[fanout]\npath = "/all"\nsubscribe = "SUB\\r\\n"\nbinary = true\n'
+        '[rooms]\npath = "/rooms/{room}"\n',
     )
     assert (peer.name, peer.language, peer.version, peer.path, peer.needs) == ("some", "C", "1", "/chat", ("cc",))
     assert peer.fanout == roster.Fanout("/all", "/all", "SUB\r\n", "{payload}", binary=True)
+    assert peer.rooms == roster.Rooms("/rooms/{room}", "", "{payload}", binary=False)
     assert peer.problem() == ""
     assert roster.echoing(["some"]) == []
 
 
-@pytest.mark.parametrize("wrong", ['titel = "x"', "title", "[fanout]\nroad = 1"])
+@pytest.mark.parametrize("wrong", ['titel = "x"', "title", "[fanout]\nroad = 1", "[rooms]\nroad = 1"])
 def test_a_wrong_file_is_named(folder: Path, wrong: str) -> None:
     with pytest.raises(roster.PeerError, match=r"some/peer\.toml"):
         describe(folder, wrong)

@@ -30,9 +30,10 @@ def test_every_scenario_is_planned_and_is_short_enough_to_wait_for(quick: bool) 
     parts = suite.plan(["c_epoll", "websockets"], quick=quick)
     keys = [one.key for one in parts]
     assert len(set(keys)) == len(keys)
-    assert {"echo", "echo16", "connect", "footprint", "fanout", "variants"} <= set(keys)
+    assert {"echo", "echo16", "connect", "footprint", "fanout", "rooms", "slow", "variants"} <= set(keys)
     assert quick or {"echo-1k", "echo-500", "echo-text", "echo-500-1k", "echo-1k-text", "echo16-text"} <= set(keys)
-    assert all(one.options.rounds >= (3 if quick else 5) for one in parts if one.key != "footprint")
+    alike = [one for one in parts if one.key not in ("footprint", "rooms", "slow")]
+    assert all(one.options.rounds >= (3 if quick else 5) for one in alike)
     assert sum(one.seconds for one in parts) < (300 if quick else 1800)
 
 
@@ -72,10 +73,10 @@ def test_a_report_is_a_page_and_pictures(tmp_path: Path) -> None:
     paths, problem = suite.write_report(content(), tmp_path / "some.json")
     assert problem == ""
     assert [path.name for path in paths] == [
-        *(f"some-{key}.png" for key in ("echo", "connect", "footprint", "fanout")),
+        *(f"some-{key}.png" for key in ("echo", "connect", "footprint", "fanout", "rooms", "slow")),
         "some.html",
     ]
-    assert paths[-1].read_text().count("data:image/png") == 4
+    assert paths[-1].read_text().count("data:image/png") == 6
 
 
 def test_a_report_without_matplotlib_has_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

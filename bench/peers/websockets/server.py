@@ -1,4 +1,4 @@
-"""Echo, fan-out and rooms on the asyncio server of `websockets`, under uvloop: its defaults, but no compression unless asked.
+"""Echo, fan-out and rooms on the asyncio server of `websockets`, under uvloop: its defaults, compression on demand.
 
 `/echo` answers each message with itself. Whoever connects to `/fanout` hears what comes in on `/publish`, through the
 library's own `broadcast`. Members of `/rooms/NAME` hear each other in the same way.

@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from bench import roster, servers
 from bench.load import Load, LoadError, LoadResult
 from bench.scenarios import fanout
+from bench.scenarios.steady import rooms
 from tests.bench.windows import with_messages
 from tests.support.certificates import self_signed
 from tests.support.waiting import wait_until
@@ -127,6 +128,16 @@ def spreads(name: str, server: servers.Server) -> None:
         assert all(one.wait_for("without the first") for one in heard[1:])
         with pytest.raises(TimeoutError):
             publisher.recv(timeout=0)
+
+
+def has_rooms(name: str, server: servers.Server) -> None:
+    """The load engine finds that members hear their own room, each publication once; who leaves is let go."""
+    options: dict[str, float | str | bool] = rooms.load_options(name, rooms.RoomsOptions(users=20, room_size=5))
+    for _ in range(2):
+        with Load("rooms", server.port, options=options) as load:
+            load.wait_connected()
+            assert load.step(200.0, 0.2, 0.3).run.latency.count > 0
+            load.release().check()
 
 
 def all_greeted(publisher: ClientConnection, heard: list["Heard"]) -> bool:

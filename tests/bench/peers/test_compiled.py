@@ -39,6 +39,12 @@ def test_fanout_bears_the_engine(name: str) -> None:
         checks.spreads_to_the_engine(name, server)
 
 
+@pytest.mark.parametrize("name", ["gin_gorilla", "nats", "uwebsockets"])
+def test_rooms(name: str) -> None:
+    with checks.running(name) as server:
+        checks.has_rooms(name, server)
+
+
 def test_the_hub_joins_what_waits_and_drops_nobody() -> None:
     """The engine waits for a burst before the next; here many follow at once, and still fit in a subscriber's queue."""
     facts = fanout_of("gin_gorilla")

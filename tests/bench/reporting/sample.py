@@ -40,6 +40,13 @@ def table(*rows: list[str]) -> dict[str, Any]:
     return {"title": "echo <64 B>", "columns": columns, "rows": list(rows), "notes": ["a & b"], "texts": False}
 
 
+def slowed(ratio: float, kept: float) -> dict[str, Any]:
+    """Results of one server beside readers that stop."""
+    figures = {"ratio": ratio, "p99_ms": 10 * ratio, "per_stopped_reader": kept}
+    spreads = {key: {"median": figure, "low": figure, "high": figure} for key, figure in figures.items()}
+    return {"rounds": [], "holds": ratio <= 1.2, **spreads}
+
+
 def content() -> dict[str, Any]:
     """Everything that a result file can have."""
     echo = compared({"fastws": [one(90), one(96)], "c_epoll": [one(100), one(100)], "picows": [one(50), one(96)]})
@@ -78,6 +85,11 @@ def content() -> dict[str, Any]:
             part("connect", compared({"fastws": [one(30, mode="connect")], "c_epoll": [one(60, mode="connect")]})),
             part("footprint", {"servers": servers, "failures": {}}),
             part("fanout", {"1000x10": {"subscribers": 1000, "burst": 10, **fanout}}),
+            part("rooms", compared({"fastws": [one(90)], "c_epoll": [one(100)], "gin_gorilla": [one(30)]})),
+            {
+                **part("slow", {"slowed": {"fastws conflate": slowed(1.1, 900), "c_epoll": slowed(3.0, 70_000)}}),
+                "options": {"max_outbox": 65536},
+            },
             part("variants", {}, error="no <openssl>"),
         ],
     }  # fmt: skip

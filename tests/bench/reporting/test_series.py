@@ -9,7 +9,7 @@ from tests.bench.reporting.sample import content, part
 
 def test_ratios_of_parts_and_of_tables_inside_a_part() -> None:
     found = {one.key: one for one in series.ratio_series(content())}
-    assert list(found) == ["echo", "connect", "fanout-1000x10"]
+    assert list(found) == ["echo", "connect", "fanout-1000x10", "rooms"]
     assert found["echo"].reference == "c_epoll"
     assert found["echo"].figures["c_epoll"] == Spread(1, 1, 1)
     assert found["fanout-1000x10"].title == "part fanout, 1000x10"
@@ -50,3 +50,12 @@ def test_fastws_to_everyone_round_by_round() -> None:
 
 def test_bystanders_where_there_were_some() -> None:
     assert series.bystander_p99_ms(content()) == {"fanout-1000x10": Spread(7, 7, 7)}
+
+
+def test_slow_readers_as_others_notice_them_and_as_they_cost() -> None:
+    noticed, kept = series.slow_series(content())
+    assert (noticed.key, kept.key) == ("slow", "slow")
+    assert noticed.figures["c_epoll"] == Spread(3, 3, 3)
+    assert kept.figures["fastws conflate"] == Spread(900, 900, 900)
+    assert (noticed.reference, kept.reference) == ("all read", "")
+    assert "stop reading" in kept.note

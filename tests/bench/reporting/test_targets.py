@@ -14,6 +14,10 @@ def test_a_verdict_for_each_figure_that_was_measured() -> None:
         ("footprint", "fastws: B/connection"): ("<= 350", "yes"),
         ("footprint", "fastws gateway: B/connection"): ("<= 700", "NO"),
         ("fanout-1000x10", "a bystander's p99, ms"): ("<= 5", "NO"),
+        ("rooms", "fastws / c_epoll per CPU-s"): (">= 0.9", "yes"),
+        ("rooms", "fastws / gin_gorilla, the best of 1 others per CPU-s"): (">= 2", "yes"),
+        ("slow", "fastws conflate: p99 of those who read"): ("<= 1.2 x, or <= 5 ms", "yes"),
+        ("slow", "fastws conflate: B/stopped reader"): ("<= 65,536", "yes"),
     }
 
 

@@ -48,3 +48,8 @@ def test_a_subscriber_that_is_too_far_behind_is_dropped() -> None:
                 publisher.send(message)
                 assert healthy.recv(timeout=checks.TIMEOUT_S) == message
         assert len(slow.read_until_eof()) < MORE_THAN_A_SOCKET_TAKES
+
+
+def test_rooms() -> None:
+    with checks.running("c_epoll") as server:
+        checks.has_rooms("c_epoll", server)

@@ -31,3 +31,8 @@ def test_subscribers_hear_events() -> None:
 def test_the_engine_hears_everything() -> None:
     with checks.running("socketio") as server:
         checks.spreads_to_the_engine("socketio", server)
+
+
+def test_rooms() -> None:
+    with checks.running("socketio") as server:
+        checks.has_rooms("socketio", server)

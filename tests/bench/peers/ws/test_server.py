@@ -19,3 +19,8 @@ def test_fanout() -> None:
 
 def test_variants(tmp_path: Path) -> None:
     checks.has_its_variants("ws", tmp_path)
+
+
+def test_rooms() -> None:
+    with checks.running("ws") as server:
+        checks.has_rooms("ws", server)

@@ -1,4 +1,4 @@
-"""Rooms: users in rooms of ten, whose members speak in turns on a fixed schedule; the highest rate that each server keeps.
+"""Rooms: users in rooms of ten, whose members speak in turns on a fixed schedule, and the highest rate a server keeps.
 
 A rate is kept when the p99 of all deliveries, each counted from when its publication was due, stays within a bound, the
 same for every server. It is looked for by doubling and halving, then by halving what is left between a rate that is

@@ -1,0 +1,1 @@
+"""Scenarios whose publications are on a fixed schedule."""
