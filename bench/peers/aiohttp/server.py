@@ -3,7 +3,7 @@
 import asyncio
 
 import uvloop
-from aiohttp import WSMsgType, web  # type: ignore[import-not-found]
+from aiohttp import WSMsgType, web
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:

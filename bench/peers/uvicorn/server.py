@@ -4,7 +4,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import uvicorn  # type: ignore[import-not-found]
+import uvicorn
 
 Event = dict[str, Any]
 
