@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from inspect import isawaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from fastws import __version__
 from fastws.app import FastWS
@@ -37,7 +37,6 @@ from fastws_ext.loop_data import LoopData
 if TYPE_CHECKING:
     from fastws.observe.admin.results import Node
     from fastws.observe.admin.server import AdminServer
-    from fastws.services import Services
 
 _log: Final = logging.getLogger("fastws.server")
 
@@ -312,6 +311,7 @@ class Worker(Serving):
         if not self._admin_sockets:
             return
         # Imported here: its library costs a tenth of a second and 13 MB.
+        from fastws.observe.admin.floor import Floor  # noqa: PLC0415
         from fastws.observe.admin.guard import Guard  # noqa: PLC0415
         from fastws.observe.admin.methods import Context  # noqa: PLC0415
         from fastws.observe.admin.server import AdminServer  # noqa: PLC0415
@@ -319,7 +319,7 @@ class Worker(Serving):
         settings = self.settings
         self._ready_s = self.loop.time()
         self._admin = AdminServer(
-            Context(cast("Services", self.parts.gateway.services), lambda: [self._node()]),
+            Context(self.parts.gateway.services, lambda: [self._node()], Floor()),
             Guard(settings.admin_key, settings.admin_host),
             self._is_ready,
             is_serving=lambda: self.parts.is_running,

@@ -11,7 +11,7 @@ from fastws import closes
 from fastws.closes import ErrorCode
 from fastws.errors import EngineError, TopicError, UsageError
 from fastws.observe.admin import bodies, results
-from fastws.observe.admin.methods import METHODS, MISSING, Context, Method, Turns, failure, refused
+from fastws.observe.admin.methods import METHODS, MISSING, Context, Method, failure, refused
 
 _log: Final = logging.getLogger("fastws.admin")
 
@@ -50,6 +50,7 @@ def error_answer(error: ErrorCode, message: str, status: int | None = None) -> A
 
 async def call(context: Context, name: str, body: bytes) -> Answer:
     """Carry out one call. Raises nothing; `body` may be empty where no field is needed."""
+    turn = await context.floor.turn()
     try:
         if name == BATCH:
             result: results.Result = await _run_batch(context, _decoded(_batch, body))
@@ -59,6 +60,8 @@ async def call(context: Context, name: str, body: bytes) -> Answer:
         return Answer(200, _encoder.encode({"result": result}))
     except Exception as error:  # what is not foreseen is logged, and answered all the same
         return _failed(_why(name, error))
+    finally:
+        turn.end()
 
 
 def _method(name: str) -> Method:
@@ -85,7 +88,7 @@ async def _run_batch(context: Context, batch: bodies.Batch) -> results.BatchResu
     if len(batch.commands) > MAX_COMMANDS:
         raise refused(f"at most {MAX_COMMANDS} commands", closes.LIMIT_EXCEEDED)
     replies: list[dict[str, Any]] = []
-    turns = Turns()
+    turn = await context.floor.turn()
     for command in batch.commands:
         name = ""
         try:
@@ -96,7 +99,7 @@ async def _run_batch(context: Context, batch: bodies.Batch) -> results.BatchResu
             replies.append({"result": await method.run(context, _converted(fields, method))})
         except Exception as error:  # as in `call`: one that fails does not stop the rest
             replies.append({"error": _why(name, error)})
-        await turns.give_way()
+        await turn.give_way()
     return results.BatchResult(replies=replies)
 
 

@@ -11,9 +11,7 @@ and with one, from anywhere::
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
@@ -21,6 +19,7 @@ from msgspec import UNSET
 from fastws import closes, types
 from fastws.errors import EngineError, TopicError
 from fastws.observe.admin import bodies, results
+from fastws.observe.admin.floor import Floor
 from fastws.services import Services
 
 MAX_TOPICS: Final = 1000
@@ -29,8 +28,6 @@ MAX_USERS: Final = 500
 """Users of one `status`."""
 MAX_REASON_BYTES: Final = 123
 """RFC 6455 5.5: a control frame carries 125 bytes, two of them are the code."""
-
-_TURN_S: Final = 0.001
 
 MISSING: Final = {
     **dict.fromkeys(("send", "inbox", "dead_letters", "requeue"), "direct messages"),
@@ -45,6 +42,7 @@ class Context(NamedTuple):
 
     services: Services
     nodes: Callable[[], list[results.Node]]
+    floor: Floor
 
 
 Run = Callable[[Context, Any], Awaitable[results.Result]]
@@ -58,19 +56,6 @@ class Method(NamedTuple):
     result: type[results.Result]
     run: Run
     example: dict[str, Any]
-
-
-class Turns:
-    """Long work in short turns: what else the loop has to do comes in between."""
-
-    def __init__(self) -> None:
-        self._begun_s = perf_counter()
-
-    async def give_way(self) -> None:
-        """Let the others have their turn, if this one has lasted a millisecond."""
-        if perf_counter() - self._begun_s >= _TURN_S:
-            await asyncio.sleep(0)
-            self._begun_s = perf_counter()
 
 
 def refused(message: str, error: closes.ErrorCode = closes.MALFORMED) -> TopicError:
@@ -88,7 +73,7 @@ async def _broadcast(context: Context, body: bodies.Broadcast) -> results.Broadc
         raise refused(f"at most {MAX_TOPICS} topics", closes.LIMIT_EXCEEDED)
     done: dict[str, results.PublishResult] = {}
     failed: dict[str, results.Failure] = {}
-    turns = Turns()
+    turn = await context.floor.turn()
     first: TopicError | EngineError | None = None
     for topic in dict.fromkeys(body.topics):
         try:
@@ -96,7 +81,7 @@ async def _broadcast(context: Context, body: bodies.Broadcast) -> results.Broadc
         except (TopicError, EngineError) as error:
             first = first or error
             failed[topic] = failure(error)
-        await turns.give_way()
+        await turn.give_way()
     if first is not None and not done:
         raise first
     return results.BroadcastResult(topics=done, failed=failed or UNSET)

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastws.errors import EngineError, TopicError
 from fastws.observe.admin import results
+from fastws.observe.admin.floor import Floor
 from fastws.observe.admin.methods import Context
 from fastws.types import (
     Author,
@@ -117,4 +118,4 @@ class CannedServices:
 def canned() -> tuple[CannedServices, Context]:
     """The services, and the context in which methods use them."""
     services = CannedServices()
-    return services, Context(services, lambda: [NODE])
+    return services, Context(services, lambda: [NODE], Floor())
