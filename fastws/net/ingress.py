@@ -12,8 +12,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import isawaitable
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import orjson
 
@@ -23,7 +24,7 @@ from fastws.core.upgrade import Accept, OriginRules, Refuse, UpgradeRules, judge
 from fastws.errors import Reject
 from fastws.net.admission import Admission, Refusal
 from fastws.net.connection import HANDSHAKING, Connection
-from fastws.net.http import HTML, JSON, MAX_BODY, HttpRequest, answer, error_answer, result_answer
+from fastws.net.http import HTML, JSON, MAX_BODY, HttpHandler, HttpRequest, answer, error_answer, result_answer
 from fastws.net.session import Details, Session
 from fastws.net.stepping import step
 from fastws_ext.endpoint import Endpoint
@@ -36,20 +37,6 @@ _access: Final = logging.getLogger("fastws.access")
 T = TypeVar("T")
 
 READ_METHODS: Final = ("GET", "HEAD")
-
-
-class HttpHandler(Protocol):
-    """A route of `@app.http`."""
-
-    @property
-    def handler(self) -> Callable[[HttpRequest], Any]: ...
-
-    @property
-    def methods(self) -> Sequence[str]: ...
-
-    @property
-    def auth(self) -> bool:
-        """It is for authenticated clients only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +229,8 @@ class Ingress(FastIngress):
             if refusal is not None:
                 self._refuse(conn, request, refusal.code if refusal.is_http else 403, refusal.reason, "protocol")
 
-        def failed() -> None:
-            self.admission.release(client.address)
-
         asked = HttpRequest(request, client, credentials=credentials)
-        self._start(conn, request, self._ask_hooks(asked), decided, failed)
+        self._start(conn, request, self._ask_hooks(asked), decided, partial(self.admission.release, client.address))
         if conn.number in self._tasks:
             self._upgrading.add(conn.number)
 
@@ -310,7 +294,6 @@ class Ingress(FastIngress):
             self._awaiting_body[conn.number] = client.address
             conn.await_body(total)
             return
-        head_only = request.method == "HEAD"
 
         def served(reply: tuple[int, bytes] | Reject) -> None:
             self.admission.release(client.address)
@@ -321,11 +304,9 @@ class Ingress(FastIngress):
             self._note(conn, request, reply[0])
             conn.respond(reply[1])
 
-        def failed() -> None:
-            self.admission.release(client.address)
-
         asked = HttpRequest(request, client, data[request.head_size : total], credentials)
-        self._start(conn, request, self._serve(asked, route, head_only), served, failed)
+        failed = partial(self.admission.release, client.address)
+        self._start(conn, request, self._serve(asked, route, request.method == "HEAD"), served, failed)
 
     async def _serve(self, asked: HttpRequest, route: HttpHandler, head_only: bool) -> tuple[int, bytes] | Reject:
         """(status, whole answer) of a handler, or its refusal."""
@@ -397,7 +378,9 @@ class Ingress(FastIngress):
         self._refuse(conn, request, 500, "the application failed", "protocol")
 
     def _client(self, conn: Connection, request: Request) -> Client:
-        proxies, over_tls = self.site.proxies, self.site.over_tls
+        # A transport that is none of our sockets' says itself whether the client's end is encrypted.
+        over_tls = self.site.over_tls or conn.transport.get_extra_info("sslcontext") is not None
+        proxies = self.site.proxies
         if proxies is not None:
             told = request.get_all(b"x-forwarded-for"), request.get_all(b"x-forwarded-proto")
             return proxies.client(conn.peer, *told, over_tls=over_tls)
