@@ -28,7 +28,9 @@ class Services(Protocol):
         ...
 
     async def push(self, data: Any, *, user: str | None = None, conn: Any = None, tenant: str = "") -> int:
-        """Send a `message` push to one connection, or to all of a user; returns to how many."""
+        """Send a `message` push to one connection (of `tenant`, if that is not empty), or to all of a user; returns to
+        how many.
+        """
         ...
 
     async def disconnect(
@@ -40,7 +42,7 @@ class Services(Protocol):
         code: int = 4503,
         reason: str = "",
     ) -> int:
-        """Close one connection, all of a user (of `tenant`), or all of a tenant; returns how many."""
+        """Close one connection or all of a user (of `tenant`, if that is said), or all of a tenant: how many."""
         ...
 
     async def subscribe(self, user: str, topic: str, *, tenant: str = "") -> int:

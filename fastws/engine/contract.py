@@ -96,7 +96,8 @@ COUNT: Final = "count"
 class Order(NamedTuple):
     """Something to be done with connections wherever they are.
 
-    Whose: those of `user`, else the one called `conn`, else those of `tenant`, else all.
+    Whose: those of `user`, else the one called `conn` (if it is one of `tenant`, where that is said), else those of
+    `tenant`, else all.
     """
 
     action: str

@@ -128,7 +128,7 @@ class GatewayServices:
         order = Order(PUSH, data=self._packed(data, None), ts_ms=int(time() * 1000))
         if user is not None:
             return await self._order(order._replace(user=_name(tenant, user)))
-        return await self._order(order._replace(conn=_id_of(conn)))
+        return await self._order(order._replace(conn=_id_of(conn), tenant=tenant or None))
 
     async def disconnect(
         self,
@@ -147,7 +147,7 @@ class GatewayServices:
         if user is not None and conn is None:
             return await self._order(order._replace(user=_name(tenant or "", user)))
         if conn is not None and user is None:
-            return await self._order(order._replace(conn=_id_of(conn)))
+            return await self._order(order._replace(conn=_id_of(conn), tenant=tenant or None))
         if tenant is not None and user is None:
             return await self._order(order._replace(tenant=_tenant(tenant)))
         raise UsageError("disconnect() needs to know whom", "name one of user, conn and tenant")

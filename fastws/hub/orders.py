@@ -89,7 +89,8 @@ class Orders:
             return self._users.connections_of(*unscoped(order.user))
         if order.conn is not None:
             conn = self._find(order.conn)
-            return () if conn is None else (conn,)
+            is_meant = conn is not None and order.tenant in (None, conn.tenant)
+            return (conn,) if is_meant else ()
         if order.tenant is not None:
             audience = self._users.audience_of(order.tenant)
             return () if audience is None else audience.wires()

@@ -30,6 +30,49 @@ async def test_services_work_in_background_tasks_while_it_runs() -> None:
         await app.publish("t", 1)
 
 
+async def test_services_inside_a_tenant() -> None:
+    """All of them, in a server: what is one tenant's is nobody else's."""
+    app = FastWS()
+    async with staged(app) as stage:
+        acme, other, nobodys = (stage.name(stage.connect(), "42", tenant) for tenant in ("acme", "other", ""))
+        everyone = (acme, other, nobodys)
+        tenant = app.tenant("acme")
+        for player in everyone:
+            player.ask("sub", topic="t")
+        assert (await tenant.publish("t", 1)).offset == 1
+        assert (await tenant.history("t")).offset == 1
+        assert (await app.history("t")).offset == 0
+        await stage.settle()
+        assert [player.hear() != [] for player in everyone] == [True, False, False]
+        await tenant.broadcast("all")
+        assert await tenant.push("42", "him") == 1
+        assert await tenant.push(acme.conn, "it") == 1
+        assert await tenant.push(other.conn, "not it") == 0
+        assert await app.push(other.conn.id, "it") == 1
+        await stage.settle()
+        assert [[message["data"] for message in player.hear()] for player in everyone] == [
+            ["all", "him", "it"],
+            ["it"],
+            [],
+        ]
+        assert (await tenant.presence("t")).connections == 1
+        assert (await tenant.presence_stats("t")).users == 1
+        assert await tenant.subscribe("42", "u") == 1
+        assert [topic.topic for topic in await tenant.topics()] == ["t", "u"]
+        assert await tenant.unsubscribe("42", "u") == 1
+        assert (await tenant.status(["42", "43"]))["42"].online
+        assert [session.conn for session in await tenant.sessions("42")] == [acme.conn.id]
+        assert (await tenant.online("user", "42"), await app.online("user", "42")) == (1, 3)
+        assert await tenant.disconnect(conn=other.conn) == 0
+        assert await tenant.disconnect(user="42") == 1
+        assert await app.disconnect(tenant="other", code=4006) == 1
+        assert await app.disconnect(conn=nobodys.conn.id, reason="bye") == 1
+        await stage.settle()
+        for player in everyone:
+            player.hear()
+        assert [player.closed for player in everyone] == [(4503, "kicked"), (4006, "force_reconnect"), (4503, "bye")]
+
+
 async def test_tenants() -> None:
     app = FastWS()
     assert isinstance(app.tenant("acme"), Tenant)
