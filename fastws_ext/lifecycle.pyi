@@ -48,9 +48,6 @@ class Lifecycle(Sender):
         """End the connection with RST, without a close frame."""
     def set_deadline(self, seconds: float) -> None:
         """Have `endpoint.on_deadline` called once in `seconds` (to 0.1 s); 0 calls it off."""
-    @property
-    def deadline(self) -> float:
-        """Seconds until `endpoint.on_deadline` is called (to 0.1 s); 0 if it will not be."""
     def set_ping_interval(self, seconds: float) -> None:
         """Ping after `seconds` without inbound traffic from now on; 0 switches the heartbeat off."""
     @property

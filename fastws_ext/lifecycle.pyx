@@ -4,7 +4,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from .frames cimport OP_PING
 from .link cimport LoopLink
-from .loop_data cimport IN_FINISH, IN_RUN, RECEIVE_SIZE, TICK_NS, LoopData, monotonic_ns
+from .loop_data cimport IN_FINISH, IN_RUN, RECEIVE_SIZE, LoopData, monotonic_ns
 from .outbox cimport DISCONNECT
 from .sender cimport (CLOSED, CLOSING, F_BLOCKED, F_DECIDING, F_EOF, F_FINISHED, F_HIGH, F_OPENED, F_PAUSED,
                       F_PING_OUT, F_READING, F_RESET, F_RTT, F_SHUT, HANDSHAKING, LINGER_TICKS, LINGERING, OPEN)
@@ -409,12 +409,6 @@ cdef class Lifecycle(Sender):
             self.user_due = max(self.ingress.loop_data.now_tick + self.ingress.loop_data.ticks(seconds), 1)
         if self.state == OPEN:
             self.reschedule()
-
-    @property
-    def deadline(self):
-        """Seconds until `endpoint.on_deadline` is called (to 0.1 s); 0 if it will not be."""
-        cdef LoopData loop_data = self.ingress.loop_data
-        return self.until(self.user_due, loop_data.now_tick) * (TICK_NS / 1e9) if self.user_due else 0.0
 
     def set_ping_interval(self, double seconds):
         """Ping after `seconds` without inbound traffic from now on; 0 switches the heartbeat off."""

@@ -20,6 +20,9 @@ class Sender(Scheduled):
     @property
     def state(self) -> int:
         """HANDSHAKING 0, OPEN 1, CLOSING 2, LINGERING 3, CLOSED 4."""
+    @property
+    def deadline(self) -> float:
+        """Seconds until `endpoint.on_deadline` is called (to 0.1 s); 0 if it will not be."""
     session: Any
     """The layer above keeps its object here; None while unused, and again after on_close."""
     max_message_size: int

@@ -7,7 +7,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from .frames cimport OP_BINARY, OP_CLOSE, OP_PING, OP_TEXT, close_frame, frame_from, write_header
-from .loop_data cimport Scheduled, GATHER_SIZE, IN_DIRTY, SCRATCH_SIZE
+from .loop_data cimport Scheduled, GATHER_SIZE, IN_DIRTY, SCRATCH_SIZE, TICK_NS
 from .outbox cimport DISCONNECT
 
 cdef extern from "Python.h":
@@ -38,6 +38,12 @@ cdef class Sender(Scheduled):
     def loop_data(self):
         """What the event loop of this connection has once."""
         return self.ingress.loop_data
+
+    @property
+    def deadline(self):
+        """Seconds until `endpoint.on_deadline` is called (to 0.1 s); 0 if it will not be."""
+        cdef int ticks = <int>(self.user_due - self.ingress.loop_data.now_tick)
+        return max(ticks, 1) * (TICK_NS / 1e9) if self.user_due else 0.0
 
     def __dealloc__(self):
         # Before the references go: the last of them may take the loop's wheel along, which must not find us there.

@@ -1,4 +1,4 @@
-"""What the gateway keeps of each connection. There may be a million of them: 96 bytes, and nothing more at rest."""
+"""What the gateway keeps of each connection. There may be a million of them: 88 bytes, and nothing more at rest."""
 
 from __future__ import annotations
 
@@ -50,15 +50,13 @@ class Work:
 class Session(NetSession):
     """See `fastws.net.session`."""
 
-    __slots__ = ("codec", "passes", "phase", "profile", "subscribed", "user", "work")
+    __slots__ = ("codec", "phase", "profile", "subscribed", "user", "work")
 
     def __init__(self, details: Details | None = None) -> None:
         super().__init__(details)
         self.user = ""
         self.profile = NO_PROFILE
         """What it has in common with others: tenant, device, permissions and the like."""
-        self.passes: Passes | None = None
-        """Its subscription tokens, where it has some."""
         self.phase = CONNECTING
         self.codec: int | None = None
         """The codec whose subprotocol was agreed on; None if none was."""
@@ -74,6 +72,15 @@ class Session(NetSession):
     @identity.setter
     def identity(self, identity: Identity) -> None:
         self.user, self.profile = identity
+
+    @property
+    def passes(self) -> Passes | None:
+        """Its subscription tokens; None if it has shown none."""
+        return self.details.passes if self.details is not None else None
+
+    @passes.setter
+    def passes(self, passes: Passes) -> None:
+        self.need_details().passes = passes
 
     @property
     def tenant(self) -> str:  # type: ignore[override]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from time import time
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -254,3 +254,17 @@ class HttpRequest:
     def json(self) -> Any:
         """The body as JSON. Raises `ValueError` if it is none."""
         return orjson.loads(self.body)
+
+
+class HttpHandler(Protocol):
+    """A route of `@app.http`."""
+
+    @property
+    def handler(self) -> Callable[[HttpRequest], Any]: ...
+
+    @property
+    def methods(self) -> Sequence[str]: ...
+
+    @property
+    def auth(self) -> bool:
+        """It is for authenticated clients only."""

@@ -17,13 +17,25 @@ _SEPARATOR: Final = b"\r\n"  # never inside a name or value
 class Details:
     """What is rarely needed: made only for connections that have some of it."""
 
-    __slots__ = ("client", "credentials", "drain_waiters", "kept_headers", "query", "request", "state", "subprotocol")
+    __slots__ = (
+        "client",
+        "credentials",
+        "drain_waiters",
+        "kept_headers",
+        "passes",
+        "query",
+        "request",
+        "state",
+        "subprotocol",
+    )
 
     def __init__(self) -> None:
         self.request: Request | None = None
         """The upgrade request, until the connection is established."""
         self.credentials: Any = None
         """What was found out about who it is, until the connection is established."""
+        self.passes: Any = None
+        """What it was let do by tokens beside the one that says who it is."""
         self.client: tuple[str, int] | None = None
         """Where the client is, if a trusted proxy said so."""
         self.query = b""
@@ -60,7 +72,7 @@ class Details:
             self.kept_headers = _SEPARATOR.join(kept)
             self.request = None
         worth = (self.kept_headers, self.query, self.subprotocol, self.client, self.drain_waiters)
-        return any(worth) or self.state is not None
+        return any(worth) or self.state is not None or self.passes is not None
 
 
 class Session:

@@ -12,7 +12,7 @@ from fastws import FastWS
 from fastws.engine.contract import Change
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import EngineError
-from fastws.gateway.auth.identity import Identity
+from fastws.gateway.auth.identity import identity_of
 from fastws.hub import news as news_module
 from fastws.types import Member, Presence, PresenceStats
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
@@ -32,7 +32,7 @@ def app() -> FastWS:
 
 def name(player: Player, user: str, info: Any = None, device: str = "web") -> None:
     """Let the connection have a user, before it subscribes."""
-    player.conn.session.identity = Identity(user=user, device=device, info=info)
+    player.conn.session.identity = identity_of(user, device=device, info=info)
 
 
 def subscribe(stage: Stage, player: Player, topic: str, *, watching: bool = False) -> Any:

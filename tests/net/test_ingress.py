@@ -23,6 +23,7 @@ class Route(NamedTuple):
 
     handler: Callable[[HttpRequest], Any]
     methods: tuple[str, ...] = ("GET",)
+    auth: bool = False
 
 
 def echo(conn: Any, message: str | bytes) -> None:

@@ -499,7 +499,7 @@ def test_more_than_the_rate_closes_4005(transport: str, shape: str, limit: dict[
 def test_who_may_not_be_here_is_closed_before_the_hooks(transport: str, shape: str) -> None:
     async def test() -> None:
         hooks = Hooks(waits=False)
-        options = hooks.options | {"judge": lambda details: INVALID_TOKEN if details.query else None}
+        options = hooks.options | {"judge": lambda conn, _: INVALID_TOKEN if conn.query else None}
         handler = plain if shape == "raw" else stream
         async with serving(transport, **{shape: {"/echo": handler}}, runner_options=options) as server:
             refused = await server.connect("/echo?token=x")

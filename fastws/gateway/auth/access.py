@@ -141,11 +141,12 @@ class Access:
         if claims.topic != topic or claims.sub != session.user or claims.tenant != session.tenant:
             raise _denied("the token is not for this topic and user")
         now_s = asyncio.get_running_loop().time()
-        if session.passes is None:
-            session.passes = Passes(now_s + conn.deadline if conn.deadline else None)
+        passes = session.passes
+        if passes is None:
+            passes = session.passes = Passes(now_s + conn.deadline if conn.deadline else None)
         ends_s = None if claims.exp is UNSET else now_s + int(claims.exp) - self._verifier.clock()
-        session.passes.note(scoped(session.tenant, topic), ends_s, may_publish=claims.pub)
-        arm(conn, session.passes.next_s(), now_s)
+        passes.note(scoped(session.tenant, topic), ends_s, may_publish=claims.pub)
+        arm(conn, passes.next_s(), now_s)
 
     def _explain(self, action: str) -> None:
         """Say once what an operator who wonders would have to set."""

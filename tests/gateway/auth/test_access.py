@@ -11,7 +11,7 @@ from fastws.gateway.auth.identity import ANONYMOUS, Identity
 from fastws.gateway.session import Session
 from fastws.net.connection import Connection
 
-SOMEBODY = Identity(user="42")
+SOMEBODY = Identity("42")
 
 
 def check(access: Access, identity: Identity, action: str, namespace: Namespace) -> None:

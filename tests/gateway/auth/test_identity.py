@@ -1,54 +1,81 @@
-"""Terms for strangers, and where tokens are looked for."""
+"""Who a connection is, and what identities share."""
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
-import pytest
-
-from fastws.config import Settings
-from fastws.gateway.auth.identity import Terms, offered_token, terms
+from fastws.gateway.auth.claims import Verified, read_claims
+from fastws.gateway.auth.identity import ANONYMOUS, MAX_ALIKE, Identities, Identity, Profile
 
 
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({}, Terms(welcome=True, trusted=True)),
-        ({"uds": "/tmp/x"}, Terms(welcome=True, trusted=True)),
-        ({"host": "0.0.0.0", "anonymous": True}, Terms(welcome=True, trusted=False)),
-        ({"host": "0.0.0.0", "anonymous": True, "dev": True}, Terms(welcome=True, trusted=True)),
-        ({"app": "chat:app"}, Terms(welcome=True, trusted=False)),
-        ({"app": "chat:app", "dev": True}, Terms(welcome=True, trusted=True)),
-        ({"jwt_secret": "x"}, Terms(welcome=False, trusted=False)),
-        ({"jwt_secret": "x", "dev": True}, Terms(welcome=False, trusted=False)),
-        ({"jwt_secret": "x", "anonymous": True}, Terms(welcome=True, trusted=False)),
-        ({"ssl_require_client_cert": True}, Terms(welcome=False, trusted=False)),
-    ],
-)
-def test_terms(settings: dict[str, Any], expected: Terms) -> None:
-    assert terms(Settings(**settings)) == expected
+def token(**claims: Any) -> Verified:
+    packed = json.dumps(claims).encode()
+    return Verified(read_claims(packed), packed)
 
 
-BEARER = (b"authorization", b"Bearer abc")
-ENTRY = (b"sec-websocket-protocol", b"fastws.json.v1 , fastws.token.ghi")
+FULL: dict[str, Any] = {
+    "sub": "42",
+    "tenant": "acme",
+    "device": "phone",
+    "info": {"name": "Ada"},
+    "permissions": {"sub": ["chat:*"]},
+    "roles": ["admin"],
+    "exp": 5,
+    "rooms": ["a"],
+}
 
 
-@pytest.mark.parametrize(
-    ("headers", "query", "token"),
-    [
-        ([], b"", None),
-        ([BEARER, ENTRY], b"token=def", "abc"),
-        ([(b"authorization", b"bEARER  abc ")], b"", "abc"),
-        ([(b"authorization", b"Basic abc"), ENTRY], b"a=1&token=def", "def"),
-        ([ENTRY], b"a=1", "ghi"),
-        ([ENTRY], b"xtoken=5", "ghi"),
-        ([(b"sec-websocket-protocol", b"a"), ENTRY], b"", "ghi"),
-        ([], b"token=", ""),
-        ([], b"token=%61b&token=c", "ab"),
-        ([(b"sec-websocket-protocol", b"fastws.json.v1")], b"", None),
-    ],
-)
-def test_the_first_place_that_has_a_token_counts(
-    headers: list[tuple[bytes, bytes]], query: bytes, token: str | None
-) -> None:
-    assert offered_token(headers, query) == token
+def test_an_identity_has_what_the_token_says() -> None:
+    identity = Identities().of(token(**FULL))
+    assert (identity.user, identity.tenant, identity.device) == ("42", "acme", "phone")
+    assert identity.info == {"name": "Ada"}
+    assert identity.profile.roles == ("admin",)
+    assert identity.profile.grants.subscribe is not None
+    assert "chat:a" in identity.profile.grants.subscribe
+    assert identity.profile.grants.publish is None
+
+
+def test_nobody_in_particular() -> None:
+    for identity in (ANONYMOUS, Identities().of(token())):
+        assert (identity.user, identity.tenant, identity.device, identity.info, identity.claims) == (
+            *("", "", "default", None),
+            {},
+        )
+
+
+def test_what_is_equal_is_one_object() -> None:
+    identities = Identities()
+    first = identities.of(token(**FULL))
+    second = identities.of(token(**(FULL | {"sub": "43", "exp": 6, "rooms": ["b"]})))
+    assert first.profile is second.profile
+    other = identities.of(token(**(FULL | {"device": "web"})))
+    assert other.profile is not first.profile
+    assert other.profile.grants is first.profile.grants
+
+
+def test_own_claims_are_kept_only_where_somebody_may_ask() -> None:
+    kept = {name: FULL[name] for name in ("sub", "tenant", "device", "info", "roles")}
+    assert Identities().of(token(**FULL)).claims == kept
+    keeping = Identities(keep_claims=True)
+    assert keeping.of(token(**FULL)).claims == kept | {"rooms": ["a"]}
+    assert keeping.of(token(sub="1")).profile.packed_extra == b""
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    identities = Identities()
+    for number in range(MAX_ALIKE * 2 + 5):
+        identity = identities.of(token(info=number, permissions={"pub": [str(number)]}))
+        assert identity.info == number
+    assert len(identities._profiles) <= MAX_ALIKE
+    assert len(identities._grants) <= MAX_ALIKE
+
+
+def test_a_profile_is_small() -> None:
+    assert sys.getsizeof(Profile()) <= 80
+    assert not hasattr(Profile(), "__dict__")
+
+
+def test_identities_are_values() -> None:
+    assert Identity("a") == Identity("a") != Identity("b")

@@ -12,7 +12,7 @@ from fastws import FastWS
 from fastws.core.codecs.commands import Presence as PresenceCommand
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import EngineError
-from fastws.gateway.auth.identity import Identity
+from fastws.gateway.auth.identity import identity_of
 from fastws.types import Member, Presence, PresenceStats, UserStatus
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
 
@@ -36,7 +36,7 @@ def app() -> FastWS:
 def named(stage: Stage, user: str, tenant: str = "", info: Any = None, codec: str = "") -> Player:
     """A client that has a name."""
     player = stage.connect(subprotocol=codec)
-    player.conn.session.identity = Identity(user, tenant, "web", info)
+    player.conn.session.identity = identity_of(user, tenant, "web", info)
     stage.hub.renamed(player.conn, "", "")
     return player
 
