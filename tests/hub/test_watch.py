@@ -242,3 +242,32 @@ async def test_many_are_told_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
         await stage.settle()
         assert [player.hear() for player in players] == [[LOST]] * 198 + [[], [LOST]]
         assert late.hear_one()["data"] == 2
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_what_is_kept_for_newcomers_is_bounded(is_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.hub.topic.MAX_KEPT", 3)
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        if not is_first:
+            await subscribed(stage, engine)
+        for cannot_be_fitted in (2, 3):
+            late = stage.connect()
+            late.say({"id": 1, "cmd": "sub", "topic": "t"})
+            for _ in range(cannot_be_fitted):
+                question = engine.open[0]
+                engine.look_up(question)
+                await publish(stage, *range(5))
+                engine.let_arrive()
+                engine.answer(question)
+                await stage.settle()
+            engine.answer_all()
+            await stage.settle()
+            answer = late.hear_one()
+            if cannot_be_fitted == 3:
+                assert answer["error"]["code"] == 113
+            else:
+                assert answer["result"]["offset"] == engine._logs["t"].offset
+            late.vanish()
+            await stage.settle()
+        assert len(stage.hub.topics) == (0 if is_first else 1)
