@@ -67,6 +67,7 @@ FIELDS: Final[dict[tuple[str, str], str]] = {
     ("pub", "data"): "what subscribers get",
     ("pub", "key"): "idempotency: a second publication with it within 5 minutes is not delivered",
     ("pub", "echo"): "whether the publisher hears it too; by default what the namespace says, which is yes",
+    ("pub", "trace"): "a W3C `traceparent`, for the application's middleware",
     ("presence", "topic"): "the topic",
     ("presence_stats", "topic"): "the topic",
     ("history", "topic"): "the topic",

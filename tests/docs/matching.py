@@ -2,7 +2,7 @@
 
 `…` in a text stands for anything. Times are compared by their kind. Names that a server makes up (`conn`, `epoch`) may
 be written in any way, but have to be the same thing wherever the page says the same; what the page says back to the
-server is translated.
+server is translated, `<token of ann>` into the token of the client `ann`.
 """
 
 import re

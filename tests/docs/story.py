@@ -84,6 +84,9 @@ class Story:
     def _run(self, block: Block) -> None:
         if block.notes.get("clients"):
             self._clients.update(json.loads(block.note("clients")))
+            self._names.real |= {
+                f"<token of {name}>": self._token(name) for name in self._clients if self._clients[name]
+            }
         match block.language:
             case "python" | "html":
                 pass  # a file, or a part of one
@@ -160,7 +163,7 @@ class Story:
             name = next((word for word in words if not _ASSIGNMENT.match(word)), "")
             self._used |= {used for used in self._files if used in words}
             if words[0] == "export":
-                self._env |= self._exported(words[1:], line)
+                self._env |= self._exported(line)
             elif name == "fastws-server":
                 self._serve(words[words.index(name) + 1 :], own)
             elif name == "uvicorn":
@@ -178,8 +181,8 @@ class Story:
                     output.append(self._execute(["bash", "-c", self._moved(line)], block, last=number == len(commands)))
         self._output = "\n".join(output)
 
-    def _exported(self, words: Sequence[str], line: str) -> dict[str, str]:
-        names = [word.split("=", 1)[0] for word in words]
+    def _exported(self, line: str) -> dict[str, str]:
+        names = re.findall(r"\b([A-Z_]+)=", line)
         shown = Program(["bash", "-c", f"{line}\nprintenv {' '.join(names)}"], self._directory, surroundings(self._env))
         return dict(zip(names, shown.finished().splitlines(), strict=True))
 
@@ -244,11 +247,13 @@ class Story:
         member = Member(host, int(port))
         member.codec = self._codec
         headers = [("Sec-WebSocket-Protocol", f"fastws.{self._codec}.v1")]
-        claims = self._clients.get(name)
-        if claims:
-            headers.append(("Authorization", f"Bearer {jwt.encode(claims, self._secret(), 'HS256')}"))
+        if self._clients.get(name):
+            headers.append(("Authorization", f"Bearer {self._token(name)}"))
         member.upgrade("/ws", headers)
         return member
+
+    def _token(self, name: str) -> str:
+        return jwt.encode(self._clients[name], self._secret(), "HS256")
 
     def _secret(self) -> str:
         secret = self._env.get("FASTWS_JWT_SECRET")

@@ -1,0 +1,1 @@
+"""The examples, each driven as its users would."""
