@@ -39,7 +39,7 @@ def read_namespace(name: str, table: object, where: str) -> tuple[dict[str, obje
     for key, raw in table.items():
         kind = NAMESPACE_KEYS.get(key)
         if key == "schema":
-            problems.append(f"{place} schema takes a type of Python and is not built in this version")
+            problems.append(f"{place} schema takes a type of Python: give it in FastWS(namespaces=...)")
         elif kind is None:
             problems.append(f"{place} has no key {key!r}{did_you_mean(key, NAMESPACE_KEYS)}")
         else:

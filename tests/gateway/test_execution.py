@@ -10,8 +10,11 @@ import msgspec
 import pytest
 
 from fastws import FastWS
+from fastws.core.codecs.commands import Lines
+from fastws.core.codecs.json_text import decode_line
 from fastws.gateway.commands.keeping import Keeping
 from fastws.gateway.execution import LINES_PER_TURN
+from tests.gateway.commands.test_common import LateEngine
 from tests.gateway.stage import JSON, MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -202,6 +205,22 @@ class TestBatches:
             await stage.settle()
             assert stage.gateway.tasks == set()
             assert stage.hub.topics == {}
+
+    async def test_lines_that_each_wait_cost_what_they_are(self) -> None:
+        """What is left is not copied each time: twice as many lines take twice as many steps, not four times."""
+        engine = LateEngine()
+        engine.gate.set()
+        async with staged(engine=engine) as stage:
+            player = stage.connect()
+            texts = ['{"cmd":"pub","topic":"t","data":1}'] * 300
+            rest = Lines(texts, decode_line)
+            stage.gateway._execution._run(player.conn, player.conn.session, rest)
+            assert player.conn.session.work.waiting[0] is rest
+            assert rest.texts is texts
+            while player.conn.session.work is not None:
+                await asyncio.sleep(0)
+            assert rest.done == 300
+            assert (await stage.app.history("t", limit=0)).offset == 300
 
     async def test_messagepack_has_none(self) -> None:
         async with staged() as stage:
