@@ -21,6 +21,7 @@ class Member:
     """A wire that may hear publications, and what the model knows of it."""
 
     def __init__(self, crowd: "Crowd", index: int) -> None:
+        self.index = index
         self.wire, self.transport = crowd.stage.connect(crowd.ingress)
         self.wire.codec = index % 3
         self.wire.data_received(COMMON)
@@ -31,13 +32,15 @@ class Member:
         self.transport.written = b""
         self.stints.clear()
         self.inside = False
+        self.skip = 0  # publications of which it knows already
 
-    def join(self, audience: Audience) -> None:
-        joined = audience.add(self.wire)
+    def join(self, audience: Audience, skip: int = 0) -> None:
+        joined = audience.add(self.wire, skip)
         assert joined == (not self.inside)
         if joined:
             self.stints.append([])
             self.inside = True
+            self.skip = skip
 
     def leave(self, audience: Audience) -> None:
         assert audience.discard(self.wire) == self.inside

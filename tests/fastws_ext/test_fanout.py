@@ -48,7 +48,7 @@ def hurried(crowd: Crowd) -> Iterator[Crowd]:
 some = st.builds(slice, st.integers(0, CROWD), st.integers(0, CROWD), st.integers(1, 7))
 operations = st.one_of(
     st.tuples(st.just("publish"), st.integers(0, CROWD - 1)),
-    st.tuples(st.sampled_from(("join", "leave", "close", "rejoin")), some),
+    st.tuples(st.sampled_from(("join", "join later", "leave", "close", "rejoin")), some),
     st.tuples(st.just("turn"), st.integers(1, 3)),
 )
 
@@ -56,6 +56,7 @@ operations = st.one_of(
 @settings(max_examples=60)
 @given(st.lists(operations, max_size=20))
 @example([("publish", 3), ("leave", slice(0, CROWD, 2)), ("turn", 1), ("rejoin", slice(1, 900)), ("publish", 0)])
+@example([("leave", slice(0, CROWD)), ("join later", slice(0, CROWD)), *[("publish", 0), ("turn", 1)] * 6])
 @example([("publish", 0)] * 4 + [("turn", 1), ("close", slice(300, 1400)), ("publish", 2), ("turn", 2)])
 def test_members_hear_each_publication_once_and_in_order_while_others_come_and_go(
     crowd: Crowd, script: list[tuple[str, Any]]
@@ -90,7 +91,9 @@ def publish(crowd: Crowd, audience: Audience, number: int, excluded: Member) -> 
     inside = [member for member in crowd.members if member.inside]
     assert audience.publish(frames_of(number), exclude=excluded.wire) == len(inside)
     for member in inside:
-        if member is not excluded and member.wire.codec < 2:
+        if member.skip:
+            member.skip -= 1
+        elif member is not excluded and member.wire.codec < 2:
             member.stints[-1].append(number)
 
 
@@ -99,6 +102,8 @@ def act(member: Member, audience: Audience, what: str) -> None:
         assert not audience.add(member.wire)
     elif what == "join":
         member.join(audience)
+    elif what == "join later":
+        member.join(audience, skip=member.index % 5)
     elif what == "close":
         member.close()
     else:
