@@ -117,8 +117,8 @@ async def _disconnect(context: Context, body: bodies.Disconnect) -> results.Coun
         raise refused(f"{body.code} cannot be sent as a close code")
     if len(body.reason.encode()) > MAX_REASON_BYTES:
         raise refused(f"reason has at most {MAX_REASON_BYTES} bytes of UTF-8")
-    # A connection is known by its id alone; the default tenant is the one without a name.
-    tenant = body.tenant if body.conn is None else None
+    # A user without a tenant is one of the tenant without a name; a connection has its id, whatever its tenant.
+    tenant = body.tenant if body.user is not None else body.tenant or None
     count = await context.services.disconnect(
         user=body.user, conn=body.conn, tenant=tenant, code=body.code, reason=body.reason
     )

@@ -94,7 +94,8 @@ async def test_subscriptions(name: str) -> None:
     [
         ({"user": "42"}, {"user": "42", "conn": None, "tenant": ""}),
         ({"user": "42", "tenant": "acme"}, {"user": "42", "conn": None, "tenant": "acme"}),
-        ({"conn": "c1", "tenant": "acme"}, {"user": None, "conn": "c1", "tenant": None}),
+        ({"conn": "c1"}, {"user": None, "conn": "c1", "tenant": None}),
+        ({"conn": "c1", "tenant": "acme"}, {"user": None, "conn": "c1", "tenant": "acme"}),
         ({"tenant": "acme"}, {"user": None, "conn": None, "tenant": "acme"}),
     ],
 )

@@ -163,13 +163,15 @@ async def test_a_compressed_body_is_refused(stand: Stand) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_body_that_does_not_come_is_not_waited_for(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin, "_BODY_S", 0.05)
-    reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
-    writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
-    answer = await asyncio.wait_for(reader.read(), 10)  # up to the end of the connection
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    writer.close()
+    monkeypatch.setattr(admin, "_LINGERING_S", 0.05)
+    async with Stand() as stand:
+        reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
+        writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        answer = await asyncio.wait_for(reader.read(), 10)  # up to the end of the connection
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        writer.close()
 
 
 @pytest.mark.asyncio
