@@ -37,7 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "app": {"core"},
     "observe": set(),
     "server": {"app", "gateway", "hub", "engine", "net", "core", "observe", "fastws_ext"},
-    "testing": {"server", "app", "net", "core"},
+    "testing": {"server", "app", "gateway.auth.tokens", "net", "core"},
     "asgi": {"server", "app", "net", "core"},
     "__main__": {"server"},
 }

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from time import time
@@ -17,10 +14,10 @@ from urllib.parse import urlencode
 
 from fastws.app import FastWS
 from fastws.config import Settings
-from fastws.config.embedded import embedded
-from fastws.config.not_built import NOT_BUILT
+from fastws.config.embedded import OF_THE_PROCESS, embedded
 from fastws.core.codecs import CODECS
 from fastws.errors import UsageError
+from fastws.gateway.auth.tokens import sign
 from fastws.net.http import Headers
 from fastws.server.console.link import ConnectError, Target, open_streams
 from fastws.server.worker import Serving
@@ -29,7 +26,6 @@ from fastws.testing.client import TIMEOUT_S, Client
 _DEFAULTS: Final[Mapping[str, object]] = {
     "port": 0,
     "anonymous": True,
-    "admin_port": -1,
     "backlog": 100,
     "drain_timeout": 5.0,
     "drain_rate": 1_000_000,
@@ -39,6 +35,7 @@ _DEFAULTS: Final[Mapping[str, object]] = {
 they may do what is open to `all`; the end comes soon.
 """
 
+_WITHOUT: Final = OF_THE_PROCESS | {"admin_host", "admin_port", "admin_key"}
 _GRACE_S: Final = 0.5
 _ONE_HOUR_S: Final = 3600
 
@@ -166,7 +163,7 @@ class TestServer:
         content = {name: value for name, value in {**standard, **(claims or {})}.items() if value is not None}
         if self.settings.jwt_secret is None:
             raise UsageError("this server has no secret to make tokens with", "give jwt_secret")
-        return signed(content, self.settings.jwt_secret)
+        return sign(content, self.settings.jwt_secret)
 
     def connect(
         self,
@@ -288,17 +285,5 @@ async def _leave(client: Client) -> None:
 
 
 def _settings(given: Mapping[str, object]) -> Settings:
-    secret = {} if "jwt_secret" in NOT_BUILT else {"jwt_secret": secrets.token_hex(32)}
-    raw = {**_DEFAULTS, **secret, **given}
-    return embedded(raw, name="tests:app", environ={}, look_for_file=False)
-
-
-def signed(claims: Mapping[str, Any], secret: str) -> str:
-    """A JWT with HS256 (RFC 7515): what is signed is taken as it is, wrong claims too."""
-    parts = [_base64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
-    signature = hmac.digest(secret.encode(), b".".join(parts), hashlib.sha256)
-    return b".".join([*parts, _base64(signature)]).decode()
-
-
-def _base64(data: bytes) -> bytes:
-    return urlsafe_b64encode(data).rstrip(b"=")
+    raw = {**_DEFAULTS, "jwt_secret": secrets.token_hex(32), **given}
+    return embedded(raw, name="tests:app", without=_WITHOUT, environ={}, look_for_file=False)

@@ -13,16 +13,14 @@ import pytest
 import uvloop
 
 from fastws import Connection, FastWS, Reject, UsageError
-from fastws.config.not_built import NOT_BUILT
 from fastws.errors import ConfigError, StartError
+from fastws.gateway.auth.tokens import sign
 from fastws.net.http import HttpRequest
 from fastws.testing import ConnectError, ConnectionClosed, RefusedError, TestServer
-from fastws.testing.server import signed
 from fastws.types import CloseInfo, ConnectionInfo
 from tests.support.certificates import self_signed
 
 ROOT = Path(__file__).resolve().parents[2]
-with_tokens = pytest.mark.skipif("jwt_secret" in NOT_BUILT, reason="token authentication is not built yet")
 
 
 class Recorded:
@@ -74,7 +72,6 @@ class Recorded:
             return {"method": request.method, "body": request.body.decode(), "own": request.headers.get("x-own", "")}
 
 
-@with_tokens
 @pytest.mark.asyncio
 async def test_the_example_of_the_contract() -> None:
     recorded = Recorded()
@@ -85,7 +82,6 @@ async def test_the_example_of_the_contract() -> None:
     assert recorded.notes == ["start", "connect 42", "disconnect 42 1001", "stop"]
 
 
-@with_tokens
 @pytest.mark.asyncio
 async def test_who_a_client_is() -> None:
     async with TestServer(Recorded().app) as server:
@@ -99,10 +95,9 @@ async def test_who_a_client_is() -> None:
             await server.connect(token=server.token("42", ttl=-10))
         assert refused.value.status == 401
         with pytest.raises(RefusedError):
-            await server.connect(token=signed({"sub": "42"}, "x" * 32))
+            await server.connect(token=sign({"sub": "42"}, "x" * 32))
 
 
-@with_tokens
 @pytest.mark.asyncio
 async def test_an_anonymous_client_may_do_what_is_open_to_all() -> None:
     async with TestServer(Recorded().app) as server:
@@ -115,7 +110,6 @@ async def test_an_anonymous_client_may_do_what_is_open_to_all() -> None:
         await ws.subscribe("own:1")
 
 
-@with_tokens
 @pytest.mark.asyncio
 async def test_clients_may_have_to_authenticate_first() -> None:
     async with TestServer(Recorded().app, anonymous=False) as server:
