@@ -44,7 +44,7 @@ ERROR_MEANINGS: Final[dict[int, str]] = {
     105: "the connection is subscribed already",
     106: "a limit is reached: topics of a connection, subscribers of a topic, items asked for",
     107: "a field is missing, has the wrong type, or a value that cannot be",
-    108: "the namespace, or this version of the server, does not offer that",
+    108: "the namespace, the application or this version of the server does not offer that",
     109: "the token has expired",
     110: "the data is larger than it may be",
     111: "more commands or bytes per second than `--messages-per-second` or `--bytes-per-second` allow",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import msgspec.inspect
 import pytest
 
@@ -16,6 +17,8 @@ from fastws.core.codecs.commands import NAMES
 from tests.contract.talking import Talker
 from tests.docs.pages import ROOT
 from tests.support.server import ServerProcess
+
+SECRET = "known to the server and to this test"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -54,7 +57,22 @@ def test_every_error_has_a_meaning() -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with ServerProcess("--dev") as process:
+    source = """
+from fastws import FastWS
+
+app = FastWS()
+
+@app.rpc("double")
+def double(conn, data):
+    return data * 2
+
+@app.rpc("tell")
+async def tell(conn, data):
+    conn.send("something")
+    await app.subscribe("ann", "a:e")
+    await app.unsubscribe("ann", "a:e")
+"""
+    with ServerProcess("--dev", "--jwt-secret", SECRET, source=source) as process:
         yield process
 
 
@@ -63,6 +81,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "unsub": {"topic": "a:c"},
     "pub": {"topic": "a:c", "data": 1},
     "history": {"topic": "a:b"},
+    "presence": {"topic": "a:b"},
+    "presence_stats": {"topic": "a:b"},
+    "status": {"users": ["ann"]},
+    "rpc": {"method": "double", "data": 2},
     "heartbeat": {"interval": 30},
     "ping": {},
 }
@@ -70,19 +92,35 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_results_have_the_fields_that_are_shown(server: ServerProcess, name: str) -> None:
-    with Talker.welcomed(server) as client:
+    with welcomed(server) as client:
         result = client.ask(name, **ARGUMENTS[name])
     fits(result, words.COMMANDS[name].result)
 
 
+def test_every_command_is_looked_at() -> None:
+    assert ARGUMENTS.keys() | {"auth", "refresh"} == set(NAMES.values())
+
+
 def test_pushes_have_the_fields_that_are_shown(server: ServerProcess) -> None:
-    with Talker.welcomed(server) as client:
+    with welcomed(server) as client, welcomed(server) as other:
         fits(client.welcome, words.PUSHES["welcome"].fields)
-        client.ask("sub", topic="a:d")
+        client.ask("sub", topic="a:d", presence=True)
         client.say("pub", topic="a:d", data=1)
         fits(client.hear(), words.PUSHES["publication"].fields)
         client.say("dance")
         fits(client.hear(), words.PUSHES["error"].fields)
+        other.ask("sub", topic="a:d")
+        fits(client.hear(), words.PUSHES["join"].fields)
+        other.ask("unsub", topic="a:d")
+        fits(client.hear(), words.PUSHES["leave"].fields)
+        client.say("rpc", method="tell")
+        for event in ("message", "subscribed", "unsubscribed"):
+            fits(client.hear(), words.PUSHES[event].fields)
+
+
+def welcomed(server: ServerProcess) -> Talker:
+    token = jwt.encode({"sub": "ann", "exp": 4102444800, "info": 1}, SECRET, "HS256")
+    return Talker.welcomed(server, path=f"/ws?token={token}")
 
 
 def fits(said: dict[str, Any], names: tuple[str, ...]) -> None:
