@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from fastws.core.proxies import is_loopback
 
-DESCRIPTOR_RESERVE: Final = 64
-"""Descriptors kept free of client sockets: links to the engine, log files, health checks."""
+DESCRIPTOR_RESERVE: Final = 192
+"""Descriptors kept free of client sockets: 128 for the admin address, the rest for links to the engine, log files and
+health checks."""
 
 
 class Refusal(NamedTuple):

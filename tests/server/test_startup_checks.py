@@ -68,7 +68,7 @@ def test_defaults_ask_for_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "machine", "word"),
     [
-        (Settings(max_connections=100_000), Machine(20_000, 2**20, (1, 2), frozenset()), "100064 descriptors"),
+        (Settings(max_connections=100_000), Machine(20_000, 2**20, (1, 2), frozenset()), "100192 descriptors"),
         (Settings(max_connections=100_000), Machine(200_000, 4096, (1, 2), frozenset()), "somaxconn = 4096"),
         (Settings(sources={"backlog": "option"}), Machine(200_000, 4096, (1, 2), frozenset()), "somaxconn = 4096"),
         (Settings(port=40000), ROOMY, "port 40000"),
