@@ -83,7 +83,13 @@ _HOMES = {
 }
 
 
+_PARTS = frozenset({"asgi", "testing"})
+"""Packages that `import fastws` is enough for: `fastws.asgi.mount(app)`."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,11 @@ def test_names_of_the_readme_and_the_docs_can_be_imported_together() -> None:
     assert all(isinstance(item, type) for item in (Connection, FastWS, Reject, TopicError))
 
 
+def test_parts_are_loaded_when_they_are_asked_for() -> None:
+    code = "import sys, fastws; assert 'fastws.asgi' not in sys.modules; fastws.asgi.mount; fastws.testing.TestServer"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="FastWSS"):
         _ = fastws.FastWSS
