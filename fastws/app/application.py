@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class FastWS(Registering, ServiceCalls):
         """By name, checked, durations in seconds; only the options that were given."""
         self.keep_headers = checked_headers(keep_headers)
         self._services: Services | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def tenant(self, name: str) -> Tenant:
         """The same services inside a tenant: its users, its topics, its connections."""
@@ -65,12 +67,13 @@ class FastWS(Registering, ServiceCalls):
     # What the server calls.
 
     def bind(self, services: Services) -> None:
-        """The server runs: services work from now on, and nothing can be registered any more."""
+        """The server runs in this event loop: services work from now on, and nothing can be registered any more."""
         self._services = services
+        self._loop = asyncio.get_running_loop()
 
     def unbind(self) -> None:
         """The server has stopped."""
-        self._services = None
+        self._services = self._loop = None
 
     @property
     def _tenant(self) -> str:
@@ -81,6 +84,12 @@ class FastWS(Registering, ServiceCalls):
             raise UsageError(
                 f"app.{service}() needs a running server",
                 "call it in a handler, in on_startup's background tasks, or later; not while the module is imported",
+            )
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError(
+                f"app.{service}() is awaited in another event loop than the server's",
+                "from another thread, call asyncio.run_coroutine_threadsafe(app.publish(...), loop) with the loop that"
+                " asyncio.get_running_loop() returns in on_startup",
             )
         return self._services
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -28,6 +29,21 @@ async def test_services_work_in_background_tasks_while_it_runs() -> None:
         assert (await app.publish("t", 1)).offset == 1
     with pytest.raises(UsageError, match="needs a running server"):
         await app.publish("t", 1)
+
+
+async def test_services_of_another_event_loop_say_how() -> None:
+    app = FastWS()
+
+    def elsewhere() -> None:
+        asyncio.run(app.publish("t", 1))
+
+    async with staged(app):
+        with pytest.raises(UsageError, match="another event loop") as raised:
+            await asyncio.to_thread(elsewhere)
+        assert "run_coroutine_threadsafe" in raised.value.hint
+        loop = asyncio.get_running_loop()
+        published = asyncio.run_coroutine_threadsafe(app.publish("t", 1), loop)
+        assert (await asyncio.to_thread(published.result)).offset == 1
 
 
 async def test_services_inside_a_tenant() -> None:

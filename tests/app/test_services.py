@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from fastws import FastWS, UsageError
 from fastws.services import Services
@@ -32,8 +33,8 @@ class RecordingServices:
         return service
 
 
-@pytest.fixture
-def asked() -> tuple[FastWS, list[Any]]:
+@pytest_asyncio.fixture
+async def asked() -> tuple[FastWS, list[Any]]:
     app, services = FastWS(), RecordingServices()
     app.bind(services)  # type: ignore[arg-type]
     return app, services.asked
