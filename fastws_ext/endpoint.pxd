@@ -14,7 +14,8 @@ cdef class Endpoint:
     cdef public object on_open, on_message, on_send, on_close, on_result, on_error, on_deadline, on_drain, on_slow
     cdef public object law_factory, compress, inflate
     cdef public uint64_t opened, messages_in, messages_out, bytes_in, bytes_out
-    cdef public uint64_t pings_sent, pongs_received, slow_consumers, dropped
+    cdef public uint64_t pings_sent, pongs_received, slow_consumers
+    cdef public uint64_t dropped_oldest, dropped_conflated, dropped_slow, dropped_ended
     cdef uint64_t rtt_counts[RTT_BUCKETS]
     cdef double rtt_sum_s
     cdef public dict closed

@@ -68,8 +68,17 @@ class Endpoint:
     pings_sent: int
     pongs_received: int
     slow_consumers: int
-    dropped: int
-    """Frames that were queued or due and will not be sent: slow consumers and policies."""
+    dropped_oldest: int
+    """Publications that were queued and made room for newer ones of their topic."""
+    dropped_conflated: int
+    """Publications that were queued until newer ones with their key made them needless."""
+    dropped_slow: int
+    """Frames that were queued when their connection was closed 4003."""
+    dropped_ended: int
+    """Frames that were queued when their connection ended."""
+    @property
+    def dropped(self) -> int:
+        """Frames that were queued and will not be sent, for whatever reason."""
     closed: dict[int, int]
     """Close code -> connections that ended with it."""
 

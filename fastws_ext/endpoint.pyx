@@ -35,6 +35,11 @@ cdef class Endpoint:
         self.closed = {}
 
     @property
+    def dropped(self):
+        """Frames that were queued and will not be sent, for whatever reason."""
+        return self.dropped_oldest + self.dropped_conflated + self.dropped_slow + self.dropped_ended
+
+    @property
     def rtt(self):
         """Ping round trips: ([count under 1 ms, under 2 ms, under 4 ms, ...], sum of seconds)."""
         return [self.rtt_counts[i] for i in range(RTT_BUCKETS)], self.rtt_sum_s

@@ -293,7 +293,7 @@ cdef class Lifecycle(Sender):
     cdef int say_farewell(self) except -1:
         """What is due when the socket is gone, whatever fails on the way."""
         if self.outbox is not None and self.endpoint is not None:
-            self.endpoint.dropped += self.outbox.frames()
+            self.endpoint.dropped_ended += self.outbox.frames()
         self.outbox = None
         self.ingress.connections -= 1
         self.ingress.on_loop_transports.discard(self)

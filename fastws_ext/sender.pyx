@@ -8,7 +8,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from .frames cimport OP_BINARY, OP_CLOSE, OP_PING, OP_TEXT, close_frame, frame_from, write_header
 from .loop_data cimport Scheduled, GATHER_SIZE, IN_DIRTY, SCRATCH_SIZE, TICK_NS
-from .outbox cimport DISCONNECT
+from .outbox cimport CONFLATE, DISCONNECT
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -177,7 +177,10 @@ cdef class Sender(Scheduled):
             if self.outbox is not None and self.outbox.cost(n) > self.endpoint.max_outbox:
                 excess = self.outbox.cost(n) - self.endpoint.max_outbox
                 dropped = self.outbox.make_room(excess, topic, policy, key) if policy != DISCONNECT else 0
-                self.endpoint.dropped += dropped
+                if policy == CONFLATE:
+                    self.endpoint.dropped_conflated += dropped
+                else:
+                    self.endpoint.dropped_oldest += dropped
                 if self.outbox.cost(n) > self.endpoint.max_outbox:
                     return self.too_slow()
         self.push(frame, topic, key)
@@ -197,7 +200,7 @@ cdef class Sender(Scheduled):
     cdef int too_slow(self) except -1:
         """The peer does not read as fast as it is sent to: frames not begun are discarded, the close frame follows."""
         self.endpoint.slow_consumers += 1
-        self.endpoint.dropped += self.outbox.discard_unsent()
+        self.endpoint.dropped_slow += self.outbox.discard_unsent()
         self.flags |= F_RESET
         self.end(4003, "slow_consumer")
         return GONE

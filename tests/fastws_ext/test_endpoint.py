@@ -85,7 +85,7 @@ async def test_round_trips_are_counted_by_their_time() -> None:
         counts, seconds = server.endpoint.rtt
         assert sum(counts) == 1
         assert sum(counts[:9]) == 0  # all of them under 256 ms
-        assert 0.3 <= seconds < 2.9
+        assert 0.29 <= seconds < 2.9  # timers may wake a little early
 
 
 @on_reactor

@@ -144,7 +144,7 @@ def test_a_burst_counts_one_by_one_where_it_is_not_taken() -> None:
         stage.settle()
         endpoint = big.crowd.members[2].wire.endpoint
         # `slow` had 0 and 1 waiting, and there was no room for 2; `stuck` left 0 and 1 behind.
-        assert (endpoint.slow_consumers, endpoint.dropped) == (1, 2 + 2)
+        assert (endpoint.slow_consumers, endpoint.dropped_slow, endpoint.dropped_ended) == (1, 2, 2)
         assert big.audience.sent == (BIG - 2) * 4
         assert big.audience.dropped == 3
         assert big.heard()[2:] == [[1, 2, 3, 4]] * (BIG - 2)

@@ -78,7 +78,7 @@ class Model:
     policies: tuple[int, ...]
     queue: list[tuple[bytes, int | None, bytes | None]]
     slow: bool = False
-    dropped: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
     deliveries: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -97,7 +97,7 @@ class Model:
                 self._make_room(len(frame), topic, key)
             if self.cost(len(frame)) > self.limit:
                 self.slow = True
-                self.dropped += len(self.queue)
+                self.dropped["slow"] += len(self.queue)
                 self.queue.clear()
                 self.deliveries["dropped"] += topic is not None
                 return
@@ -118,7 +118,16 @@ class Model:
                         del self.queue[i]
                     else:
                         seen.add(self.queue[i][2])
-        self.dropped += before - len(self.queue)
+        reason = "conflated" if self.policies[topic] == CONFLATE else "oldest"
+        self.dropped[reason] += before - len(self.queue)
+
+
+def dropped(endpoint: Endpoint) -> Counter[str]:
+    """Frames that were queued and will not be sent, by reason."""
+    reasons = ("oldest", "conflated", "slow", "ended")
+    counts = Counter({reason: getattr(endpoint, f"dropped_{reason}") for reason in reasons})
+    assert endpoint.dropped == counts.total()
+    return +counts
 
 
 topics = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 3))
@@ -144,7 +153,7 @@ def test_what_waits_is_what_the_policies_of_the_topics_say(
             audiences[topic].publish((frame,), None, key)
         model.push(frame, topic, key)
         assert stalled.wire.buffered == model.size + (len(SLOW) if model.slow else 0)
-    assert stalled.endpoint.dropped == model.dropped
+    assert dropped(stalled.endpoint) == +model.dropped
     assert stalled.endpoint.slow_consumers == model.slow
     assert sum(audience.queued for audience in audiences) == model.deliveries["queued"]
     assert sum(audience.dropped for audience in audiences) == model.deliveries["dropped"]
@@ -172,7 +181,7 @@ def test_drop_oldest_drops_no_more_than_it_has_to(stage: Stage) -> None:
     audience.add(stalled.wire)
     for frame in frames:
         audience.publish((frame,))
-    assert stalled.endpoint.dropped == 1
+    assert dropped(stalled.endpoint) == {"oldest": 1}
     assert stalled.resume() == stalled.first + b"".join(frames[1:])
     stalled.end()
 
@@ -184,7 +193,7 @@ def test_conflate_keeps_the_newest_of_each_key(stage: Stage) -> None:
     audience.add(stalled.wire)
     for frame, key in zip(frames, (b"a", b"b", b"a", None, b"a", None, b"b"), strict=True):
         audience.publish((frame,), None, key)
-    assert stalled.endpoint.dropped == 4
+    assert dropped(stalled.endpoint) == {"conflated": 4}
     assert stalled.resume() == stalled.first + b"".join(frames[i] for i in (4, 5, 6))
     stalled.end()
 

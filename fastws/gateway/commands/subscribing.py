@@ -135,11 +135,7 @@ class Subscribing:
     # Both.
 
     def _topic_of(self, conn: Connection, session: Session, name: str) -> Topic | None:
-        topic = self._hub.heard_by(conn, scoped(session.tenant, name))
-        if topic is not None:
-            return topic
-        # Who authenticates keeps what it has subscribed to before it had a tenant.
-        return next((topic for topic in session.subscriptions() if topic.name == name), None)
+        return self._hub.heard_by(conn, scoped(session.tenant, name))
 
     def _leave(self, conn: Connection, session: Session, topic: Topic) -> None:
         session.note_unsubscribed(topic)
