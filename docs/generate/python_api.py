@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import fastws
+import fastws.asgi
+import fastws.testing
 from docs.generate.markdown import GENERATED, prose, table
 from fastws import types
 
@@ -39,7 +41,8 @@ FASTWS_INTERNAL: Final = frozenset({"bind", "unbind"})
 
 def render() -> str:
     """The whole page."""
-    return "\n".join((_HEAD, *_application(), *_connection(), *_values(), *_errors()))
+    parts = (_application(), _connection(), _values(), _errors(), _testing(), _mounting())
+    return "\n".join((_HEAD, *(text for part in parts for text in part)))
 
 
 def _application() -> Iterator[str]:
@@ -85,6 +88,10 @@ def _values() -> Iterator[str]:
                     for field, kind in fields.items()
                 ],
             )
+    yield "### `Context`\n"
+    yield prose(fastws.Context.__doc__)
+    rows = [(f"`{name}`", one_line(member.__doc__)) for name, member in members(fastws.Context)]
+    yield table(("attribute", "is"), rows)
     yield "### `HttpRequest`\n"
     yield prose(fastws.HttpRequest.__doc__)
     yield table(("attribute", "is"), [(f"`{name}`", text) for name, text in REQUEST.items()])
@@ -99,12 +106,36 @@ def _errors() -> Iterator[str]:
             yield prose(value.__doc__)
 
 
-def _member(owner: str, name: str, member: Any) -> Iterator[str]:
+def _testing() -> Iterator[str]:
+    yield "## `fastws.testing`\n"
+    yield prose(fastws.testing.__doc__)
+    for owner, value in (("server", fastws.testing.TestServer), ("client", fastws.testing.Client)):
+        yield f"### `{value.__name__}`\n"
+        yield prose(value.__doc__)
+        for name, member in members(value):
+            yield from _member(owner, name, member, level=4)
+    for error in (fastws.testing.CommandError, fastws.testing.ConnectionClosed):
+        yield f"### `{error.__name__}`\n"
+        yield prose(error.__doc__)
+
+
+def _mounting() -> Iterator[str]:
+    yield "## `fastws.asgi`\n"
+    yield prose(fastws.asgi.__doc__)
+    yield f"### `{signature(fastws.asgi.mount)}`\n"
+    yield prose(fastws.asgi.mount.__doc__)
+    yield "### `Mounted`\n"
+    yield prose(fastws.asgi.Mounted.__doc__)
+    for name, member in members(fastws.asgi.Mounted):
+        yield from _member("mounted", name, member, level=4)
+
+
+def _member(owner: str, name: str, member: Any, level: int = 3) -> Iterator[str]:
     if isinstance(member, property):
-        yield f"### `{owner}.{name}`\n"
+        yield f"{'#' * level} `{owner}.{name}`\n"
     else:
         called = inspect.iscoroutinefunction(member)
-        yield f"### `{'await ' if called else ''}{owner}.{signature(member, name)}`\n"
+        yield f"{'#' * level} `{'await ' if called else ''}{owner}.{signature(member, name)}`\n"
     yield prose(documentation(member))
 
 

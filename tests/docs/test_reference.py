@@ -1,5 +1,6 @@
 """The generated pages are what the code says, and what they add in words fits it."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,12 @@ def test_tables_have_as_many_cells_as_their_heads() -> None:
             cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
             assert width in (0, cells) or not cells, f"{name}: {line}"
             width = cells
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_code_of_docstrings_is_python(name: str) -> None:
+    for text in re.findall(r"^```python\n(.*?)^```", PAGES[name](), re.MULTILINE | re.DOTALL):
+        compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_every_command_and_field_has_its_words() -> None:
