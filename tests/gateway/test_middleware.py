@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import jwt
 import pytest
 
 from fastws import Context, FastWS, Reject, TopicError
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.asyncio
 
 both_codecs = pytest.mark.parametrize("codec", [JSON, MSGPACK])
 Next = Callable[[Context], Awaitable[Any]]
+SECRET = "a secret that is long enough to be one"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -318,3 +320,63 @@ async def test_a_layer_that_waits_is_cancelled_when_the_server_stops() -> None:
         await stage.settle()
         assert ended == []
     assert ended == ["sub"]
+
+
+@both_codecs
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("does", ["nothing", "another result", "fails"])
+async def test_who_authenticates_is_welcomed_whatever_becomes_of_the_reply(
+    codec: str, waits: bool, does: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FastWS()
+    seen: list[Any] = []
+
+    @app.use
+    async def middleware(ctx: Context, call_next: Next) -> Any:
+        result = await call_next(ctx)
+        seen.append((ctx.cmd, ctx.conn.user))
+        if ctx.cmd == "auth":
+            if waits:
+                await asyncio.sleep(0)
+            if does == "fails":
+                raise ValueError("too late")
+            if does == "another result":
+                return {"more": True}
+        return result
+
+    async with staged(app, jwt_secret=SECRET, dev=False) as stage:
+        player = stage.connect(subprotocol=codec, welcomed=False)
+        token = jwt.encode({"sub": "ann"}, SECRET, "HS256")
+        player.say({"id": 1, "cmd": "auth", "token": token}, {"id": 2, "cmd": "ping"})
+        await stage.settle()
+        reply, welcome, pong = player.hear()
+        assert reply == {"id": 1, "result": {"more": True} if does == "another result" else {}}
+        assert (welcome["event"], welcome["user"]) == ("welcome", "ann")
+        assert pong["id"] == 2
+    assert sorted(seen) == [("auth", "ann"), ("connect", "ann"), ("ping", "ann")]
+    assert ("too late" in caplog.text) == (does == "fails")
+
+
+@both_codecs
+async def test_who_is_kept_from_authenticating_may_try_again(codec: str) -> None:
+    app = FastWS()
+    refusals = [TopicError(111)]
+
+    @app.use
+    async def middleware(ctx: Context, call_next: Next) -> Any:
+        if refusals and ctx.cmd == "auth":
+            raise refusals.pop()
+        return await call_next(ctx)
+
+    async with staged(app, jwt_secret=SECRET, dev=False) as stage:
+        player = stage.connect(subprotocol=codec, welcomed=False)
+        token = jwt.encode({"sub": "ann"}, SECRET, "HS256")
+        player.say({"id": 1, "cmd": "auth", "token": token})
+        await stage.settle()
+        assert player.hear_one()["error"]["code"] == 111
+        player.say({"id": 2, "cmd": "auth", "token": token})
+        await stage.settle()
+        assert [answer.get("event", answer.get("id")) for answer in player.hear()] == [2, "welcome"]
+        player.say({"id": 3, "cmd": "auth", "token": "x.y.z"})
+        await stage.settle()
+        assert player.hear_one()["error"]["code"] == 107
