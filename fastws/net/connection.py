@@ -177,7 +177,10 @@ class Connection(Wire):
         Takes what `send` returned, so that one line is enough: `await conn.drain(conn.send(data))`.
         """
         while self.phase == OPEN and self.congested:
-            waiters = self.need_session().need_details().drain_waiters
+            details = self.need_session().need_details()
+            if details.drain_waiters is None:
+                details.drain_waiters = []
+            waiters = details.drain_waiters
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiters.append(future)
             try:

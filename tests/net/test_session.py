@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fastws.core.request import parse_request
 from fastws.net.session import Details, Session
 
@@ -49,3 +51,21 @@ def test_sessions_of_nobody_in_particular() -> None:
     )
     assert not session.is_busy
     assert session.need_details() is session.need_details() is session.details
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [(b"token=a.b.c", b""), (b"room=1&token=a.b.c&x=", b"room=1&x="), (b"nottoken=1", b"nottoken=1"), (b"", b"")],
+)
+def test_a_token_that_was_judged_is_forgotten_with_the_request(query: bytes, kept: bytes) -> None:
+    details = Details()
+    details.query, details.credentials = query, object()
+    assert details.forget_request(()) is bool(kept)
+    assert details.query == kept
+
+
+def test_what_is_called_token_and_was_judged_by_nobody_is_the_applications() -> None:
+    details = Details()
+    details.query = b"token=1"
+    assert details.forget_request(())
+    assert details.query == b"token=1"
