@@ -13,7 +13,7 @@ from fastws.core.topics import Namespace, scoped, unscoped
 from fastws.engine.contract import Answer, Change, Engine, Order, Outcome
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
 from fastws.hub.presence import Attendance, note_others, present_here
-from fastws.hub.topic import Arrival, Topic
+from fastws.hub.topic import Arrival, Results, Topic, results_of
 from fastws.hub.users import Arrivals, Users
 from fastws.hub.watch import Watch
 from fastws.types import Presence, SessionInfo, TopicInfo
@@ -44,6 +44,7 @@ class Hub:
         self._attendance = Attendance(loop_data, engine)
         self._orders = Orders(self.users, self.find)
         self._lost: set[Topic] = set()
+        self._past = Results()
         self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
         """Of topics with history."""
 
@@ -149,6 +150,7 @@ class Hub:
         if not len(topic.audience) and not topic.awaited and self.topics.get(topic.key) is topic:
             del self.topics[topic.key]
             self._engine.leave(topic.key)
+            self._past += results_of(topic)
 
     def lose(self, topic: Topic) -> None:
         """What its subscribers have missed cannot be told any more: all of them shall subscribe again."""
@@ -160,12 +162,24 @@ class Hub:
         self._lost.add(topic)
         rest = self._orders.end_all(topic, closes.TOPIC_STATE_LOST)
         if rest is None:
-            self._lost.discard(topic)
+            self._was_lost(topic)
             return
         task = asyncio.get_running_loop().create_task(rest)
         self.watch.tasks.add(task)
         task.add_done_callback(self.watch.tasks.discard)
-        task.add_done_callback(lambda _: self._lost.discard(topic))
+        task.add_done_callback(lambda _: self._was_lost(topic))
+
+    def _was_lost(self, topic: Topic) -> None:
+        self._lost.discard(topic)
+        self._past += results_of(topic)
+
+    @property
+    def results(self) -> Results:
+        """What has become of the deliveries of publications so far."""
+        results = self._past
+        for topic in (*self.topics.values(), *self._lost):
+            results += results_of(topic)
+        return results
 
     def _is_heard(self, topic: Topic) -> bool:
         return self.topics.get(topic.key) is topic

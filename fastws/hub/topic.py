@@ -100,3 +100,24 @@ class Topic:
             return _ALIKE
         content = orjson.loads(data)
         return orjson.dumps(content[field]) if isinstance(content, dict) and field in content else _ALIKE
+
+
+class Results(NamedTuple):
+    """What has become of deliveries: publications times hearers."""
+
+    sent: int = 0
+    """Given to the socket, or to the end of the pass."""
+    queued: int = 0
+    """Waiting for a socket that is full, or were; some of them may have been dropped later, which `Endpoint` counts."""
+    dropped: int = 0
+    """Not sent: the connection ended, was closed because of this publication, or its dialect has no publications."""
+
+    def __add__(self, other: Any) -> Results:
+        """Of two parts, the whole."""
+        return Results(self.sent + other.sent, self.queued + other.queued, self.dropped + other.dropped)
+
+
+def results_of(topic: Topic) -> Results:
+    """Those of one topic so far."""
+    audience = topic.audience
+    return Results(audience.sent, audience.queued, audience.dropped)

@@ -10,6 +10,7 @@ import pytest
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
 from fastws.engine.contract import Outgoing
+from tests.gateway.engines import DistantEngine
 from tests.gateway.stage import JSON, MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -149,3 +150,29 @@ async def test_the_topics_that_are_heard(monkeypatch: pytest.MonkeyPatch) -> Non
             assert await topics("", "a:") == []
             assert await topics("acme", "*") == [("a:3", 1)]
             assert await topics("", "acme*") == []
+
+
+async def test_what_became_of_deliveries_outlives_the_topics() -> None:
+    engine = DistantEngine(prompt=True, direct=True)
+    async with staged(engine=engine) as stage:
+        players = [stage.connect() for _ in range(3)]
+        for player in players:
+            player.ask("sub", topic="t")
+            player.ask("sub", topic="u")
+        for topic in "ttu":
+            await stage.app.publish(topic, 1)
+        assert stage.hub.results == (9, 0, 0)
+        for player in players:
+            player.conn.pause_writing()
+        await stage.app.publish("t", 2)
+        await stage.settle()
+        await stage.app.publish("t", 2)
+        assert stage.hub.results == (12, 3, 0)
+        engine.forget("t")
+        await stage.app.publish("t", 3)
+        assert list(stage.hub.topics) == ["u"]
+        for player in players:
+            player.vanish()
+        await stage.settle()
+        assert stage.hub.topics == {}
+        assert stage.hub.results == (12, 3, 0)
