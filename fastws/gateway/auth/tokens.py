@@ -53,6 +53,7 @@ class Header(Struct, gc=False):
     alg: str
     kid: str | UnsetType = UNSET
     crit: Raw | UnsetType = UNSET
+    b64: bool = True
 
 
 class Key(ABC):
@@ -136,8 +137,9 @@ class Verifier:
             header = _headers.decode(from_base64(head))
         except (ValueError, RecursionError):
             raise TokenError("the header of the token is malformed") from None
-        if header.crit is not UNSET:
-            raise TokenError("the header of the token has crit, and nothing critical is known here")  # RFC 7515 4.1.11
+        # RFC 7515 4.1.11: what is critical has to be known, and nothing is; RFC 7797 6: `b64` is critical.
+        if header.crit is not UNSET or not header.b64:
+            raise TokenError("the header of the token asks for what is not known here")
         kid = None if header.kid is UNSET else header.kid
         keys = [key for key in self._keys if key.serves(header.alg, kid)]
         if not keys:

@@ -1,4 +1,4 @@
-"""Terms for strangers, and where tokens are looked for."""
+"""Terms for strangers, where tokens are looked for, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from fastws import closes
 from fastws.config import Settings
-from fastws.gateway.auth.gate import Terms, offered, terms
+from fastws.core.request import Request
+from fastws.core.upgrade import Refuse
+from fastws.gateway.auth.gate import Credentials, Gate, Terms, offered, terms
+from fastws.gateway.auth.tokens import sign
 
 
 @pytest.mark.parametrize(
@@ -54,3 +58,109 @@ def test_the_first_place_that_has_a_token_counts(
     found = offered(headers, query)
     assert (found.token if found is not None else None) == token
     assert found is None or found.in_header is (token == "abc")
+
+
+# What becomes of a token.
+
+SECRET = "a secret of thirty-two characters at least"
+NOW_S = 1_000_000
+
+
+def gate(**settings: Any) -> Gate:
+    return Gate(Settings(**({"jwt_secret": SECRET} | settings)), clock=lambda: NOW_S)
+
+
+def request(token: str | None, place: str = "header") -> Request:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    query = b""
+    if token is not None and place == "header":
+        headers = ((b"authorization", b"Bearer " + token.encode()),)
+    elif token is not None and place == "subprotocol":
+        headers = ((b"sec-websocket-protocol", b"fastws.json.v1, fastws.token." + token.encode()),)
+    elif token is not None:
+        query = b"token=" + token.encode()
+    return Request("GET", b"/ws", query, 11, headers, 0, 0)
+
+
+def token(**claims: Any) -> str:
+    return sign(claims, SECRET)
+
+
+GOOD = token(sub="42", tenant="acme", exp=NOW_S + 5, topics=["a"])
+EXPIRED = token(sub="42", exp=NOW_S)
+NAMELESS = token(tenant="acme")
+FOR_A_TOPIC = token(sub="42", topic="chat:a")
+PLACES = pytest.mark.parametrize("place", ["header", "query", "subprotocol"])
+
+
+@PLACES
+def test_who_has_a_good_token_is_let_in_everywhere(place: str) -> None:
+    judge = gate()
+    for found in (judge.of_protocol(request(GOOD, place)), judge.of_raw(request(GOOD, place))):
+        assert isinstance(found, Credentials)
+        assert (found.identity.user, found.identity.tenant) == ("42", "acme")
+        assert (found.expires, found.topics) == (NOW_S + 5, ("a",))
+        assert found.claims["topics"] == ["a"]
+    assert isinstance(judge.of_http(request(GOOD, place)), Credentials)
+
+
+@PLACES
+@pytest.mark.parametrize(
+    ("wrong", "close"),
+    [
+        (EXPIRED, closes.TOKEN_EXPIRED),
+        ("x", closes.INVALID_TOKEN),
+        ("", closes.INVALID_TOKEN),
+        (NAMELESS, closes.INVALID_TOKEN),
+        (FOR_A_TOPIC, closes.INVALID_TOKEN),
+        (sign({"sub": "42"}, SECRET + "x"), closes.INVALID_TOKEN),
+    ],
+)
+def test_a_bad_token_gets_401_where_that_can_be_seen(place: str, wrong: str, close: closes.Close) -> None:
+    judge = gate()
+    for found in (judge.of_protocol(request(wrong, place)), judge.of_raw(request(wrong, place))):
+        if place != "header":
+            assert found == close
+            continue
+        assert isinstance(found, Refuse)
+        assert (found.status, found.reason) == (401, "token")
+        assert found.headers[0][0] == b"WWW-Authenticate"
+        assert (b"expired" in found.headers[0][1]) is (wrong == EXPIRED)
+        assert wrong == "" or wrong not in found.message
+    refused = judge.of_http(request(wrong, place))
+    assert isinstance(refused, Refuse)
+    assert refused.status == 401
+
+
+@PLACES
+def test_without_a_key_no_token_is_right(place: str) -> None:
+    found = gate(jwt_secret=None).of_protocol(request(GOOD, place))
+    assert found == closes.INVALID_TOKEN or (isinstance(found, Refuse) and found.status == 401)
+
+
+@PLACES
+def test_a_token_without_a_user_is_anonymous_where_that_is_accepted(place: str) -> None:
+    found = gate(anonymous=True).of_protocol(request(NAMELESS, place))
+    assert isinstance(found, Credentials)
+    assert (found.identity.user, found.identity.tenant) == ("", "acme")
+    assert not isinstance(gate(anonymous=True).of_raw(request(NAMELESS, place)), Credentials)
+    assert not isinstance(gate(anonymous=True).of_http(request(NAMELESS, place)), Credentials)
+
+
+def test_without_a_token() -> None:
+    assert gate().of_protocol(request(None)) == Credentials()
+    strict = [{}, {"anonymous": True}, {"jwt_secret": None, "app": "chat:app"}]
+    for settings in strict:
+        for found in (gate(**settings).of_raw(request(None)), gate(**settings).of_http(request(None))):
+            assert isinstance(found, Refuse)
+            assert (found.status, found.headers) == (401, ((b"WWW-Authenticate", b"Bearer"),))
+    trusting = gate(jwt_secret=None, app="chat:app", dev=True)
+    assert trusting.of_raw(request(None)) == trusting.of_http(request(None)) == Credentials()
+
+
+def test_the_operator_is_told_once_why_routes_refuse(caplog: pytest.LogCaptureFixture) -> None:
+    judge = gate()
+    for _ in range(3):
+        judge.of_raw(request(None))
+    assert len(caplog.records) == 1
+    assert "auth=True" in caplog.text
