@@ -11,6 +11,7 @@ from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace, scoped, unscoped
 from fastws.engine.contract import Answer, Change, Engine, Order, Outcome
+from fastws.hub.canary import Canary
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
 from fastws.hub.presence import Attendance, note_others, present_here
 from fastws.hub.topic import Arrival, Results, Topic, results_of
@@ -37,6 +38,8 @@ class Hub:
         """Publications times hearers, so far."""
         self.is_degraded = False
         """What connects processes is away."""
+        self.canary: Canary | None = None
+        """Is given what comes for its topic."""
         self._loop_data = loop_data
         self._engine = engine
         self._node_name = node_name
@@ -189,6 +192,8 @@ class Hub:
     def on_publication(self, topic: str, publication: Publication, exclude: str, epoch: str) -> None:
         heard = self.topics.get(topic)
         if heard is None:
+            if self.canary is not None and topic == self.canary.topic:
+                self.canary.on_publication(publication)
             return
         offset = publication.offset
         if offset and heard.namespace.retention is not None:

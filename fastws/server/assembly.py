@@ -16,6 +16,7 @@ from fastws.core.upgrade import OriginRules, UpgradeRules, origin_rules
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError
 from fastws.gateway.gateway import Gateway
+from fastws.hub.canary import Canary
 from fastws.hub.hub import Hub
 from fastws.net.ingress import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
@@ -49,6 +50,7 @@ class Assembly:
             raise ConfigError(f"{settings.path} is a path of the application and --path too: change one of them")
         self.engine = MemoryEngine()
         self.hub = Hub(loop_data, self.engine, settings.node_name)
+        self._canary = self.hub.canary = Canary(self.engine, loop, settings.node_name)
         self.gateway = Gateway(app, settings, self.hub, self.engine, loop)
         self.slow_handlers = SlowHandlers(loop)
         self.is_running = False
@@ -74,6 +76,7 @@ class Assembly:
         """Start the engine; the application may use the services after this."""
         await self.gateway.start()
         self.is_running = True
+        self._canary.start()
 
     async def end_handlers(self, grace_s: float) -> None:
         """Give coroutines of handlers and hooks `grace_s` seconds to end, then cancel them."""
@@ -88,11 +91,12 @@ class Assembly:
         """Stop the engine."""
         if self.is_running:
             self.is_running = False
+            self._canary.stop()
             await self.gateway.stop()
 
     def engine_works(self) -> bool:
-        """Whether what carries messages does: an engine in this process does while it runs."""
-        return self.is_running
+        """Whether what carries messages does: a message that was sent through it has just come back."""
+        return self.is_running and self._canary.is_back
 
     def _gateway_path(self) -> SocketPath:
         settings, gate = self._settings, self.gateway.gate
