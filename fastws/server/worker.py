@@ -80,6 +80,8 @@ class Serving:
         self._has_started = False
         self._stop = asyncio.Event()
         self._drain: Drain | None = None
+        self._admin: AdminServer | None = None
+        self._admin_sockets: list[socket.socket] = []
 
     def build(self) -> None:
         """Put the parts together; nothing is opened yet."""
@@ -158,6 +160,54 @@ class Serving:
         await self.listeners.listen()
         self.lag.start()
 
+    def bind_admin(self) -> str:
+        """Bind the admin address and return it as it is printed; empty if it is off. Raises `StartError`."""
+        settings = self.settings
+        if settings.admin_port < 0:
+            return ""
+        try:
+            self._admin_sockets = bind_tcp(settings.admin_host, settings.admin_port)
+        except StartError as error:
+            raise StartError(f"the admin address: {error}; --admin-port takes another port, -1 turns it off") from error
+        return as_url(settings.admin_host, self._admin_sockets[0].getsockname()[1])
+
+    async def serve_admin(self) -> None:
+        """Answer on the admin address, from now on until the end of `shutdown`."""
+        if not self._admin_sockets:
+            return
+        # Imported here: its library costs a tenth of a second and 13 MB.
+        from fastws.observe.admin.floor import Floor  # noqa: PLC0415
+        from fastws.observe.admin.guard import Guard  # noqa: PLC0415
+        from fastws.observe.admin.methods import Context  # noqa: PLC0415
+        from fastws.observe.admin.server import AdminServer  # noqa: PLC0415
+
+        settings = self.settings
+        self._ready_s = self.loop.time()
+        self._admin = AdminServer(
+            Context(self.parts.gateway.services, lambda: [self._node()], Floor()),
+            Guard(settings.admin_key, settings.admin_host),
+            self._is_ready,
+            is_serving=lambda: self.parts.is_running,
+            max_message_size=settings.max_message_size,
+            access_log=settings.access_log,
+        )
+        await self._admin.start(self._admin_sockets)
+
+    def _node(self) -> Node:
+        """How this node is."""
+        from fastws.observe.admin.results import Node  # noqa: PLC0415
+
+        endpoints = [path.endpoint for path in self.parts.site.sockets.values()]
+        return Node(
+            id=self.settings.node_name,
+            version=__version__,
+            connections=sum(endpoint.opened - sum(endpoint.closed.values()) for endpoint in endpoints),
+            workers=1,
+            uptime=round(self.loop.time() - self._ready_s, 3),
+            engine=self.parts.engine.name,
+            draining=self.admission.draining,
+        )
+
     async def empty(self) -> int:
         """Refuse newcomers, close everyone in turn, within the deadline. Returns how many had to be reset."""
         self.admission.draining = True
@@ -183,6 +233,10 @@ class Serving:
         self.loop_data.stop()
         if self.settings.uds is not None and self.listeners.is_bound:
             _remove(Path(self.settings.uds))
+        if self._admin is not None:
+            await self._admin.stop()
+        for sock in self._admin_sockets:
+            sock.close()
 
     async def _run_shutdown_hooks(self) -> None:
         for hook in self.app.shutdown_hooks:
@@ -211,8 +265,6 @@ class Worker(Serving):
         self._notifier = Notifier()
         self._pidfile: Path | None = None
         self._watchdog: asyncio.TimerHandle | None = None
-        self._admin: AdminServer | None = None
-        self._admin_sockets: list[socket.socket] = []
 
     async def serve(self) -> int:
         """Start, serve until a signal, drain, stop."""
@@ -228,7 +280,7 @@ class Worker(Serving):
     async def startup(self) -> None:
         """Bind, let the application start, listen, and say so. Raises `StartError`."""
         address = self.bind()
-        admin_address = self._bind_admin()
+        admin_address = self.bind_admin()
         await self.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.on_stop_signal, number)
@@ -240,7 +292,7 @@ class Worker(Serving):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
         self._write_pidfile()
         await self.listen()
-        await self._serve_admin()
+        await self.serve_admin()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -288,60 +340,8 @@ class Worker(Serving):
         if self._watchdog is not None:
             self._watchdog.cancel()
         await self.shutdown(_GRACE_S if self.stop_signals < 2 else 0)
-        if self._admin is not None:
-            await self._admin.stop()
-        for sock in self._admin_sockets:
-            sock.close()
         if self._pidfile is not None:
             _remove(self._pidfile)
-
-    def _bind_admin(self) -> str:
-        """Bind the admin address and return it as it is printed; empty if it is off. Raises `StartError`."""
-        settings = self.settings
-        if settings.admin_port < 0:
-            return ""
-        try:
-            self._admin_sockets = bind_tcp(settings.admin_host, settings.admin_port)
-        except StartError as error:
-            raise StartError(f"the admin address: {error}; --admin-port takes another port, -1 turns it off") from error
-        return as_url(settings.admin_host, self._admin_sockets[0].getsockname()[1])
-
-    async def _serve_admin(self) -> None:
-        """Answer on the admin address, from now on until the process ends."""
-        if not self._admin_sockets:
-            return
-        # Imported here: its library costs a tenth of a second and 13 MB.
-        from fastws.observe.admin.floor import Floor  # noqa: PLC0415
-        from fastws.observe.admin.guard import Guard  # noqa: PLC0415
-        from fastws.observe.admin.methods import Context  # noqa: PLC0415
-        from fastws.observe.admin.server import AdminServer  # noqa: PLC0415
-
-        settings = self.settings
-        self._ready_s = self.loop.time()
-        self._admin = AdminServer(
-            Context(self.parts.gateway.services, lambda: [self._node()], Floor()),
-            Guard(settings.admin_key, settings.admin_host),
-            self._is_ready,
-            is_serving=lambda: self.parts.is_running,
-            max_message_size=settings.max_message_size,
-            access_log=settings.access_log,
-        )
-        await self._admin.start(self._admin_sockets)
-
-    def _node(self) -> Node:
-        """How this node is."""
-        from fastws.observe.admin.results import Node  # noqa: PLC0415
-
-        endpoints = [path.endpoint for path in self.parts.site.sockets.values()]
-        return Node(
-            id=self.settings.node_name,
-            version=__version__,
-            connections=sum(endpoint.opened - sum(endpoint.closed.values()) for endpoint in endpoints),
-            workers=1,
-            uptime=round(self.loop.time() - self._ready_s, 3),
-            engine=self.parts.engine.name,
-            draining=self.admission.draining,
-        )
 
     def _write_pidfile(self) -> None:
         if self.settings.pidfile is None:
