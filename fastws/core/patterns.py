@@ -36,7 +36,7 @@ class _Segment(NamedTuple):
 class Pattern:
     """One pattern, compiled. Make it with `compile_pattern`."""
 
-    __slots__ = ("literal_length", "names", "segments", "shape", "text")
+    __slots__ = ("_places", "literal_length", "names", "segments", "shape", "text")
 
     def __init__(self, text: str, segments: tuple[_Segment, ...]) -> None:
         self.text = text
@@ -48,17 +48,20 @@ class Pattern:
         """The same for patterns that match the same topics."""
         self.literal_length = len(_PARAMETER.sub("", text))
         """Characters that stand for themselves; the more, the more specific."""
+        whole = all(segment.shape == _ANYTHING for segment in segments if segment.names)
+        self._places = [(s.names[0], place) for place, s in enumerate(segments) if s.names] if whole else None
+        """Where each parameter is, if all of them fill what stands between two colons."""
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
 
     def parameters(self, parts: list[str]) -> dict[str, str]:
         """The values of the parameters in a topic that matches, given what stands between its colons."""
+        if self._places is not None:
+            return {name: parts[place] for name, place in self._places}
         found: dict[str, str] = {}
         for segment, part in zip(self.segments, parts, strict=True):
-            if segment.shape == _ANYTHING:
-                found[segment.names[0]] = part
-            elif segment.names and (match := segment.match(part)) is not None:
+            if segment.names and (match := segment.match(part)) is not None:
                 found.update(match.groupdict())
         return found
 

@@ -63,6 +63,24 @@ async def test_what_came_to_nothing_is_not_told() -> None:
         assert told == []
 
 
+async def test_what_the_server_does_is_told_too() -> None:
+    app = FastWS()
+    told: list[Any] = []
+    app.on_subscribe("{topic}")(lambda conn, topic: told.append(("+", topic, conn.user)))
+    app.on_unsubscribe("{topic}")(lambda conn, topic: told.append(("-", topic, conn.user)))
+    async with staged(app) as stage:
+        player = stage.name(stage.connect(), "ann")
+        assert await app.subscribe("ann", "t") == 1
+        assert await app.subscribe("ann", "t") == 0
+        await stage.settle()
+        assert told == [("+", "t", "ann")]
+        assert await app.unsubscribe("ann", "t") == 1
+        await stage.settle()
+        assert told == [("+", "t", "ann"), ("-", "t", "ann")]
+        player.hear()
+        assert player.ask("ping")
+
+
 @pytest.mark.parametrize("waits", [False, True])
 async def test_the_end_of_a_connection_ends_its_subscriptions(waits: bool) -> None:
     app = FastWS()
