@@ -294,7 +294,7 @@ class Client:
             async for item in self._link.incoming():
                 await self._reads.wait()
                 if isinstance(item, CloseInfo):
-                    self.closed = item
+                    self.closed = CloseInfo(int(item.code), item.reason)
                 elif isinstance(item, Pong):
                     _settle(self._pongs.popleft() if self._pongs else None, None)
                 elif not isinstance(item, Ping):

@@ -14,18 +14,19 @@ from urllib.parse import urlencode
 
 from fastws.app import FastWS
 from fastws.config import Settings
-from fastws.config.embedded import OF_THE_PROCESS, embedded
+from fastws.config.embedded import embedded
 from fastws.core.codecs import CODECS
 from fastws.errors import UsageError
 from fastws.gateway.auth.tokens import sign
 from fastws.net.http import Headers
 from fastws.server.console.link import ConnectError, Target, open_streams
 from fastws.server.worker import Serving
-from fastws.testing.client import TIMEOUT_S, Client
+from fastws.testing.client import TIMEOUT_S, Client, CommandError
 
 _DEFAULTS: Final[Mapping[str, object]] = {
     "port": 0,
     "anonymous": True,
+    "admin_port": -1,
     "backlog": 100,
     "drain_timeout": 5.0,
     "drain_rate": 1_000_000,
@@ -35,7 +36,6 @@ _DEFAULTS: Final[Mapping[str, object]] = {
 they may do what is open to `all`; the end comes soon.
 """
 
-_WITHOUT: Final = OF_THE_PROCESS | {"admin_host", "admin_port", "admin_key"}
 _GRACE_S: Final = 0.5
 _ONE_HOUR_S: Final = 3600
 
@@ -95,9 +95,11 @@ class TestServer:
         self._serving = serving
         try:
             self._address = serving.bind()
+            self._admin_address = serving.bind_admin()
             await serving.open()
             await serving.run_startup_hooks()
             await serving.listen()
+            await serving.serve_admin()
         except BaseException:
             self._serving = None
             await serving.shutdown(0)
@@ -142,6 +144,11 @@ class TestServer:
     def url_of(self, path: str) -> str:
         """Where a WebSocket path is."""
         return f"ws{self.http_url.removeprefix('http')}{path}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where the control API is; empty unless `admin_port=0` turns it on."""
+        return self._admin_address if self._running.settings.admin_port >= 0 else ""
 
     def token(
         self,
@@ -230,21 +237,22 @@ class TestServer:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Response:
         """Send any HTTP request; the answer, whatever its status."""
-        target = Target(self.http_url, uds=self.settings.uds, insecure=True)
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await open_streams(target)
-            try:
-                writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-                head, _, rest = (await reader.read(-1)).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-        if not head:
-            raise ConnectError("the server closed the connection before it answered")
-        first, *others = head.split(b"\r\n")
-        pairs = (line.partition(b": ") for line in others)
-        return Response(int(first.split(b" ")[1]), Headers((name.lower(), value) for name, _, value in pairs), rest)
+        return await _fetch(Target(self.http_url, uds=self.settings.uds, insecure=True), method, path, headers, body)
+
+    async def api(self, method: str, /, **fields: Any) -> Any:
+        """Call a method of the control API, as a back end does, and return its result; it takes `admin_port=0`.
+
+        :raises CommandError: the answer is an error.
+        """
+        if not self.admin_url:
+            raise UsageError("the control API is off in tests", "write TestServer(app, admin_port=0)")
+        key = self.settings.admin_key
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+        body = json.dumps(fields).encode()
+        answer = (await _fetch(Target(self.admin_url), "POST", f"/api/{method}", headers, body)).json()
+        if "error" in answer:
+            raise CommandError(method, answer["error"])
+        return answer["result"]
 
     @property
     def _running(self) -> Serving:
@@ -286,4 +294,22 @@ async def _leave(client: Client) -> None:
 
 def _settings(given: Mapping[str, object]) -> Settings:
     raw = {**_DEFAULTS, "jwt_secret": secrets.token_hex(32), **given}
-    return embedded(raw, name="tests:app", without=_WITHOUT, environ={}, look_for_file=False)
+    return embedded(raw, name="tests:app", environ={}, look_for_file=False)
+
+
+async def _fetch(target: Target, method: str, path: str, headers: Mapping[str, str] | None, body: bytes) -> Response:
+    host = target.url.partition("://")[2]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    async with asyncio.timeout(TIMEOUT_S):
+        reader, writer = await open_streams(target)
+        try:
+            writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+            head, _, rest = (await reader.read(-1)).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+    if not head:
+        raise ConnectError("the server closed the connection before it answered")
+    first, *others = head.split(b"\r\n")
+    pairs = (line.partition(b": ") for line in others)
+    return Response(int(first.split(b" ")[1]), Headers((name.lower(), value) for name, _, value in pairs), rest)

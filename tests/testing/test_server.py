@@ -16,7 +16,7 @@ from fastws import Connection, FastWS, Reject, UsageError
 from fastws.errors import ConfigError, StartError
 from fastws.gateway.auth.tokens import sign
 from fastws.net.http import HttpRequest
-from fastws.testing import ConnectError, ConnectionClosed, RefusedError, TestServer
+from fastws.testing import CommandError, ConnectError, ConnectionClosed, RefusedError, TestServer
 from fastws.types import CloseInfo, ConnectionInfo
 from tests.support.certificates import self_signed
 
@@ -155,6 +155,21 @@ async def test_plain_http() -> None:
         assert (await server.http("POST", "/hello", body=b"text")).json()["body"] == "text"
         assert (await server.http_get("/nothing")).status == 404
         assert '"status":"ok"' in (await server.http_get("/healthz")).text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("settings", [{}, {"admin_key": "k" * 16}])
+async def test_the_control_api(settings: dict[str, str]) -> None:
+    async with TestServer(Recorded().app, admin_port=0, **settings) as server:
+        ws = await server.connect(user="42")
+        assert (await server.api("push", user="42", data={"n": 1}))["connections"] == 1
+        await ws.expect("message", data={"n": 1})
+        with pytest.raises(CommandError, match="publish: 102"):
+            await server.api("publish", topic="nowhere:1", data=1)
+    async with TestServer(Recorded().app) as server:
+        assert server.admin_url == ""
+        with pytest.raises(UsageError, match="admin_port=0"):
+            await server.api("nodes")
 
 
 @pytest.mark.asyncio
