@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Awaitable
 from typing import Any
 
@@ -255,3 +257,24 @@ async def test_five_thousand_who_all_watch_through_the_hub() -> None:
         assert sum(map(len, heard)) <= news_module.MAX_TELLINGS
         last = {message["connections"] for messages in heard for message in messages if message["event"] == "presence"}
         assert last == {5000}
+
+
+async def test_what_presence_costs_a_connection() -> None:
+    """Its share in the count of users, and nothing else: there may be a million."""
+    count = 2000
+    async with staged(app(), max_connections_per_ip=0) as stage:
+        players = [stage.connect() for _ in range(count)]
+        for number, player in enumerate(players):
+            name(player, f"user-{number}", {"name": "Ann"})
+        sizes = []
+        for topic in ("plain:a", "room:a"):
+            gc.collect()
+            tracemalloc.start()
+            for player in players:
+                subscribe(stage, player, topic)
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+            tracemalloc.stop()
+            for player in players:
+                unsubscribe(stage, player, topic)
+        assert (sizes[1] - sizes[0]) / count < 60
