@@ -2,57 +2,36 @@
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.operating import call
 from tests.support.server import ServerProcess
 
-CHROMIUM = os.environ.get("FASTWS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian package chromium, or FASTWS_TEST_CHROMIUM)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with ServerProcess("--dev") as process:
+    with ServerProcess("--dev", "--admin-port", "0") as process:
         yield process
 
 
 @pytest.fixture
-def tabs(browser: Browser, server: ServerProcess) -> Iterator[tuple[Page, Page]]:
+def tabs(context: BrowserContext, server: ServerProcess) -> Iterator[tuple[Page, Page]]:
     """Two tabs on the demo page; the test fails if either reports an error or asks for something from elsewhere."""
-    context = browser.new_context(viewport={"width": 900, "height": 640})
     errors: list[str] = []
     pages = (context.new_page(), context.new_page())
     own = (server.url("", "http"), server.url("", "ws"), "data:")
     for page in pages:
         page.on("request", lambda request: request.url.startswith(own) or errors.append(f"asks for {request.url}"))
-        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
         page.goto(server.url("/", "http"))
     yield pages
-    context.close()
     assert not errors
 
 
@@ -118,6 +97,36 @@ def test_a_late_comer_sees_what_was_said(tabs: tuple[Page, Page]) -> None:
     expect(ben.locator("#messages .text")).to_have_text(["first", "second", "third"])
     say(ann, "fourth")
     expect(ben.locator("#messages .text")).to_have_text(["first", "second", "third", "fourth"])
+
+
+def test_who_is_here(tabs: tuple[Page, Page]) -> None:
+    ann, ben = tabs
+    join(ann, "Ann", "porch")
+    expect(ann.locator("#people-title")).to_have_text("1 here now")
+    join(ben, "Ben", "porch")
+    for page in tabs:
+        expect(page.locator("#people-title")).to_have_text("2 here now")
+    say(ben, "I am Ben")
+    expect(ann.locator("#members li")).to_have_text(["Ann (you)", "Ben"])
+    ben.get_by_role("button", name="Leave").click()
+    expect(ann.locator("#members li")).to_have_text(["Ann (you)"])
+
+
+def test_a_lost_connection_misses_nothing(tabs: tuple[Page, Page], server: ServerProcess) -> None:
+    ann, ben = tabs
+    topic = "chat:tower"
+    join(ben, "Ben", "tower")
+    (conn,) = call(server, "presence", topic=topic)["members"]
+    join(ann, "Ann", "tower")
+    say(ann, "before")
+    expect(ben.locator("#messages .text")).to_have_text(["before"])
+    meanwhile = {"method": "publish", "topic": topic, "data": {"name": "Cat", "text": "meanwhile"}}
+    call(server, "batch", commands=[{"method": "disconnect", "conn": conn, "code": 4006}, meanwhile])
+    expect(ben.locator("#messages .text")).to_have_text(["before", "meanwhile"])
+    say(ann, "after")
+    expect(ben.locator("#messages .text")).to_have_text(["before", "meanwhile", "after"])
+    expect(ben.locator("#messages .note")).to_have_count(0)
+    expect(ann.locator("#people-title")).to_have_text("2 here now")
 
 
 def test_leaving_and_joining_another_room(tabs: tuple[Page, Page]) -> None:
