@@ -11,3 +11,10 @@ def test_make_targets_are_documented() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) - {"help", "run", "clean"}
     assert not [target for target in described if f"`make {target}" not in text]
+
+
+def test_the_modules_of_the_architecture_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:core|engine|hub|gateway|app|net|observe|server|testing|asgi)/[\w/.]*)`", text)
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / "fastws" / name).exists()]
