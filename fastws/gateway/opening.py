@@ -283,6 +283,7 @@ class Opening:
     async def _subscribe_then_send(self, conn: Connection, session: Session, topics: tuple[str, ...]) -> None:
         await self._subscribe(conn, session, topics)
         _send_early(conn, session)
+        session.rest()
 
     def _complain(self, code: int, message: str) -> None:
         """Say once of each kind what is wrong with tokens."""

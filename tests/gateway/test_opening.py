@@ -1,0 +1,459 @@
+"""From the upgrade to the welcome, with tokens and without; what ends with a token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fastws import FastWS, Reject
+from fastws.gateway.auth.tokens import sign
+from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
+
+pytestmark = pytest.mark.asyncio
+
+SECRET = "a secret of thirty-two characters at least"
+NAMESPACES: dict[str, dict[str, Any]] = {
+    "chat": {},
+    "open": {"subscribe": "all"},
+    "asked": {"subscribe": "token", "publish": "token"},
+    "closed": {"subscribe": "nobody"},
+}
+both_codecs = pytest.mark.parametrize("codec", [JSON, MSGPACK])
+
+
+def token(lasts_s: float | None = None, **claims: Any) -> str:
+    times = {} if lasts_s is None else {"exp": int(time.time() + lasts_s)}
+    return sign(times | claims, SECRET)
+
+
+@asynccontextmanager
+async def keyed(app: FastWS | None = None, **settings: Any) -> AsyncIterator[Stage]:
+    """A stage that verifies tokens."""
+    async with staged(app, **{"jwt_secret": SECRET, "dev": False, "namespaces": NAMESPACES, **settings}) as stage:
+        yield stage
+
+
+def knock(stage: Stage, codec: str = JSON, *, offered: str | None = None) -> Player:
+    """A client that offers a token with its upgrade, or none."""
+    query = b"" if offered is None else b"token=" + offered.encode()
+    return stage.connect(subprotocol=codec, query=query, welcomed=False)
+
+
+async def due(player: Player) -> None:
+    """Its deadline has come."""
+    player.conn.endpoint.on_deadline(player.conn)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+# With the upgrade.
+
+
+@both_codecs
+async def test_the_welcome_is_the_first_frame_and_tells_who_it_is(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec, offered=token(60, sub="42", tenant="acme", device="web", info={"a": 1}))
+        welcome = player.hear_one()
+        assert (welcome["event"], welcome["user"], welcome["tenant"], welcome["device"]) == (
+            *("welcome", "42", "acme"),
+            "web",
+        )
+        assert abs(welcome["expires"] - time.time() - 60) < 2
+        assert (player.conn.user, player.conn.info) == ("42", {"a": 1})
+        assert 58 < player.conn.deadline < 61
+        assert stage.hub.connections_of("acme", "42") == (player.conn,)
+        forever = knock(stage, codec, offered=token(sub="42"))
+        assert "expires" not in forever.hear_one()
+        assert forever.conn.deadline == 0
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    ("bad", "close"),
+    [
+        ("x", (4500, "invalid_token")),
+        (token(-5, sub="42"), (4001, "token_expired")),
+        (token(sub="42", topic="chat:a"), (4500, "invalid_token")),
+        (token(), (4500, "invalid_token")),
+    ],
+)
+async def test_a_bad_token_closes_without_a_word(codec: str, bad: str, close: tuple[int, str]) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec, offered=bad)
+        assert player.hear() == []
+        assert player.closed == close
+        player.say({"cmd": "ping", "id": 1})
+        assert player.hear() == []
+
+
+async def test_a_token_without_a_user_is_anonymous_where_that_is_accepted() -> None:
+    async with keyed(anonymous=True) as stage:
+        player = knock(stage, offered=token(tenant="acme", permissions={"sub": ["chat:*"]}))
+        welcome = player.hear_one()
+        assert (welcome["user"], welcome["tenant"]) == ("", "acme")
+        assert player.ask("sub", topic="chat:a")["topic"] == "chat:a"
+        assert player.ask("sub", topic="open:a") == 103
+
+
+@both_codecs
+async def test_topics_of_the_token_are_subscribed_behind_the_welcome(codec: str) -> None:
+    async with keyed(namespaces=NAMESPACES | {"closed": {"subscribe": "nobody", "history_size": 5}}) as stage:
+        player = knock(stage, codec, offered=token(sub="42", topics=["closed:a", "nowhere:a", "\0", "chat:b"]))
+        welcome, first, second = player.hear()
+        assert welcome["event"] == "welcome"
+        assert (first["event"], first["topic"], first["offset"]) == ("subscribed", "closed:a", 0)
+        assert second == {"event": "subscribed", "topic": "chat:b"}
+        assert player.conn.topics == ("closed:a", "chat:b")
+        assert player.ask("sub", topic="chat:b") == 105
+        assert player.conn.session.work is None
+
+
+async def test_topics_of_the_token_count_against_the_limit(caplog: pytest.LogCaptureFixture) -> None:
+    async with keyed(max_topics=1) as stage:
+        for _ in range(2):
+            player = knock(stage, offered=token(sub="42", topics=["chat:a", "chat:b", "chat:a"]))
+            assert [heard["event"] for heard in player.hear()] == ["welcome", "subscribed"]
+        assert player.ask("sub", topic="chat:c") == 106
+        assert len([record for record in caplog.records if "topics" in record.message]) == 1
+
+
+# With the command `auth`.
+
+
+@both_codecs
+async def test_a_stranger_authenticates(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec)
+        assert player.hear() == []
+        assert player.ask("sub", topic="chat:a") == 101
+        assert 9 < player.conn.deadline < 10.2
+        player.say({"id": "x", "cmd": "auth", "token": token(60, sub="42", topics=["chat:a"])})
+        player.say({"id": 2, "cmd": "pub", "topic": "chat:a", "data": 1})
+        reply, welcome, subscribed, *rest = player.hear()
+        assert reply == {"id": "x", "result": {"expires": welcome["expires"]}}
+        assert (welcome["event"], welcome["user"], subscribed["event"]) == ("welcome", "42", "subscribed")
+        assert {item.get("id") or item["event"] for item in rest} == {2, "publication"}
+        assert player.conn.max_message_size == stage.settings.max_message_size
+        assert 58 < player.conn.deadline < 61
+        assert player.ask("auth", token=token(sub="42")) == 107
+        assert player.conn.session.work is None
+
+
+@both_codecs
+async def test_without_an_id_the_welcome_is_the_answer(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec)
+        player.say({"cmd": "auth", "token": token(sub="42")})
+        assert player.hear_one()["event"] == "welcome"
+        assert player.conn.deadline == 0
+        assert player.conn.codec_index == (1 if codec == MSGPACK else 0)
+
+
+async def test_what_waits_in_the_same_message_runs_behind_the_welcome() -> None:
+    async with keyed() as stage:
+        player = knock(stage)
+        good = token(sub="42", topics=["chat:a"])
+        player.say_text(f'{{"cmd":"ping","id":1}}\n{{"cmd":"auth","id":2,"token":"{good}"}}\n{{"cmd":"ping","id":3}}')
+        told = [said.get("id", said.get("event")) for said in player.hear()]
+        assert told == [1, 2, "welcome", "subscribed", 3]
+
+
+@both_codecs
+@pytest.mark.parametrize("with_id", [True, False])
+async def test_a_bad_token_answers_101_and_closes(codec: str, with_id: bool) -> None:
+    async with keyed() as stage:
+        for bad in ("x", sign({"sub": "1"}, SECRET + "x"), token(tenant="acme"), token(sub="1", topic="chat:a")):
+            player = knock(stage, codec)
+            player.say({"cmd": "auth", "token": bad} | ({"id": 1} if with_id else {}))
+            answer = player.hear_one()
+            assert answer["error"]["code"] == 101
+            assert ("event" in answer) is not with_id
+            assert bad not in answer["error"]["message"]
+            assert player.closed == (4500, "invalid_token")
+
+
+@both_codecs
+async def test_an_expired_token_answers_109_and_another_may_follow(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec)
+        assert player.ask("auth", token=token(-5, sub="42")) == 109
+        assert 9 < player.conn.deadline < 10.2, "the time to authenticate goes on"
+        player.say({"cmd": "auth", "token": token(sub="42")})
+        assert player.hear_one()["user"] == "42"
+        assert player.ask("refresh", token=token(-5, sub="42")) == 109
+        assert player.ask("ping")
+
+
+async def test_who_authenticates_too_late() -> None:
+    async with keyed() as stage:
+        player = knock(stage)
+        await due(player)
+        player.hear()
+        assert player.closed == (4502, "auth_timeout")
+
+
+@both_codecs
+async def test_an_anonymous_client_becomes_a_user_and_keeps_what_it_has(codec: str) -> None:
+    async with keyed(anonymous=True) as stage:
+        player = stage.connect(subprotocol=codec)
+        conn_id = player.conn.id
+        player.ask("sub", topic="open:a")
+        assert player.ask("sub", topic="chat:a") == 103
+        assert player.ask("auth", token=token(-5, sub="42")) == 109
+        player.say({"cmd": "auth", "id": 1, "token": token(60, sub="42", topics=["chat:b"])})
+        reply, welcome, subscribed = player.hear()
+        assert reply["result"]["expires"] == welcome["expires"]
+        assert (welcome["conn"], welcome["user"], subscribed["topic"]) == (conn_id, "42", "chat:b")
+        assert player.conn.topics == ("open:a", "chat:b")
+        assert player.ask("sub", topic="chat:a")["topic"] == "chat:a"
+        assert stage.hub.connections_of("", "42") == (player.conn,)
+        assert player.ask("auth", token=token(sub="42")) == 107
+        player.vanish()
+        await stage.settle()
+        assert stage.hub.users.count == 0
+
+
+async def test_topics_of_another_tenant_are_others() -> None:
+    async with keyed(anonymous=True) as stage:
+        player = stage.connect()
+        player.ask("sub", topic="open:a")
+        player.say({"cmd": "auth", "token": token(sub="42", tenant="acme")})
+        welcome, ended = player.hear()
+        assert welcome["tenant"] == "acme"
+        assert ended == {
+            "event": "unsubscribed",
+            "topic": "open:a",
+            "code": 2500,
+            "reason": "insufficient_state",
+            "resubscribe": True,
+        }
+        assert player.ask("sub", topic="open:a")["topic"] == "open:a"
+        assert set(stage.hub.topics) == {"acme\0open:a"}
+
+
+# The application's hooks.
+
+
+def asking(log: list[Any], *, waits: bool) -> FastWS:
+    """An application that looks at who comes."""
+    app = FastWS()
+
+    @app.on_connect
+    async def connect(conn: Any) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        log.append((conn.user, conn.claims.get("sub"), conn.claims.get("rooms"), bool(conn.claims.get("exp"))))
+        conn.send("early")
+        if conn.user == "banned":
+            raise Reject(4507)
+
+    @app.on_disconnect
+    def disconnect(info: Any, close: Any) -> None:
+        log.append((info.user, close.code))
+
+    return app
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_hooks_see_the_user_and_all_claims_and_speak_behind_the_welcome(waits: bool) -> None:
+    log: list[Any] = []
+    async with keyed(asking(log, waits=waits)) as stage:
+        claims = {"sub": "42", "rooms": ["a"], "topics": ["chat:a"]}
+        first = knock(stage, offered=token(60, **claims))
+        second = knock(stage)
+        second.say({"cmd": "auth", "id": 1, "token": token(60, **claims)}, {"cmd": "ping", "id": 2})
+        await stage.settle()
+        assert log == [("42", "42", ["a"], True)] * 2
+        for player, expected in (
+            (first, ["welcome", "subscribed", "message"]),
+            (second, [1, "welcome", "subscribed", "message", 2]),
+        ):
+            assert [said.get("id") or said["event"] for said in player.hear()] == expected
+            assert player.conn.claims == {"sub": "42"}, "nobody may ask for more of them any longer"
+            assert player.conn.session.details is None or player.conn.session.details.credentials is None
+            assert player.conn.session.work is None
+        second.vanish()
+        await stage.settle()
+        assert log[2:] == [("42", 1006)]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_hooks_refuse_users_however_they_come(waits: bool) -> None:
+    log: list[Any] = []
+    async with keyed(asking(log, waits=waits), anonymous=True) as stage:
+        banned = token(sub="banned")
+        for player in (knock(stage, offered=banned), knock(stage)):
+            await stage.settle()
+            if player.closed is None:
+                player.hear()
+                player.say({"cmd": "auth", "id": 1, "token": banned}, {"cmd": "ping"})
+                await stage.settle()
+            assert [said for said in player.hear() if "result" in said] == []
+            assert player.closed == (4507, "permission_denied")
+            player.vanish()
+        await stage.settle()
+        assert [entry[0] for entry in log] == ["banned", "", "banned", "banned"]
+
+
+async def test_a_token_that_ends_while_hooks_wait() -> None:
+    app = FastWS()
+    gate = asyncio.Event()
+
+    @app.on_connect
+    async def connect(conn: Any) -> None:
+        await gate.wait()
+
+    async with keyed(app) as stage:
+        player = knock(stage, offered=token(60, sub="42"))
+        await due(player)
+        assert player.hear() == []
+        assert player.closed == (4001, "token_expired")
+        gate.set()
+        await stage.settle()
+        assert player.hear() == []
+
+
+async def test_own_claims_stay_where_rules_may_ask_for_them() -> None:
+    app = FastWS()
+
+    @app.can_subscribe("chat:{room}")
+    async def may_join(conn: Any, room: str) -> bool:
+        return room in conn.claims["rooms"]
+
+    async with keyed(app) as stage:
+        player = knock(stage, offered=token(60, sub="42", rooms=["a"]))
+        player.hear_one()
+        assert player.conn.claims == {"sub": "42", "rooms": ["a"]}
+        player.say({"cmd": "sub", "id": 1, "topic": "chat:a"}, {"cmd": "sub", "id": 2, "topic": "chat:b"})
+        await stage.settle()
+        first, second = player.hear()
+        assert (first["id"], "result" in first) == (1, True)
+        assert second["error"]["code"] == 103
+        player.say({"cmd": "refresh", "token": token(60, sub="42", rooms=["b"])})
+        player.say({"cmd": "sub", "id": 3, "topic": "chat:b"})
+        await stage.settle()
+        assert "result" in player.hear_one()
+
+
+# With the command `refresh`.
+
+
+@both_codecs
+async def test_a_newer_token_of_the_same_user(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec, offered=token(60, sub="42"))
+        player.hear_one()
+        assert player.ask("refresh", token=token(600, sub="42", device="web"))["expires"] > time.time() + 590
+        assert 590 < player.conn.deadline < 602
+        assert player.conn.device == "web"
+        assert player.ask("refresh", token=token(sub="42")) == {}
+        assert player.conn.deadline == 0
+        assert player.conn.device == "default"
+        assert stage.hub.connections_of("", "42") == (player.conn,)
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    "other", [{"sub": "43"}, {"sub": "42", "tenant": "acme"}, {"tenant": "acme"}, {}, {"sub": "42", "topic": "chat:a"}]
+)
+async def test_a_token_of_somebody_else_ends_the_connection(codec: str, other: dict[str, str]) -> None:
+    async with keyed(anonymous=True) as stage:
+        player = knock(stage, codec, offered=token(60, sub="42"))
+        player.hear_one()
+        assert player.ask("refresh", token=token(60, **other)) == 101
+        player.hear()
+        assert player.closed == (4500, "invalid_token")
+
+
+@both_codecs
+async def test_what_the_newer_token_does_not_permit_ends(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(
+            stage, codec, offered=token(60, sub="42", permissions={"sub": ["chat:*"]}, topics=["closed:by-server"])
+        )
+        player.hear()
+        for topic in ("chat:a", "chat:b"):
+            player.ask("sub", topic=topic)
+        newer = token(60, sub="42", permissions={"sub": ["chat:b"]}, topics=["closed:new"])
+        player.say({"cmd": "refresh", "id": 1, "token": newer})
+        reply, ended, begun = player.hear()
+        assert reply["id"] == 1
+        assert ended == {
+            "event": "unsubscribed",
+            "topic": "chat:a",
+            "code": 2002,
+            "reason": "permission_revoked",
+            "resubscribe": False,
+        }
+        assert begun["topic"] == "closed:new"
+        assert set(player.conn.topics) == {"chat:b", "closed:by-server", "closed:new"}
+        assert player.ask("sub", topic="chat:a") == 103
+        assert player.ask("history", topic="chat:a") == 103
+
+
+# What ends with a token.
+
+
+async def test_the_connection_ends_with_its_token() -> None:
+    async with keyed() as stage:
+        player = knock(stage, offered=token(60, sub="42"))
+        player.hear_one()
+        await due(player)
+        player.hear()
+        assert player.closed == (4001, "token_expired")
+
+
+@both_codecs
+async def test_a_subscription_ends_with_its_token(codec: str) -> None:
+    async with keyed() as stage:
+        loop = asyncio.get_running_loop()
+        player = knock(stage, codec, offered=token(60, sub="42"))
+        player.hear_one()
+        assert player.ask("sub", topic="asked:a") == 103
+        for topic, lasts_s in (("asked:a", 20), ("asked:b", 40), ("asked:c", None)):
+            of_topic = token(lasts_s, sub="42", topic=topic, pub=topic == "asked:a")
+            assert player.ask("sub", topic=topic, token=of_topic)["topic"] == topic
+        assert 17 < player.conn.deadline < 21
+        assert player.ask("pub", topic="asked:b", data=1) == 103
+        player.say({"cmd": "pub", "topic": "asked:a", "data": 1, "echo": False})
+        assert player.hear() == []
+        passes = player.conn.session.passes
+        passes.note("asked:a", loop.time() - 1, may_publish=True)
+        await due(player)
+        assert player.hear_one() == {
+            "event": "unsubscribed",
+            "topic": "asked:a",
+            "code": 2501,
+            "reason": "token_expired",
+            "resubscribe": True,
+        }
+        assert player.ask("pub", topic="asked:a", data=1) == 103
+        assert player.conn.topics == ("asked:b", "asked:c")
+        assert 37 < player.conn.deadline < 41
+        player.ask("unsub", topic="asked:b")
+        await due(player)
+        assert player.hear() == []
+        assert 57 < player.conn.deadline < 61, "what is left is the connection's own token"
+        passes.identity_ends_s = loop.time() - 1
+        await due(player)
+        player.hear()
+        assert player.closed == (4001, "token_expired")
+
+
+async def test_a_refresh_with_subscription_tokens_moves_the_connection_alone() -> None:
+    async with keyed() as stage:
+        player = knock(stage, offered=token(10, sub="42"))
+        player.hear_one()
+        player.ask("sub", topic="asked:a", token=token(40, sub="42", topic="asked:a"))
+        assert player.conn.deadline < 11
+        player.ask("refresh", token=token(600, sub="42"))
+        assert 37 < player.conn.deadline < 41
+        player.ask("refresh", token=token(20, sub="42"))
+        assert 17 < player.conn.deadline < 21
+        player.ask("refresh", token=token(sub="42"))
+        assert 37 < player.conn.deadline < 41
