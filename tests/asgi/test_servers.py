@@ -82,7 +82,7 @@ def uvicorn_with(ws: str) -> Runner:
 async def with_hypercorn(api: FastAPI, sock: socket.socket, ending: asyncio.Event) -> None:
     config = hypercorn.config.Config()
     config.bind = [f"fd://{sock.detach()}"]
-    config.graceful_timeout = 2.0
+    config.graceful_timeout = 0.3
     config.errorlog = None
     await hypercorn.asyncio.serve(api, config, shutdown_trigger=ending.wait)  # type: ignore[arg-type]
 
@@ -147,6 +147,16 @@ async def test_one_server_after_another(name: str) -> None:
         await refusals(place)
         await raw_messages(place)
         await a_reader_that_stops(place)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_an_asgi_server_that_ends(name: str) -> None:
+    async with serving(name) as place:
+        ws = await place.connect("ann")
+    code, _ = await ws.wait_closed()
+    assert code in (1006, 1011, 1012)  # as the server likes
+    assert place.application.ended.get_nowait() in (1001, 1006, 1012)
+    assert place.application.notes == ["start", "stop"]
 
 
 async def talk(place: Place) -> None:
