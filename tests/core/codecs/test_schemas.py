@@ -3,6 +3,7 @@
 from typing import Any, TypedDict
 
 import msgspec
+import pydantic
 import pytest
 
 from fastws.core.codecs.schemas import MisfitError, fit, schema_problem
@@ -56,3 +57,24 @@ def test_data_that_does_not() -> None:
     with pytest.raises(MisfitError) as raised:
         fit({"a": 2}, Model)
     assert "secret" not in str(raised.value)
+
+
+class Order(pydantic.BaseModel):
+    item: str
+    count: int = 1
+
+
+def test_pydantic() -> None:
+    for schema in (Order, list[Order], dict[str, Order] | None):
+        assert schema_problem(schema) is None
+    assert fit({"item": "tea"}, Order) == Order(item="tea")
+    assert fit(Order(item="tea"), Order) == Order(item="tea")
+    assert fit([{"item": "tea", "count": 2}], list[Order]) == [Order(item="tea", count=2)]
+    assert fit(None, dict[str, Order] | None) is None
+    with pytest.raises(MisfitError, match=r"valid integer.* - at count$") as raised:
+        fit({"item": "tea", "count": "secret"}, Order)
+    assert "secret" not in str(raised.value)
+    with pytest.raises(MisfitError, match=r"at 0\.item"):
+        fit([{}], list[Order])
+    with pytest.raises(MisfitError, match="dictionary"):
+        fit(5, Order)

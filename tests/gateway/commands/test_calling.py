@@ -7,6 +7,7 @@ import datetime
 from typing import Any
 
 import msgspec
+import pydantic
 import pytest
 
 from fastws import Connection, FastWS, TopicError
@@ -20,6 +21,10 @@ both_codecs = pytest.mark.parametrize("codec", [JSON, MSGPACK])
 class Order(msgspec.Struct):
     item: str
     count: int = 1
+
+
+class User(pydantic.BaseModel):
+    age: int
 
 
 @both_codecs
@@ -78,8 +83,14 @@ async def test_data_becomes_what_it_is_annotated_with(codec: str) -> None:
     def add(conn: Connection, data: list[int]) -> int:
         return sum(data)
 
+    @app.rpc("users")
+    def users(conn: Connection, data: list[User]) -> list[User]:
+        return [user for user in data if user.age >= 18]
+
     async with staged(app) as stage:
         player = stage.connect(subprotocol=codec)
+        assert player.ask("rpc", method="users", data=[{"age": 5}, {"age": 50}]) == {"data": [{"age": 50}]}
+        assert player.ask("rpc", method="users", data=[{"age": "x"}]) == 107
         assert player.ask("rpc", method="order", data={"item": "tea"}) == {"data": "1 x tea"}
         assert player.ask("rpc", method="sum", data=[1, 2]) == {"data": 3}
         for wrong in (None, [], {"item": 5}, {"count": 1}):
