@@ -20,6 +20,7 @@ from fastws.hub.watch import Watch
 from fastws.types import Presence, SessionInfo, TopicInfo
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
+from fastws_ext.roster import Roster
 
 _TOPICS_AT_ONCE: Final = 2000  # names looked at before others have their turn, about 1 ms
 
@@ -30,7 +31,7 @@ class Hub:
     def __init__(self, loop_data: LoopData, engine: Engine, node_name: str = "") -> None:
         self.topics: dict[str, Topic] = {}
         """The topics that somebody hears, by their names inside the server."""
-        self.connections: dict[int, Any] = {}
+        self.connections = Roster()
         """By number."""
         self.users = Users(loop_data)
         """By tenant and user."""
@@ -66,13 +67,13 @@ class Hub:
 
     def enter(self, conn: Any) -> None:
         """A connection is ready to hear."""
-        self.connections[conn.number] = conn
+        self.connections.add(conn)
         self._arrivals.note(conn.number)
         self._know(conn)
 
     def leave(self, conn: Any, topics: Iterable[Topic]) -> None:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
-        self.connections.pop(conn.number, None)
+        self.connections.discard(conn)
         for topic in topics:
             if topic.roll is not None:
                 self._attendance.leave(conn, topic, topic.roll)
@@ -89,8 +90,8 @@ class Hub:
         """The connection of that id, which ends in its number, or None if it is not here."""
         _, _, number = conn_id.rpartition("-")
         try:
-            conn = self.connections.get(int(number, 16))
-        except ValueError:
+            conn: Any = self.connections.get(int(number, 16))
+        except (ValueError, OverflowError):
             return None
         return conn if conn is not None and conn.id == conn_id else None
 

@@ -107,7 +107,7 @@ async def test_what_a_connection_had_is_given_back() -> None:
             player.vanish()
         await stage.settle()
         assert stage.hub.topics == {}
-        assert stage.hub.connections == {}
+        assert not stage.hub.connections
         assert stage.gateway.tasks == set()
 
 

@@ -22,7 +22,19 @@ async def test_connections_are_found_by_their_ids() -> None:
         for player in players:
             assert stage.hub.find(player.conn.id) is player.conn
         own = players[0].conn.id
-        for other in ("", "x", "x-1", own.upper() + "0", f"0{own}", own.split("-")[0], f"{own} ", "-", "-1", own[:-1]):
+        for other in (
+            "",
+            "x",
+            "x-1",
+            own.upper() + "0",
+            f"0{own}",
+            own.split("-")[0],
+            f"{own} ",
+            "-",
+            "-1",
+            own[:-1],
+            f"x-{1 << 64:x}",
+        ):
             assert stage.hub.find(other) is None, other
         players[0].vanish()
         await stage.settle()
