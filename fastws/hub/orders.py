@@ -94,7 +94,8 @@ class Orders:
         if order.tenant is not None:
             audience = self._users.audience_of(order.tenant)
             return () if audience is None else audience.wires()
-        return [conn for audience in self._users.audiences() for conn in audience.wires()]
+        crowds = [audience.wires() for audience in self._users.audiences()]
+        return crowds[0] if len(crowds) == 1 else [conn for crowd in crowds for conn in crowd]
 
     def _push_to_many(self, order: Order) -> Outcome:
         """One frame for each codec, and no Python for each connection."""
@@ -177,6 +178,8 @@ async def _in_slices(connections: Sequence[Any], act: Act) -> Outcome:
         if not number % _CHECKED_EVERY and monotonic() > ends_s:
             await asyncio.sleep(0)
             ends_s = monotonic() + SLICE_S
+        if conn.close_code:
+            continue  # it has ended since then
         answer = _try(act, conn)
         outcome += answer if isinstance(answer, Outcome) else await _and_those(Outcome(), [answer])
     return outcome

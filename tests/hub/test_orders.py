@@ -162,3 +162,17 @@ async def test_a_crowd_is_served_in_slices(monkeypatch: pytest.MonkeyPatch) -> N
         done.set()
         await task
         assert turns >= 6
+
+
+async def test_who_has_ended_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "SLICE_S", 0.0)
+    async with staged() as stage:
+        players = [stage.connect() for _ in range(200)]
+        counting = asyncio.create_task(outcome(stage.engine.order(Order("count", attribute="user", data=b'""'))))
+        subscribing = asyncio.create_task(outcome(stage.engine.order(Order("subscribe", tenant="", topic="t"))))
+        await asyncio.sleep(0)
+        for player in players[100:]:
+            player.vanish()
+        assert 100 <= (await counting).connections < 200
+        assert (await subscribing).refused == 0
+        assert len(stage.hub.topics["t"].audience) == 100
