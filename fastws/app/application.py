@@ -46,7 +46,7 @@ class FastWS(Registering, ServiceCalls):
 
     def tenant(self, name: str) -> Tenant:
         """The same services inside a tenant: its users, its topics, its connections."""
-        if not isinstance(name, str) or not name or not name.isprintable():
+        if not isinstance(name, str) or not name or "\0" in name:
             raise UsageError(f"{name!r} is no tenant", 'write app.tenant("acme"); without tenants call app itself')
         return Tenant(self, name)
 

@@ -73,8 +73,8 @@ class TopicHooks:
             queue = self._queues[conn.number] = _Queue(conn)
             self._loop.call_soon(self._run, queue)
         queue.hooks.extend(partial(hook, conn, **parameters) for hook, parameters in matching)
-        if len(queue.hooks) >= MAX_QUEUED and not queue.paused and conn.phase == OPEN:
-            queue.paused = True
+        if len(queue.hooks) >= MAX_QUEUED and not conn.paused and conn.phase == OPEN:
+            queue.paused = True  # again, if the commands let it read meanwhile
             conn.pause_reading()
 
     def _run(self, queue: _Queue) -> None:
