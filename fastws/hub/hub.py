@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from fastws import closes
@@ -49,6 +50,7 @@ class Hub:
         self._orders = Orders(self.users, self.find)
         self._lost: set[Topic] = set()
         self._past = Results()
+        self._is_outage_told = False
         self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
         """Of topics with history."""
 
@@ -220,14 +222,21 @@ class Hub:
         return self._orders.carry_out(order)
 
     def on_degraded(self, ts_ms: int) -> None:
-        if not self.is_degraded:
-            self.is_degraded = True
+        self.is_degraded = True
+        if not self._is_outage_told:
+            self._is_outage_told = True
             self._tell_everyone("degraded", {"ts": ts_ms})
 
     def on_restored(self, ts_ms: int) -> None:
         if self.is_degraded:
             self.is_degraded = False
-            self.watch.catch_up(list(self.topics.values()))
+            caught_up = self.watch.catch_up(list(self.topics.values()))
+            caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
+
+    def _tell_restored(self, ts_ms: int, caught_up: asyncio.Task[None]) -> None:
+        """What was missed has been delivered. Where it went away again meanwhile, that was one outage."""
+        if self._is_outage_told and not self.is_degraded and not caught_up.cancelled():
+            self._is_outage_told = False
             self._tell_everyone("restored", {"ts": ts_ms})
 
     def _tell_everyone(self, event: str, content: dict[str, Any]) -> None:

@@ -134,11 +134,12 @@ class Watch:
             if not is_known and self._is_heard(topic):
                 self.take(topic, arrival)
 
-    def catch_up(self, topics: Iterable[Topic]) -> None:
-        """Events may have been missed: ask for what these topics lack."""
+    def catch_up(self, topics: Iterable[Topic]) -> asyncio.Task[None]:
+        """Events may have been missed: ask for what these topics lack, and deliver it."""
         task = asyncio.get_running_loop().create_task(self._catch_up(iter(topics)))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
     async def _catch_up(self, topics: Iterable[Topic]) -> None:
         while batch := list(islice(topics, FETCHED_AT_ONCE)):

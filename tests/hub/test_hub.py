@@ -110,6 +110,10 @@ async def test_an_outage_is_told_once_to_everyone() -> None:
         for ts_ms in (5, 6):
             stage.hub.on_degraded(ts_ms)
         assert stage.hub.is_degraded
+        stage.hub.on_restored(6)
+        stage.hub.on_degraded(6)
+        await stage.settle()
+        assert stage.hub.is_degraded
         for ts_ms in (7, 8):
             stage.hub.on_restored(ts_ms)
         await stage.settle()

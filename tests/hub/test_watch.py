@@ -217,7 +217,7 @@ async def test_after_an_outage_what_was_missed_is_delivered(prompt: bool) -> Non
         engine.answer_all()
         await stage.settle()
         heard = player.hear()
-        assert [entry["event"] for entry in heard] == ["restored", "publication", "publication"]
+        assert [entry["event"] for entry in heard] == ["publication", "publication", "restored"]
         await publish(stage, 3)
         engine.let_arrive()
         assert await told(stage, player) == [3]
