@@ -86,7 +86,7 @@ def wait_for_notes(server: ServerProcess, wanted: list[str]) -> None:
 
 def test_an_application(tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
-    with ServerProcess("--node-name", "n1", "--pidfile", str(pidfile), source=APP) as server:
+    with ServerProcess("--dev", "--node-name", "n1", "--pidfile", str(pidfile), source=APP) as server:
         assert server.lines == [f"listening on http://{server.host}:{server.port}"]
         assert pidfile.read_text().strip() == str(server.pid)
         with RawClient(server.host, server.port) as client:
@@ -116,7 +116,7 @@ def test_an_application(tmp_path: Path) -> None:
             assert client.read_json()["event"] == "welcome"
         assert get(server, "/healthz")[0] == 200
         assert get(server, "/readyz") == (200, b'{"status":"ready","checks":{"accepting":true,"engine":true}}')
-        assert get(server, "/")[0] == 404
+        assert get(server, "/nowhere")[0] == 404
     assert not pidfile.exists()
 
 
