@@ -79,7 +79,7 @@ def footprint_command(*, connections: int, batches: int, peers: str, quick: bool
     """Bytes of an idle connection, in the server and in the kernel."""
     if quick:
         connections, batches = min(connections, 5000), min(batches, 2)
-    subjects = (turns.OURS, footprint.GATEWAY, *_chosen(peers))
+    subjects = (*footprint.OWN, *_chosen(peers))
     options = footprint.FootprintOptions(connections, batches, subjects)
     _show("footprint", options, lambda progress: footprint.run(options, progress))
 

@@ -14,7 +14,7 @@ from bench.build import BuildError
 from bench.load import LoadError
 from bench.report import ProgressBar, Table
 from bench.reporting import page, plots, series
-from bench.scenarios import connect, echo, fanout, footprint, turns, variants
+from bench.scenarios import connect, echo, fanout, footprint, variants
 from bench.scenarios.steady import rooms, slow
 from bench.servers import ServerError
 
@@ -68,7 +68,7 @@ def plan(peers: Sequence[str], *, quick: bool) -> list[Part]:
     steps = (1 + len(peers)) * rounds
     parts.append(Part("connect", "connect", storm, lambda bar: connect.run(storm, bar), steps, storm.connections / 4e3))
 
-    subjects = (turns.OURS, footprint.GATEWAY, *peers)
+    subjects = (*footprint.OWN, *peers)
     idle = footprint.FootprintOptions(min(5000 if quick else 15000, descriptors), 2 if quick else 3, subjects)
     steps = len(subjects) * idle.batches
     parts.append(

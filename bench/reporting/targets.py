@@ -10,7 +10,7 @@ from bench.scenarios.steady.slow import ENOUGH_MS, MOST_RATIO
 
 ECHOES = ("echo", "echo-1k", "echo-500", "echo-text", "echo-500-1k", "echo-1k-text")
 ECHOES_IN_FLIGHT = ("echo16", "echo16-text")
-IDLE_BYTES = {"fastws": 350, "fastws gateway": 700}
+IDLE_BYTES = {"fastws": 350, "fastws authenticated": 700}
 BYSTANDER_MS = 5.0
 OTHERS = "others"
 

@@ -1,9 +1,12 @@
 """Footprint: what an idle connection costs, in the server and in the kernel, and whether it is given back."""
 
 import dataclasses
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from bench import measure, roster, servers
@@ -11,12 +14,15 @@ from bench.build import BuildError
 from bench.load import Load, LoadError, processes_for
 from bench.report import ProgressBar, Spread, Table
 from bench.scenarios import fanout, turns
+from bench.tokens import SECRET, write_tokens
 
 COLUMNS = (
     "server", "connections", "before MB", "open MB", "after close MB", "B/connection", "B/connection, again",
     "kernel slab B/socket",
 )  # fmt: skip
 GATEWAY = "fastws gateway"  # connections that were welcomed, hear a topic and have been pinged
+AUTHENTICATED = "fastws authenticated"  # the same, each another user with a token
+OWN = (turns.OURS, GATEWAY, AUTHENTICATED)
 GATEWAY_PING_S = 2
 WARM_UP_CONNECTIONS = 500  # opened first, for what a process allocates once; at most half of all
 SERVER_SPARE = 200  # descriptors that the server keeps for other things
@@ -31,7 +37,7 @@ class FootprintOptions:
 
     connections: int = 15000
     batches: int = 3  # times that all are opened and closed
-    servers: Sequence[str] = (turns.OURS, GATEWAY)  # or peers' names
+    servers: Sequence[str] = OWN  # or peers' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +102,10 @@ def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[s
     failures: dict[str, str] = {}
     for name in options.servers:
         try:
-            measured[name] = _batches(_subject(name), name, connections, options.batches, progress)
+            with subject_of(name, connections) as subject:
+                measured[name] = _batches(subject, name, connections, options.batches, progress)
         except (BuildError, LoadError, roster.PeerError, servers.ServerError) as error:
-            if name in (turns.OURS, GATEWAY):
+            if name in OWN:
                 raise
             failures[name] = str(error)
     few = few_of(connections, WARM_UP_CONNECTIONS)
@@ -107,6 +114,8 @@ def run(options: FootprintOptions, progress: ProgressBar) -> tuple[Table, dict[s
         "PSS: the server's own pages and its share of shared ones; slab: all kernel objects, both ends counted",
         *(f"{name} failed: {' '.join(reason.split())[-200:]}" for name, reason in failures.items()),
     ]
+    if AUTHENTICATED in measured:
+        notes.append(f"{AUTHENTICATED}: the same, each another user, known by the token in its upgrade")
     if GATEWAY in measured:
         notes.append(f"{GATEWAY}: welcomed, hears a topic, pinged every {GATEWAY_PING_S} s; {turns.OURS}: raw")
     if connections < options.connections:
@@ -165,12 +174,28 @@ def open_and_close(server: servers.Server, connections: int, subject: Subject | 
     return Batch(connections, pss_before, pss_open, measure.pss_bytes(server.pids), slab_before, slab_open)
 
 
-def _subject(name: str) -> Subject:
-    if name == GATEWAY:
-        server = servers.fastws(fanout.APP, "--ping-interval", f"{GATEWAY_PING_S}s")
-        return Subject(server, fanout.FASTWS.path, fanout.FASTWS.subscribe, hold_s=2.5 * GATEWAY_PING_S)
-    server = servers.fastws() if name == turns.OURS else servers.peer(name)
-    return Subject(server, server.path)
+@contextmanager
+def subject_of(name: str, connections: int) -> Iterator[Subject]:
+    """What so many connections are opened to, by the name of a server in the table.
+
+    :raises KeyError: there is no such peer.
+    """
+    if name == AUTHENTICATED:
+        with tempfile.TemporaryDirectory() as folder:
+            words = Path(folder, "tokens")
+            write_tokens(words, connections)
+            yield _gateway("?token={word}", {"words": str(words)}, "--jwt-secret", SECRET)
+    elif name == GATEWAY:
+        yield _gateway("", {})
+    else:
+        server = servers.fastws() if name == turns.OURS else servers.peer(name)
+        yield Subject(server, server.path)
+
+
+def _gateway(query: str, options: turns.Options, *arguments: str) -> Subject:
+    server = servers.fastws(fanout.APP, "--ping-interval", f"{GATEWAY_PING_S}s", *arguments)
+    path, subscribe = fanout.FASTWS.path + query, fanout.FASTWS.subscribe
+    return Subject(server, path, subscribe, hold_s=2.5 * GATEWAY_PING_S, options=options)
 
 
 def _wait_closed(server: servers.Server, files_before: int) -> None:

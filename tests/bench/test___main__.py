@@ -78,7 +78,7 @@ def test_footprint_beside_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "GATEWAY_PING_S", 0.2)
     result = CliRunner().invoke(main, ["footprint", "--connections", "50", "--batches", "1"])
     assert result.exit_code == 0, result.output
-    for name in ("fastws  ", "fastws gateway  ", "c_epoll  "):
+    for name in ("fastws  ", "fastws gateway  ", "fastws authenticated  ", "c_epoll  "):
         assert f"\n{name}" in result.output
 
 

@@ -51,7 +51,7 @@ def content() -> dict[str, Any]:
     """Everything that a result file can have."""
     echo = compared({"fastws": [one(90), one(96)], "c_epoll": [one(100), one(100)], "picows": [one(50), one(96)]})
     fanout = compared({"fastws": [one(80, bystander_us=7000)], "c_epoll": [one(100)], "gin_gorilla": [one(10)]})
-    idle = {"fastws": 240.0, "fastws gateway": 750.0, "c_epoll": 20.0}
+    idle = {"fastws": 240.0, "fastws authenticated": 750.0, "c_epoll": 20.0}
     servers = {name: {"per_connection": {"median": b, "low": b - 5, "high": b + 5}} for name, b in idle.items()}
     return {
         "date": "2026-01-02T03:04:05+00:00",

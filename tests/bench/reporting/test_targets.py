@@ -12,7 +12,7 @@ def test_a_verdict_for_each_figure_that_was_measured() -> None:
         ("fanout-1000x10", "fastws / c_epoll per CPU-s"): (">= 0.9", "NO"),
         ("fanout-1000x10", "fastws / gin_gorilla per CPU-s"): (">= 5", "yes"),
         ("footprint", "fastws: B/connection"): ("<= 350", "yes"),
-        ("footprint", "fastws gateway: B/connection"): ("<= 700", "NO"),
+        ("footprint", "fastws authenticated: B/connection"): ("<= 700", "NO"),
         ("fanout-1000x10", "a bystander's p99, ms"): ("<= 5", "NO"),
         ("rooms", "fastws / c_epoll per CPU-s"): (">= 0.9", "yes"),
         ("rooms", "fastws / gin_gorilla, the best of 1 others per CPU-s"): (">= 2", "yes"),

@@ -1,6 +1,10 @@
 """The footprint scenario on few connections, and what it computes."""
 
+import json
+from pathlib import Path
+
 import pytest
+from websockets.sync.client import connect
 
 from bench import measure, servers
 from bench.load import LoadError
@@ -24,11 +28,25 @@ def test_batches_of_a_peer() -> None:
 
 def test_connections_of_the_gateway_are_subscribed_and_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "GATEWAY_PING_S", 0.2)
-    options = footprint.FootprintOptions(connections=200, batches=1, servers=[footprint.GATEWAY])
+    names = [footprint.GATEWAY, footprint.AUTHENTICATED]
+    options = footprint.FootprintOptions(connections=200, batches=1, servers=names)
     table, results = footprint.run(options, PlainProgress())
-    (batch,) = results["servers"][footprint.GATEWAY]["batches"]
-    assert batch["connections"] == 200
+    for name in names:
+        (batch,) = results["servers"][name]["batches"]
+        assert batch["connections"] == 200
     assert any("hears a topic" in note for note in table.notes)
+    assert any("each another user" in note for note in table.notes)
+
+
+def test_each_is_another_user() -> None:
+    with footprint.subject_of(footprint.AUTHENTICATED, 3) as subject, subject.server:
+        words = Path(str(subject.options["words"]))
+        welcomes = []
+        for token in words.read_text().splitlines():
+            with connect(f"ws://127.0.0.1:{subject.server.port}{subject.path.replace('{word}', token)}") as client:
+                welcomes.append(json.loads(client.recv(timeout=20.0)))
+    assert [welcome["user"] for welcome in welcomes] == ["user-0000000", "user-0000001", "user-0000002"]
+    assert not words.exists()
 
 
 def test_more_than_the_descriptors_allow_are_cut_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
