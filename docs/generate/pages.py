@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from docs.generate import codes, commands, control_api, python_api
+from docs.generate import codes, commands, control_api, python_api, toolbox
 from fastws.config import docs as configuration
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -15,5 +15,6 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/reference/commands.md": commands.render,
     "docs/reference/control-api.md": control_api.render,
     "docs/reference/python-api.md": python_api.render,
+    "docs/reference/toolbox.md": toolbox.render,
 }
 """By path from the root of the repository."""

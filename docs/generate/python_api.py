@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import enum
 import inspect
 import re
@@ -80,14 +81,8 @@ def _values() -> Iterator[str]:
         if issubclass(value, enum.Enum):
             yield table(("member", "means"), [(f"`{entry.name}`", notes.get(entry.name, "")) for entry in value])
         else:
-            fields = value.__annotations__
-            yield table(
-                ("field", "type", "is"),
-                [
-                    (f"`{field}`", f"`{inspect.formatannotation(kind)}`", notes.get(field, ""))
-                    for field, kind in fields.items()
-                ],
-            )
+            kinds = field_types(value).items()
+            yield table(("field", "type", "is"), [(f"`{n}`", f"`{kind}`", notes.get(n, "")) for n, kind in kinds])
     yield "### `Context`\n"
     yield prose(fastws.Context.__doc__)
     rows = [(f"`{name}`", one_line(member.__doc__)) for name, member in members(fastws.Context)]
@@ -173,6 +168,14 @@ def signature(callable_: Any, name: str = "") -> str:
 def one_line(docstring: str | None) -> str:
     """A short docstring in one line."""
     return " ".join(inspect.cleandoc(docstring or "").split())
+
+
+def field_types(owner: type) -> dict[str, str]:
+    """The annotations of a class as its source has them, which is the same in every version of Python."""
+    (found,) = ast.parse(inspect.getsource(owner)).body
+    assert isinstance(found, ast.ClassDef)
+    annotated = [node for node in found.body if isinstance(node, ast.AnnAssign)]
+    return {node.target.id: ast.unparse(node.annotation) for node in annotated if isinstance(node.target, ast.Name)}
 
 
 def attribute_notes(owner: type) -> dict[str, str]:

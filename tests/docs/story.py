@@ -37,6 +37,7 @@ class Story:
         self.left_out: list[str] = []
         """What could not be run on this machine."""
         self._page = page
+        self._uses_admin = any(ADMIN in block.text or "fastws publish" in block.text for block in page)
         self._directory = directory
         self._codec = codec
         self._env: dict[str, str] = {}
@@ -199,7 +200,7 @@ class Story:
         self._stop_serving()
         target = next((option for option in options if re.fullmatch(r"[\w.]+:\w+", option)), None)
         more = [option for option in options if option != target]
-        for name, port in (("--port", "0"), ("--admin-port", "0")):
+        for name, port in (("--port", "0"), ("--admin-port", "0" if self._uses_admin else "-1")):
             if name in more:
                 more[more.index(name) + 1] = port if more[more.index(name) + 1] != "-1" else "-1"
             else:

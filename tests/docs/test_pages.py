@@ -1,5 +1,6 @@
 """Every written page, followed from its beginning to its end."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,15 @@ NOT_RUN = {
 """Why blocks of a page are not run, by page; the notes on the pages say the same block by block."""
 
 
+PROGRAMS = ("curl", "openssl")
+
+
 @pytest.mark.parametrize("page", [page for page in written_pages() if blocks(page)])
 def test_the_page_works_as_written(page: str, tmp_path: Path) -> None:
+    used = [name for name in PROGRAMS if any(name in block.text for block in blocks(page) if block.language == "sh")]
+    missing = [name for name in used if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)}")
     with Story(blocks(page), tmp_path) as story:
         story.run()
     if story.left_out:

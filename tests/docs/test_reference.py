@@ -11,6 +11,7 @@ import msgspec.inspect
 import pytest
 
 from docs.generate import codes, words
+from docs.generate.__main__ import main
 from docs.generate.commands import shown
 from docs.generate.pages import PAGES
 from fastws import closes
@@ -25,6 +26,13 @@ SECRET = "known to the server and to this test"
 @pytest.mark.parametrize("name", PAGES)
 def test_it_is_up_to_date(name: str) -> None:
     assert Path(ROOT, name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
+
+
+def test_the_command_names_what_is_stale(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["--check"]) == 0
+    monkeypatch.setitem(PAGES, "docs/reference/codes.md", lambda: "something else")
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().out == "docs/reference/codes.md\n"
 
 
 def test_every_generated_page_is_in_the_list() -> None:
