@@ -85,10 +85,12 @@ def serve(settings: Settings) -> int:
 
 
 def warn(settings: Settings) -> None:
-    """Log, once, what will make this server slower or smaller than was asked for."""
+    """Log, once, what will make this server slower or smaller than was asked for, and what is hardly meant."""
     logger = logging.getLogger("fastws.server")
     if startup_checks.loop_name() == "asyncio":
         logger.warning("uvloop is not installed: running on asyncio's loop, which serves several times fewer messages")
+    for doubt in startup_checks.doubts(settings):
+        logger.warning("%s", doubt)
     short = startup_checks.shortfalls(settings, startup_checks.Machine.read())
     if short:
         logger.warning(

@@ -15,6 +15,8 @@ from fastws.net.admission import DESCRIPTOR_RESERVE
 from fastws.net.tls.context import server_context
 
 _MILLION = 1_000_000
+_KEYS = ("jwt_secret", "jwt_public_key", "jwt_jwks")
+_SAFE_SECRET = 32  # bytes; RFC 7518 3.2 asks for as many as the digest has
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def protect(settings: Settings) -> None:
     """
     if not (settings.auth_configured or settings.anonymous or settings.on_loopback):
         ways = ["--anonymous to accept clients without a token", "--host 127.0.0.1 to serve this machine only"]
-        if "jwt_secret" not in NOT_BUILT:
-            ways.insert(0, "--jwt-secret, --jwt-public-key or --jwt-jwks to authenticate clients")
+        keys = [OPTIONS[name].flag for name in _KEYS if name not in NOT_BUILT]
+        if keys:
+            ways.insert(0, f"{' or '.join(keys)} to authenticate clients")
         address = as_url(settings.host, settings.port, settings.scheme)
         raise StartError(
             f"protected mode: no authentication is configured, and {address} can be reached from other machines. "
@@ -77,6 +80,20 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
                 raise ConfigError(f"{OPTIONS[name].flag} is set without --ssl-certfile: TLS needs the certificate too")
         return None
     return server_context(settings.ssl_certfile, settings.ssl_keyfile, settings.ssl_keyfile_password)
+
+
+def doubts(settings: Settings) -> list[str]:
+    """Return what is allowed, and hardly meant."""
+    found: list[str] = []
+    if settings.jwt_secret is not None and len(settings.jwt_secret.encode("utf-8", "replace")) < _SAFE_SECRET:
+        found.append(f"--jwt-secret has fewer than {_SAFE_SECRET} bytes, which can be guessed from any token")
+    if not any(getattr(settings, name) for name in _KEYS):
+        found += [
+            f"{OPTIONS[name].flag} is set without a key: no token can be valid"
+            for name in ("jwt_issuer", "jwt_audience")
+            if getattr(settings, name) is not None
+        ]
+    return found
 
 
 def raise_descriptor_limit() -> None:

@@ -4,6 +4,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import click
 import msgspec
@@ -11,15 +12,15 @@ import msgspec
 from fastws import __version__
 from fastws.config import GROUPS, OPTIONS, Settings, load
 from fastws.config.docs import render
-from fastws.config.values import to_toml
+from fastws.config.values import read_duration, to_toml
 from fastws.errors import ConfigError, StartError, StartupError
+from fastws.gateway.auth import making as tokens
 from fastws.observe.admin import client
 from fastws.server import console, startup_checks
 from fastws.server.cli import fail
 from fastws.server.console.link import ConnectError
 
 _NOT_BUILT = {
-    "token": "Make a JWT from the configured secret.",
     "doctor": "Say what this machine allows and what caps it.",
     "top": "Live view of the nodes.",
     "dead-letters": "List or requeue messages that could not be delivered.",
@@ -116,7 +117,7 @@ def connect(
     insecure: bool,
     wait: float | None,
 ) -> None:
-    r"""Talk to a WebSocket server: every line is sent as a text message, every frame is printed.
+    """Talk to a WebSocket server: every line is sent as a text message, every frame is printed.
 
     \b
     On a terminal lines are edited, with history; /help shows the commands.
@@ -124,7 +125,7 @@ def connect(
       echo '{"id":1,"cmd":"ping"}' | fastws connect ws://127.0.0.1:8000/ws
 
     Exits 0 if the connection ended as asked for, else 1.
-    """
+    """  # noqa: D301 - click wants the character
     read_headers = tuple(console.read_header(text) for text in headers)
     target = console.Target(url, subprotocols, read_headers, token, uds, insecure)
     try:
@@ -157,7 +158,7 @@ def publish(
     tenant: str,
     key: str | None,
 ) -> None:
-    r"""Publish a message to a topic of a running server, and print what became of it.
+    """Publish a message to a topic of a running server, and print what became of it.
 
     \b
       fastws publish news '{"text": "hello"}'
@@ -166,7 +167,7 @@ def publish(
 
     JSON is any value; - reads it from standard input. Exits 0 if it was published, 1 if the server cannot be reached
     or refuses, 2 for wrong usage.
-    """
+    """  # noqa: D301 - click wants the character
     target = client.target_of(load({"config": file}, allow_not_built=True), admin_url, admin_key)
     text = sys.stdin.buffer.read() if data == "-" else data.encode(errors="surrogateescape")
     try:
@@ -179,6 +180,48 @@ def publish(
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     click.echo(msgspec.json.encode(result))
+
+
+@toolbox.command()
+@click.option(
+    "--user", default="", metavar="NAME", help="The user (sub); without it the token is an anonymous client's."
+)
+@click.option("--tenant", default="", metavar="NAME", help="The user's tenant.")
+@click.option("--device", default="", metavar="NAME", help="What the user sits at, such as web or phone.")
+@click.option("--ttl", default="1h", metavar="TIME", help="How long it is valid: seconds, or 10m, 1h; 0 = for ever.")
+@click.option(
+    "--claim",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other claim, repeatable; VALUE is JSON, or else a text.",
+)
+@click.option("--config", "file", metavar="FILE", help="Read this file instead of FASTWS_CONFIG or ./fastws.toml.")
+def token(*, user: str, tenant: str, device: str, ttl: str, others: tuple[str, ...], file: str | None) -> None:
+    """Make a JWT from the configured secret, with the configured issuer and audience.
+
+    \b
+      fastws token --user 42
+      fastws token --user 42 --ttl 5m --claim 'permissions={"sub": ["chat:*"], "pub": []}'
+      fastws token --user 42 --claim topic=chat:lobby      (a subscription token for one topic)
+    """  # noqa: D301 - click wants the character
+    settings = load({"config": file}, allow_not_built=True)
+    named = {name: value for name, value in (("sub", user), ("tenant", tenant), ("device", device)) if value}
+    try:
+        lasts_s = read_duration(ttl)
+    except ValueError as error:
+        raise ConfigError(f"--ttl {error}") from None
+    click.echo(tokens.make(settings, lasts_s, named | dict(map(_claim, others))))
+
+
+def _claim(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ConfigError(f"--claim {text!r} is not NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(value.encode(errors="surrogateescape"))
+    except (ValueError, RecursionError):
+        return name, value
 
 
 def effective(settings: Settings) -> list[str]:

@@ -51,7 +51,7 @@ def test_protected_mode_refuses_and_says_what_to_set(settings: Settings, word: s
 
 
 def test_protected_mode_advises_only_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(startup_checks, "NOT_BUILT", {"jwt_secret": "x"})
+    monkeypatch.setattr(startup_checks, "NOT_BUILT", dict.fromkeys(("jwt_secret", "jwt_public_key", "jwt_jwks"), "x"))
     with pytest.raises(StartError) as caught:
         startup_checks.protect(Settings(host="0.0.0.0"))
     assert "--jwt" not in str(caught.value)
@@ -146,3 +146,22 @@ def test_without_uvloop_it_is_asyncio_with_a_warning(
 def test_lists_of_ports() -> None:
     assert startup_checks._ports("") == frozenset()
     assert startup_checks._ports("80,90-92") == {80, 90, 91, 92}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(), []),
+        (Settings(jwt_secret="x" * 32, jwt_issuer="me", jwt_audience="us"), []),
+        (Settings(jwt_secret="x" * 31), ["--jwt-secret has fewer than 32 bytes"]),
+        (Settings(jwt_secret="\u00e4" * 16), []),
+        (
+            Settings(jwt_issuer="me", jwt_audience="us"),
+            ["--jwt-issuer is set without", "--jwt-audience is set without"],
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_said(settings: Settings, words: list[str]) -> None:
+    found = startup_checks.doubts(settings)
+    assert len(found) == len(words)
+    assert all(word in doubt for word, doubt in zip(words, found, strict=True))

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -120,7 +122,7 @@ def test_config_prints_the_documentation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["token", "--user", "42"], ["doctor", "--connections", "9"], ["top"], ["dead-letters"]],
+    [["doctor", "--connections", "9"], ["top"], ["dead-letters"]],
 )
 def test_commands_of_later_parts_say_so(arguments: list[str], tmp_path: Path) -> None:
     done = run(*arguments, cwd=tmp_path)
@@ -172,3 +174,47 @@ def test_wrong_usage_exits_2(tmp_path: Path) -> None:
     assert run("conect", cwd=tmp_path).returncode == 2
     assert run("connect", cwd=tmp_path).returncode == 2
     assert run("config", "--config", "nowhere.toml", cwd=tmp_path).returncode == 2
+
+
+def test_token_makes_what_the_server_accepts(tmp_path: Path) -> None:
+    secret = {"FASTWS_JWT_SECRET": "a secret of thirty-two characters at least", "FASTWS_JWT_ISSUER": "me"}
+    claims = ("--claim", 'permissions={"sub": ["chat:*"]}', "--claim", "room=lobby", "--claim", "roles=[")
+    done = run("token", "--user", "42", "--tenant", "acme", "--device", "web", *claims[:4], cwd=tmp_path, **secret)
+    assert (done.returncode, done.stderr) == (0, "")
+    with (
+        ServerProcess(env=secret) as server,
+        Talker.welcomed(server, path=f"/ws?token={done.stdout.strip()}") as client,
+    ):
+        assert (client.welcome["user"], client.welcome["tenant"], client.welcome["device"]) == ("42", "acme", "web")
+        assert 3590 < client.welcome["expires"] - time.time() < 3602
+        assert client.ask("sub", topic="default") == 103
+    done = run("token", "--ttl", "0", *claims, cwd=tmp_path, **secret)
+    assert done.returncode == 2
+    assert "would not accept" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "problem"),
+    [
+        (["--user", "42"], {}, "FASTWS_JWT_SECRET"),
+        (["--ttl", "soon"], {"FASTWS_JWT_SECRET": "x"}, "--ttl must be"),
+        (["--claim", "x"], {"FASTWS_JWT_SECRET": "x"}, "NAME=VALUE"),
+    ],
+)
+def test_token_says_what_is_wrong(tmp_path: Path, arguments: list[str], environ: dict[str, str], problem: str) -> None:
+    done = run("token", *arguments, cwd=tmp_path, **environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
+
+
+def test_secrets_are_masked(tmp_path: Path) -> None:
+    done = run("config", cwd=tmp_path, FASTWS_JWT_SECRET="very secret")
+    assert "very secret" not in done.stdout
+    assert re.search(r'^jwt_secret = "\*\*\*" +# environment FASTWS_JWT_SECRET$', done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["connect", "publish", "token"])
+def test_examples_in_the_help_keep_their_lines(tmp_path: Path, command: str) -> None:
+    lines = run(command, "--help", cwd=tmp_path).stdout.splitlines()
+    assert any(line.startswith("    ") and f"fastws {command} " in line for line in lines)
+    assert not any("\\b" in line for line in lines)
