@@ -29,6 +29,7 @@ from fastws.gateway.commands.looking import MAX_MEMBERS, require_presence
 from fastws.gateway.commands.publishing import MAX_PAGE
 from fastws.gateway.data import pack
 from fastws.hub.hub import Hub
+from fastws.net.connection import Connection
 from fastws.types import (
     Author,
     HistoryEntry,
@@ -147,7 +148,8 @@ class GatewayServices:
         if user is not None and conn is None:
             return await self._order(order._replace(user=_name(tenant or "", user)))
         if conn is not None and user is None:
-            return await self._order(order._replace(conn=_id_of(conn), tenant=tenant or None))
+            found = await self._order(order._replace(conn=_id_of(conn), tenant=tenant or None))
+            return found or _close_elsewhere(conn, order, tenant)
         if tenant is not None and user is None:
             return await self._order(order._replace(tenant=_tenant(tenant)))
         raise UsageError("disconnect() needs to know whom", "name one of user, conn and tenant")
@@ -201,6 +203,14 @@ def _name(tenant: str, name: str) -> str:
 def _tenant(tenant: str) -> str:
     _name(tenant, "")
     return tenant
+
+
+def _close_elsewhere(conn: Any, order: Order, tenant: str | None) -> int:
+    """Close a connection of a raw endpoint, which nobody knows by its id."""
+    if not isinstance(conn, Connection) or conn.close_code or (tenant and conn.tenant != tenant):
+        return 0
+    conn.close(order.code, order.reason)
+    return 1
 
 
 def _entry(publication: Publication) -> HistoryEntry:

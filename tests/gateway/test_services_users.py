@@ -63,6 +63,12 @@ async def test_disconnecting_users_and_tenants() -> None:
             player.hear()
         kicked, moved = (4503, "bye"), (4006, "force_reconnect")
         assert [player.closed for player in players] == [kicked, kicked, moved, moved, None]
+        elsewhere = stage.connect()
+        stage.hub.leave(elsewhere.conn, ())
+        assert await ask.disconnect(conn=elsewhere.conn.id) == 0
+        assert await ask.disconnect(conn=elsewhere.conn, tenant="acme") == 0
+        assert await ask.disconnect(conn=elsewhere.conn) == 1
+        assert await ask.disconnect(conn=elsewhere.conn) == 0
         wrong: list[dict[str, Any]] = [
             {},
             {"user": "u", "conn": "c"},

@@ -26,6 +26,10 @@ TRIES: Final = 3
 """Times that the engine is asked before a subscription fails because its answers do not fit what is published."""
 
 
+MAX_TOPICS: Final = 30_000
+"""Topics of one connection where `--max-topics` is 0: each may need two of the 65,535 places that a connection has."""
+
+
 class Listener(Protocol):
     """Wants to know who subscribes and unsubscribes; neither waits nor raises. It is called before the reply is queued:
     what it has to say itself comes later.
@@ -70,7 +74,7 @@ class Subscribing:
         self._hub = hub
         self._engine = engine
         self._access = access
-        self._max_topics = max_topics
+        self._max_topics = max_topics or MAX_TOPICS
         self._listener = listener
 
     # By clients.
@@ -150,7 +154,7 @@ class Subscribing:
     def _check_room(self, wanted: _Wanted) -> None:
         """Raise `TopicError` 105 or 106 if this cannot be."""
         self._check_new(wanted)
-        if self._max_topics and wanted.session.subscription_count >= self._max_topics:
+        if wanted.session.subscription_count >= self._max_topics:
             raise TopicError(
                 closes.LIMIT_EXCEEDED.code, f"one connection subscribes to at most {self._max_topics} topics"
             )

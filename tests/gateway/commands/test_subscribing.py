@@ -112,6 +112,12 @@ class TestSub:
                 assert player.ask("sub", topic=f"t{number}") != 106
             assert len(player.conn.topics) == 300
 
+    async def test_no_limit_but_what_a_connection_can_hold(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastws.gateway.commands.subscribing.MAX_TOPICS", 3)
+        async with staged(max_topics=0) as stage:
+            player = stage.connect()
+            assert [player.ask("sub", topic=f"t{number}") == 106 for number in range(4)] == [False] * 3 + [True]
+
     async def test_nothing_follows_the_reply_of_unsub_and_nothing_precedes_that_of_sub(self) -> None:
         async with staged() as stage:
             hearer, publisher = stage.connect(), stage.connect()
