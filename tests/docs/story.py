@@ -208,6 +208,8 @@ class Story:
         if target is not None:
             self._used.add(f"{target.partition(':')[0].replace('.', '/')}.py")
             more += ["--app-dir", str(self._directory)]
+        if "--uds" not in more and "--host" not in more:
+            more += ["--host", "127.0.0.1"]  # whatever a file of the page says
         server = ServerProcess(*more, app=target, env={**self._env, **(env or {})}, directory=self._directory)
         self._server = self._serving.enter_context(server)
         self._address[PUBLIC] = f"{server.host}:{server.port}"

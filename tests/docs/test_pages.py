@@ -14,6 +14,7 @@ NOT_RUN = {
     "README.md": "benchmarks take long",
     "docs/architecture.md": "a picture; interfaces inside the server",
     "docs/guide/presence.md": "takes a hundred connections at once; the tests of presence do that",
+    "docs/guide/running.md": "a part of the configuration of nginx; a unit of systemd",
     "docs/performance.md": "benchmarks take long; what a benchmark reads",
 }
 """Why blocks of a page are not run, by page; the notes on the pages say the same block by block."""
