@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from itertools import count, islice, takewhile
+from itertools import count, islice
 from time import monotonic, time
 from typing import Final
 
@@ -24,6 +24,7 @@ from fastws.engine.contract import (
     Page,
     Recovery,
 )
+from fastws.engine.departures import Departures
 from fastws.engine.presence import LocalPresence
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
@@ -41,8 +42,9 @@ LAST_SEEN_S: Final = 604_800.0
 """Seconds for which it is remembered when a user was here last: a week."""
 
 MAX_LAST_SEEN: Final = 100_000
-"""Users that left of whom that is remembered, some 20 MB; above that those are forgotten that left first."""
+"""Users that left of whom that is remembered, some 12 MB; above that those are forgotten that left first."""
 
+_LAST_SEEN_MS: Final = int(LAST_SEEN_S * 1000)
 _SWEEP_S: Final = 1.0
 _MADE_ROOM_BY: Final = 4  # logs looked at for each new one while there are too many
 _SWEPT_AT_ONCE: Final = 2000  # logs looked at per sweep, about 1 ms
@@ -92,8 +94,7 @@ class MemoryEngine(LocalPresence, Engine):
         self._logs: dict[str, _Log] = {}
         # Insertion order is order of age, so the front is what expires next.
         self._keys: dict[tuple[str, str], tuple[float, Published]] = {}
-        # The same: users that left, and when (by the clock, and in Unix milliseconds).
-        self._last_seen: dict[str, tuple[float, int]] = {}
+        self._last_seen = Departures(MAX_LAST_SEEN)
         self._epoch_prefix = os.urandom(4).hex()
         self._epoch_numbers = count(1)
         self._sweeper: asyncio.TimerHandle | None = None
@@ -166,22 +167,16 @@ class MemoryEngine(LocalPresence, Engine):
         return Page(position, list(islice(before, limit)))
 
     def attach(self, user: str, conn: str, device: str) -> None:  # noqa: ARG002 - the hub knows its connections
-        self._last_seen.pop(user, None)
+        self._last_seen.forget(user)
 
     def detach(self, user: str, conn: str, *, is_last: bool) -> None:  # noqa: ARG002 - the same
-        if not is_last:
-            return
-        self._last_seen.pop(user, None)
-        if len(self._last_seen) >= MAX_LAST_SEEN:
-            del self._last_seen[next(iter(self._last_seen))]
-        self._last_seen[user] = (self._clock(), int(self._wall_clock() * 1000))
+        if is_last:
+            self._last_seen.note(user, int(self._wall_clock() * 1000))
 
     def sessions(self, user: str) -> Sequence[SessionInfo]:
         return self._listener.sessions_of(user)
 
     def status(self, users: Sequence[str]) -> Sequence[UserStatus]:
-        now_s = self._clock()
-        self._forget_users(now_s)
         now_ms = int(self._wall_clock() * 1000)
         return [self._status(user, now_ms) for user in users]
 
@@ -189,8 +184,7 @@ class MemoryEngine(LocalPresence, Engine):
         sessions = self._listener.sessions_of(user)
         if sessions:
             return UserStatus(True, sorted({session.device for session in sessions}), now_ms)
-        left = self._last_seen.get(user)
-        return UserStatus(False, (), left[1] if left is not None else None)
+        return UserStatus(False, (), self._last_seen.when_ms(user, now_ms - _LAST_SEEN_MS))
 
     def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
         return self._listener.topics_of(tenant, pattern)
@@ -230,12 +224,6 @@ class MemoryEngine(LocalPresence, Engine):
         for key in expired:
             del self._keys[key]
 
-    def _forget_users(self, now_s: float) -> None:
-        oldest_s = now_s - LAST_SEEN_S
-        forgotten = list(takewhile(lambda user: self._last_seen[user][0] <= oldest_s, self._last_seen))
-        for user in forgotten:
-            del self._last_seen[user]
-
     def _sweep_on(self) -> None:
         self.sweep()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_on)
@@ -244,7 +232,7 @@ class MemoryEngine(LocalPresence, Engine):
         """Give back the memory of what is too old, a bounded part at a time; called every second."""
         now_s = self._clock()
         self._forget_keys(now_s)
-        self._forget_users(now_s)
+        self._last_seen.forget_until(int(self._wall_clock() * 1000) - _LAST_SEEN_MS)
         self._look_at(_SWEPT_AT_ONCE, now_s, IDLE_S)
 
     def _look_at(self, number: int, now_s: float, idle_s: float) -> None:
