@@ -34,6 +34,11 @@ REQUEST: Final[dict[str, str]] = {
     "headers": "by name in any case",
     "remote": "address and port of the client; None on a Unix socket",
     "scheme": "`https` over TLS and where a trusted proxy says so, else `http`",
+    "user": "who asks, where the route has `auth=True`; empty if anonymous",
+    "tenant": "empty if there is none",
+    "device": "`default` unless the token names one",
+    "info": "what is public about the user; None if the token has nothing",
+    "claims": "of the token; empty without one",
     "body": "bytes; empty for an upgrade",
     "json()": "the body as JSON; `ValueError` if it is none",
 }

@@ -28,6 +28,7 @@ PUBLIC: Final = "127.0.0.1:8000"
 ADMIN: Final = "127.0.0.1:9000"
 PROGRAMS: Final = frozenset({"python", "js", "html", "toml"})
 _ASSIGNMENT: Final = re.compile(r"[A-Z_]+=")
+_SETS_A_VARIABLE: Final = re.compile(r"[A-Z_]+=(\$\(.*\)|\S*)")
 
 
 class Story:
@@ -163,7 +164,7 @@ class Story:
             own = dict(word.split("=", 1) for word in words if _ASSIGNMENT.match(word)) if words else {}
             name = next((word for word in words if not _ASSIGNMENT.match(word)), "")
             self._used |= {used for used in self._files if used in words}
-            if words[0] == "export":
+            if words[0] == "export" or _SETS_A_VARIABLE.fullmatch(line):
                 self._env |= self._exported(line)
             elif name == "fastws-server":
                 self._serve(words[words.index(name) + 1 :], own)
@@ -184,7 +185,9 @@ class Story:
 
     def _exported(self, line: str) -> dict[str, str]:
         names = re.findall(r"\b([A-Z_]+)=", line)
-        shown = Program(["bash", "-c", f"{line}\nprintenv {' '.join(names)}"], self._directory, surroundings(self._env))
+        shown = Program(
+            ["bash", "-c", f"set -a\n{line}\nprintenv {' '.join(names)}"], self._directory, surroundings(self._env)
+        )
         return dict(zip(names, shown.finished().splitlines(), strict=True))
 
     # Servers.

@@ -14,7 +14,8 @@ from docs.generate import codes, words
 from docs.generate.__main__ import main
 from docs.generate.commands import shown
 from docs.generate.pages import PAGES
-from fastws import closes
+from docs.generate.python_api import REQUEST
+from fastws import HttpRequest, closes
 from fastws.core.codecs.commands import NAMES
 from tests.contract.talking import Talker
 from tests.docs.pages import ROOT
@@ -64,6 +65,11 @@ def test_every_command_and_field_has_its_words() -> None:
     }
     assert words.COMMANDS.keys() == set(NAMES.values())
     assert words.FIELDS.keys() == fields
+
+
+def test_every_attribute_of_a_request_is_shown() -> None:
+    public = {name for name in dir(HttpRequest) if not name.startswith("_")}
+    assert {name.removesuffix("()") for name in REQUEST} | {"client"} == public
 
 
 def test_every_error_has_a_meaning() -> None:
