@@ -18,7 +18,7 @@ from fastws.core.rates import Meter
 from fastws.engine.contract import Answer
 from fastws.errors import EngineError, TopicError
 from fastws.gateway.auth.access import Access
-from fastws.gateway.auth.gate import NO_CREDENTIALS, Credentials, Gate
+from fastws.gateway.auth.gate import NO_CREDENTIALS, Credentials, Gate, without_token
 from fastws.gateway.auth.identity import Identity
 from fastws.gateway.auth.passes import arm
 from fastws.gateway.commands.common import FatalError, Followed, Result
@@ -129,6 +129,7 @@ class Opening:
         if found is None and details.request is not None:
             found = self._gate.of_protocol(details.request)
         details.credentials = found if isinstance(found, Credentials) else None
+        details.query = without_token(details.query)
         if found is None:
             return NO_CREDENTIALS
         return found if isinstance(found, Credentials | closes.Close) else closes.INVALID_TOKEN

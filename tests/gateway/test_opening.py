@@ -67,6 +67,8 @@ async def test_the_welcome_is_the_first_frame_and_tells_who_it_is(codec: str) ->
         assert (player.conn.user, player.conn.info) == ("42", {"a": 1})
         assert 58 < player.conn.deadline < 61
         assert stage.hub.connections_of("acme", "42") == (player.conn,)
+        assert player.conn.query == {}
+        assert player.conn.session.details is None, "nothing of the upgrade is kept"
         forever = knock(stage, codec, offered=token(sub="42"))
         assert "expires" not in forever.hear_one()
         assert forever.conn.deadline == 0

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from time import time
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from msgspec import UNSET
 
@@ -71,6 +71,13 @@ def offered(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Offer | Non
         if stripped.startswith(TOKEN_SUBPROTOCOL):
             return Offer(stripped[len(TOKEN_SUBPROTOCOL) :].decode("latin-1"), in_header=False)
     return None
+
+
+def without_token(query: bytes) -> bytes:
+    """A query string without the token in it: applications have no use for it, and connections should not keep it."""
+    if b"token=" not in query:
+        return query
+    return b"&".join(part for part in query.split(b"&") if unquote_to_bytes(part.partition(b"=")[0]) != b"token")
 
 
 class Credentials(NamedTuple):
@@ -148,6 +155,7 @@ class Gate:
         if not isinstance(found, Credentials):
             return found if isinstance(found, closes.Close) else closes.INVALID_TOKEN
         session.identity = found.identity
+        session.details.query = without_token(session.details.query)
         if found.expires is not None:
             now_s = asyncio.get_running_loop().time()
             arm(conn, now_s + found.expires - self.clock(), now_s)

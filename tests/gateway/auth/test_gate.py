@@ -10,7 +10,7 @@ from fastws import closes
 from fastws.config import Settings
 from fastws.core.request import Request
 from fastws.core.upgrade import Refuse
-from fastws.gateway.auth.gate import Credentials, Gate, Terms, offered, terms
+from fastws.gateway.auth.gate import Credentials, Gate, Terms, offered, terms, without_token
 from fastws.gateway.auth.tokens import sign
 
 
@@ -58,6 +58,21 @@ def test_the_first_place_that_has_a_token_counts(
     found = offered(headers, query)
     assert (found.token if found is not None else None) == token
     assert found is None or found.in_header is (token == "abc")
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        (b"", b""),
+        (b"token=x", b""),
+        (b"a=1&token=x&b=2&token=y", b"a=1&b=2"),
+        (b"%74oken=x&token=x", b""),
+        (b"xtoken=1&a=token=2", b"xtoken=1&a=token=2"),
+        (b"tokens=1", b"tokens=1"),
+    ],
+)
+def test_the_token_is_taken_out_of_the_query(query: bytes, rest: bytes) -> None:
+    assert without_token(query) == rest
 
 
 # What becomes of a token.
