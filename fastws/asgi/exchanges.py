@@ -20,6 +20,7 @@ from fastws.asgi.translating import (
     Receive,
     Scope,
     Send,
+    announced_length,
     client_frame,
     close_payload,
     peer_of,
@@ -221,6 +222,10 @@ class HttpExchange(Exchange):
 
     @staticmethod
     async def begin(scope: Scope, receive: Receive) -> bytes:
+        announced = announced_length(scope)
+        if announced is not None:
+            return request_head(scope, announced)
+        # A body that came in chunks has to be there before its length is known.
         body = bytearray()
         more = True
         while more and len(body) <= MAX_BODY:
@@ -237,6 +242,9 @@ class HttpExchange(Exchange):
         if event["type"] == "http.disconnect":
             self.lose()
             return False
+        body = event.get("body")
+        if body:
+            self.conn.data_received(body)
         return True
 
     async def write(self) -> None:

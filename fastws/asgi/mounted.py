@@ -20,7 +20,7 @@ from fastws.server.worker import Serving
 
 _log: Final = logging.getLogger("fastws.asgi")
 
-_OF_THE_SERVER: Final = OF_THE_PROCESS | {
+OF_THE_SERVER: Final = OF_THE_PROCESS | {
     *("host", "port", "uds", "backlog", "tcp_keepalive", "ping_interval", "ping_timeout", "deflate"),
     *("admin_host", "admin_port", "admin_key", "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password"),
     *("ssl_ca_certs", "ssl_require_client_cert"),
@@ -51,7 +51,7 @@ def mount(app: FastWS, **settings: Any) -> Mounted:
     :param settings: options by their names in Python, such as `jwt_secret="..."`, `path="/ws"` or `dev=True`.
     :raises ConfigError: unknown ones, values that cannot be, and options that have no effect here.
     """
-    given = embedded(settings, name="asgi:app", without=_OF_THE_SERVER)
+    given = embedded(settings, name="asgi:app", without=OF_THE_SERVER)
     return Mounted(app, replace(given, uds=None, ssl_certfile=None, deflate=False, ping_interval=0.0, admin_port=-1))
 
 

@@ -28,6 +28,7 @@ _NOT_PASSED_ON: Final = frozenset(
         *(b"sec-websocket-extensions", b"sec-websocket-protocol"),
     }
 )
+_LENGTH_DIGITS: Final = 18
 _SAFE_IN_PATHS: Final = "/:@!$&'()*+,;=~-._"
 
 
@@ -66,6 +67,14 @@ def request_head(scope: Scope, content_length: int) -> bytes:
     """The head of an `http` scope. Raises `ValueError` if something in it would end a line."""
     own = [(b"content-length", b"%d" % content_length)] if content_length else []
     return _head(scope, scope["method"], own)
+
+
+def announced_length(scope: Scope) -> int | None:
+    """Bytes of the body of an `http` scope, None if it does not say."""
+    for name, value in scope["headers"]:
+        if name.lower() == b"content-length" and value.isdigit() and len(value) <= _LENGTH_DIGITS:
+            return int(value)
+    return None
 
 
 def _head(scope: Scope, method: str, own: list[tuple[bytes, bytes]]) -> bytes:
