@@ -459,3 +459,31 @@ async def test_a_refresh_with_subscription_tokens_moves_the_connection_alone() -
         assert 17 < player.conn.deadline < 21
         player.ask("refresh", token=token(sub="42"))
         assert 37 < player.conn.deadline < 41
+
+
+@both_codecs
+@pytest.mark.parametrize("waits", [True, False])
+async def test_middleware_around_auth_and_refresh(codec: str, waits: bool) -> None:
+    """The reply, the welcome and the rest keep their order inside an onion."""
+    app = FastWS()
+    seen: list[tuple[str, str]] = []
+
+    @app.use
+    async def watch(ctx: Any, call_next: Any) -> Any:
+        if waits:
+            await asyncio.sleep(0)
+        result = await call_next(ctx)
+        seen.append((ctx.cmd, ctx.conn.user))
+        return result
+
+    async with keyed(app) as stage:
+        player = knock(stage, codec)
+        player.say({"cmd": "auth", "id": 1, "token": token(60, sub="42", topics=["chat:a"])}, {"cmd": "ping", "id": 2})
+        await stage.settle()
+        assert [said.get("id") or said["event"] for said in player.hear()] == [1, "welcome", "subscribed", 2]
+        player.say({"cmd": "refresh", "id": 3, "token": token(60, sub="42", topics=["chat:b"])})
+        await stage.settle()
+        assert [said.get("id") or said["event"] for said in player.hear()] == [3, "subscribed"]
+        assert ("auth", "42") in seen
+        assert ("refresh", "42") in seen
+        assert player.conn.session.work is None
