@@ -18,3 +18,16 @@ def test_the_modules_of_the_architecture_exist() -> None:
     named = re.findall(r"`((?:core|engine|hub|gateway|app|net|observe|server|testing|asgi)/[\w/.]*)`", text)
     assert len(named) > 20
     assert not [name for name in named if not (ROOT / "fastws" / name).exists()]
+
+
+def test_links_lead_to_headings_that_exist() -> None:
+    broken = []
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            other = (page.parent / target) if target else page
+            headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            if anchor not in {
+                re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+            }:
+                broken.append(f"{page.relative_to(ROOT)} -> {target}#{anchor}")
+    assert not broken
