@@ -221,6 +221,22 @@ async def test_plain_http() -> None:
         assert (await caller.ask("/healthz"))[0] == 200
 
 
+async def test_a_body_that_is_announced_is_passed_on_as_it_comes() -> None:
+    recorded = Recorded()
+    async with calling(recorded.mounted) as caller:
+
+        def announcing(length: int) -> dict[str, Any]:
+            return {"method": "POST", "headers": [(b"host", b"a"), (b"content-length", b"%d" % length)]}
+
+        status, _, body = await caller.ask("/request", b"he", b"llo", **announcing(5))
+        assert (status, json.loads(body)[3]) == (200, "hello")
+        for path, status in (("/request", 413), ("/nothing", 413)):
+            call = caller.call("http", path, **announcing(99_999_999))
+            assert (await call.hear())["status"] == status  # without waiting for any of it
+        call = caller.call("http", "/nothing", **announcing(10))
+        assert (await call.hear())["status"] == 404
+
+
 async def test_who_does_not_wait_for_an_answer() -> None:
     recorded = Recorded()
     async with calling(recorded.mounted) as caller:
