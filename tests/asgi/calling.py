@@ -42,6 +42,7 @@ class Call:
         self.outgoing: asyncio.Queue[Event] = asyncio.Queue()
         self.may_send = asyncio.Event()
         self.may_send.set()
+        self.kind = scope["type"]
         self.sent = 0
         self.refuses: Exception | None = None
         """What `send` raises."""
