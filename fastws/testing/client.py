@@ -14,7 +14,7 @@ import orjson
 from wsproto.events import Ping, Pong
 
 from fastws import closes
-from fastws.core.codecs import json_text, msgpack_binary
+from fastws.core.codecs import CODECS, json_text, msgpack_binary
 from fastws.errors import UsageError
 from fastws.server.console.link import Link, Target
 from fastws.types import CloseInfo
@@ -78,11 +78,17 @@ class Client:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, target: Target, *, codec: str | None = json_text.NAME) -> Self:
-        """Connect to any server. `codec`: `json` or `msgpack` for the client protocol, None for a raw endpoint.
+    async def open(cls, target: str | Target, *, codec: str | None = json_text.NAME, token: str | None = None) -> Self:
+        """Connect to any server: `Client.open("ws://127.0.0.1:8000/ws")`. Nothing is awaited after the upgrade.
 
-        Raises `ConnectError`, which is a `RefusedError` with the status if there was an answer.
+        :param target: a URL, or everything that an upgrade may carry.
+        :param codec: `json` or `msgpack` for the client protocol, None for a raw endpoint.
+        :param token: sent as `Authorization: Bearer` to a URL.
+        :raises ConnectError: nobody answers; `RefusedError` has the status of who does.
         """
+        if isinstance(target, str):
+            subprotocols = tuple(form.subprotocol for form in CODECS if form.name == codec)
+            target = Target(target, subprotocols=subprotocols, token=token)
         return cls(await Link.open(target), codec)
 
     @property

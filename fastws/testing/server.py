@@ -220,8 +220,7 @@ class TestServer:
         welcomed = token is not None or self.settings.anonymous or not self.settings.auth_configured
         return Connecting(self, target, codec if speaks else None, speaks and welcomed, timeout)
 
-    async def open(self, target: Target, codec: str | None, welcomed: bool, timeout: float) -> Client:
-        """What `connect` does once it is awaited. The client is closed with the server."""
+    async def _open(self, target: Target, codec: str | None, welcomed: bool, timeout: float) -> Client:
         client = await Client.open(target, codec=codec)
         self._clients = [other for other in self._clients if other.closed is None]
         self._clients.append(client)
@@ -272,7 +271,7 @@ class Connecting:
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, Client]:
-        return self._server.open(*self._arguments).__await__()
+        return self._server._open(*self._arguments).__await__()
 
     async def __aenter__(self) -> Client:
         self._client = await self

@@ -178,11 +178,11 @@ async def test_a_client_that_does_not_read() -> None:
         assert (await ws.wait_closed())[0] in (4003, 1006)
 
 
-async def test_any_server_can_be_talked_to(server: TestServer) -> None:
-    from fastws.server.console.link import Target
-
-    async with await Client.open(Target(server.url)) as ws:
-        await ws.take_welcome()
+@CODECS
+async def test_any_server_can_be_talked_to(server: TestServer, codec: str) -> None:
+    async with await Client.open(server.url, codec=codec, token=server.token("42")) as ws:
+        assert (await ws.take_welcome())["user"] == "42"
         assert ws.id
+        assert ws.subprotocol == f"fastws.{codec}.v1"
     with pytest.raises(ConnectError):
-        await Client.open(Target("ws://127.0.0.1:1/"))
+        await Client.open("ws://127.0.0.1:1/")
