@@ -31,8 +31,9 @@ class RecordingEngine(DistantEngine):
 
     def publish(self, outgoing: Outgoing) -> Published:
         # Those who are here hear it before this answers, so it is written down first: with the place it will have.
-        key = outgoing.key is not None and (outgoing.topic, outgoing.key) in self._keys
-        if not key and not (self.is_away and (outgoing.retention is not None or outgoing.key is not None)):
+        known = self._keys.get((outgoing.topic, outgoing.key)) if outgoing.key is not None else None
+        is_known = known is not None and known[0] > self.clock()
+        if not is_known and not (self.is_away and (outgoing.retention is not None or outgoing.key is not None)):
             position = None
             if outgoing.retention is not None:
                 log = self._log(outgoing.topic, outgoing.retention)
