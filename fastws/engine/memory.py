@@ -6,14 +6,12 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from itertools import count, islice
 from time import monotonic, time
 from typing import Final
 
 from fastws.core.publication import Position, Publication, Retention
 from fastws.engine.contract import (
-    IDEMPOTENCY_S,
     Answer,
     Engine,
     EngineEvents,
@@ -25,6 +23,7 @@ from fastws.engine.contract import (
     Recovery,
 )
 from fastws.engine.departures import Departures
+from fastws.engine.keys import Keys
 from fastws.engine.presence import LocalPresence
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
@@ -48,7 +47,8 @@ _LAST_SEEN_MS: Final = int(LAST_SEEN_S * 1000)
 _SWEEP_S: Final = 1.0
 _MADE_ROOM_BY: Final = 4  # logs looked at for each new one while there are too many
 _SWEPT_AT_ONCE: Final = 2000  # logs looked at per sweep, about 1 ms
-_LONG_KEY: Final = 64  # characters; longer ones are remembered by their digest
+_FORGOTTEN_AT_ONCE: Final = 4000  # keys per sweep, about 1 ms
+_FORGOTTEN_FOR_EACH: Final = 2  # keys whose time is over, for each new one
 
 
 class _Log:
@@ -92,8 +92,11 @@ class MemoryEngine(LocalPresence, Engine):
         self._events: EngineEvents | None = None
         self._joined: set[str] = set()
         self._logs: dict[str, _Log] = {}
-        # Insertion order is order of age, so the front is what expires next.
-        self._keys: dict[tuple[str, str], tuple[float, Published]] = {}
+        self._turns: deque[str] = deque()
+        """The topics that have logs, in the order in which they are looked at. A dict whose first entry goes again and
+        again would be searched for it.
+        """
+        self._keys = Keys()
         self._last_seen = Departures(MAX_LAST_SEEN)
         self._epoch_prefix = os.urandom(4).hex()
         self._epoch_numbers = count(1)
@@ -117,13 +120,12 @@ class MemoryEngine(LocalPresence, Engine):
 
     def publish(self, outgoing: Outgoing) -> Published:
         now_s = self._clock()
-        key = None
-        if outgoing.key is not None:
-            self._forget_keys(now_s)
-            key = (outgoing.topic, _short(outgoing.key))
-            known = self._keys.get(key)
+        key = outgoing.key
+        if key is not None:
+            self._keys.forget(now_s, _FORGOTTEN_FOR_EACH)
+            known = self._keys.get(outgoing.topic, key, now_s)
             if known is not None:
-                return known[1]._replace(duplicate=True)
+                return known._replace(duplicate=True)
             if len(self._keys) >= MAX_KEYS:
                 # Forgetting one instead would deliver its publication twice.
                 raise EngineError("as many keys of publications are remembered as may be")
@@ -137,7 +139,7 @@ class MemoryEngine(LocalPresence, Engine):
             log.trim(now_s)
             published = Published(log.offset, log.epoch, duplicate=False)
         if key is not None:
-            self._keys[key] = (now_s + IDEMPOTENCY_S, published)
+            self._keys.note(outgoing.topic, key, published, now_s)
         if outgoing.topic in self._joined:
             self._listener.on_publication(outgoing.topic, publication, outgoing.exclude, published.epoch or "")
         return published
@@ -212,17 +214,9 @@ class MemoryEngine(LocalPresence, Engine):
             if len(self._logs) >= MAX_QUIET_TOPICS:
                 self._look_at(_MADE_ROOM_BY, self._clock(), 0.0)
             log = self._logs[topic] = _Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
+            self._turns.append(topic)
         log.retention = retention
         return log
-
-    def _forget_keys(self, now_s: float) -> None:
-        expired = []
-        for key, (expires_s, _) in self._keys.items():
-            if expires_s > now_s:
-                break
-            expired.append(key)
-        for key in expired:
-            del self._keys[key]
 
     def _sweep_on(self) -> None:
         self.sweep()
@@ -231,20 +225,17 @@ class MemoryEngine(LocalPresence, Engine):
     def sweep(self) -> None:
         """Give back the memory of what is too old, a bounded part at a time; called every second."""
         now_s = self._clock()
-        self._forget_keys(now_s)
+        self._keys.forget(now_s, _FORGOTTEN_AT_ONCE)
         self._last_seen.forget_until(int(self._wall_clock() * 1000) - _LAST_SEEN_MS)
         self._look_at(_SWEPT_AT_ONCE, now_s, IDLE_S)
 
     def _look_at(self, number: int, now_s: float, idle_s: float) -> None:
         """Trim those logs that were looked at the longest ago, and drop those that were of no use for `idle_s`."""
-        for topic in list(islice(self._logs, number)):
-            log = self._logs.pop(topic)
+        for _ in range(min(number, len(self._turns))):
+            topic = self._turns.popleft()
+            log = self._logs[topic]
             log.trim(now_s)
             if log.entries or topic in self._joined or now_s - log.used_s < idle_s:
-                self._logs[topic] = log
-
-
-def _short(key: str) -> str:
-    if len(key) <= _LONG_KEY:
-        return key
-    return "\0" + blake2b(key.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
+                self._turns.append(topic)
+            else:
+                del self._logs[topic]

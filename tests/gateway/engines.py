@@ -113,7 +113,8 @@ class DistantEngine(MemoryEngine):
 
     def forget(self, topic: str) -> None:
         """What is known of a topic is gone: its next epoch begins."""
-        self._logs.pop(topic, None)
+        if self._logs.pop(topic, None) is not None:
+            self._turns.remove(topic)
 
     def go_away(self) -> None:
         self.is_away = True

@@ -37,7 +37,9 @@ async def members(conn, topic):
 
 @app.rpc("forget")
 def forget(conn, topic):
-    app._services._engine._logs.pop(topic, None)
+    engine = app._services._engine
+    if engine._logs.pop(topic, None) is not None:
+        engine._turns.remove(topic)
 
 @app.rpc("is here")
 def is_here(conn, conn_id):
