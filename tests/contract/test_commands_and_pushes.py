@@ -136,7 +136,6 @@ def test_joins_of_many_are_counted(codec: str) -> None:
     with (
         ServerProcess("--dev", "--max-connections-per-ip", "0", "--ping-interval", "0") as server,
         Talker.welcomed(server, codec) as watcher,
-        Talker.welcomed(server, codec) as others,
     ):
         watcher.ask("sub", topic="crowd", presence=True)
         crowd = [Talker.welcomed(server, codec) for _ in range(120)]
@@ -147,8 +146,6 @@ def test_joins_of_many_are_counted(codec: str) -> None:
                     member.say("sub" if round_ % 2 == 0 else "unsub", topic="crowd", id=1)
                 for member in crowd:
                     member.hear()
-                others.ask("sub", topic="crowd")
-                others.ask("unsub", topic="crowd")
                 counted = [heard for heard in told(watcher) if heard["event"] == "presence"]
                 if counted:
                     break
