@@ -29,9 +29,6 @@ class Keys:
     def __len__(self) -> int:
         return len(self._known)
 
-    def __contains__(self, entry: tuple[str, str]) -> bool:
-        return (entry[0], _short(entry[1])) in self._known
-
     def get(self, topic: str, key: str, now_s: float) -> Published | None:
         """The result of the publication with this key; None if it is not known, or not any more."""
         known = self._known.get((topic, _short(key)))

@@ -10,7 +10,7 @@ import orjson
 
 from fastws.app import FastWS
 from fastws.core.topics import scoped
-from fastws.engine.contract import Order, Outgoing
+from fastws.engine.contract import IDEMPOTENCY_S, Order, Outgoing
 from fastws.types import Published
 from tests.gateway.engines import DistantEngine
 from tests.gateway.stage import Clock, Player, Stage
@@ -27,20 +27,26 @@ class RecordingEngine(DistantEngine):
         super().__init__(clock, clock, prompt=prompt, direct=direct)
         self.ledger = ledger
         self.clock = clock
-        self._depth = 0
 
     def publish(self, outgoing: Outgoing) -> Published:
-        # Those who are here hear it before this answers, so it is written down first: with the place it will have.
-        known = self._keys.get((outgoing.topic, outgoing.key)) if outgoing.key is not None else None
-        is_known = known is not None and known[0] > self.clock()
-        if not is_known and not (self.is_away and (outgoing.retention is not None or outgoing.key is not None)):
+        if self.is_away and (outgoing.retention is not None or outgoing.key is not None):
+            return super().publish(outgoing)
+        now_s = self.clock()
+        key = (outgoing.topic, outgoing.key or "")
+        is_known = outgoing.key is not None and self.ledger.keys.get(key, now_s) > now_s
+        if not is_known:
+            # Those who are here hear it before this answers, so it is written down first: with the place it will have.
             position = None
             if outgoing.retention is not None:
                 log = self._log(outgoing.topic, outgoing.retention)
                 position = (log.epoch, log.offset + 1)
             data = orjson.loads(outgoing.data)
-            self.ledger.record(outgoing.topic, data, position, outgoing.exclude, self.clock())
-        return super().publish(outgoing)
+            self.ledger.record(outgoing.topic, data, position, outgoing.exclude, now_s)
+            if outgoing.key is not None:
+                self.ledger.keys[key] = now_s + IDEMPOTENCY_S
+        published = super().publish(outgoing)
+        assert published.duplicate is is_known
+        return published
 
 
 class StageLine:
