@@ -43,6 +43,9 @@ def mount(app: FastWS, **settings: Any) -> Mounted:
         api.mount("/realtime", fastws.asgi.mount(app))                     # /realtime/ws, /realtime/echo, ...
         api.router.routes.append(WebSocketRoute("/ws", mount(app)))        # /ws alone
 
+    Each process of the ASGI server is a server of its own, and publications stay in it: run one. Pings are the ASGI
+    server's as well, so `welcome` says 0 of ours, and `heartbeat` answers 108.
+
     Variables `FASTWS_*` and `./fastws.toml` count as they do for `fastws-server`; options of processes, sockets and
     frames (`workers`, `host`, `ping_interval`, ...) are the ASGI server's business. Clients without a token are let in
     where no authentication is configured and the request has come in over this machine's loopback, or with
@@ -52,7 +55,9 @@ def mount(app: FastWS, **settings: Any) -> Mounted:
     :raises ConfigError: unknown ones, values that cannot be, and options that have no effect here.
     """
     given = embedded(settings, name="asgi:app", without=OF_THE_SERVER)
-    return Mounted(app, replace(given, uds=None, ssl_certfile=None, deflate=False, ping_interval=0.0, admin_port=-1))
+    # What environment and file say of these is meant for fastws-server.
+    own = replace(given, uds=None, ssl_certfile=None, ssl_require_client_cert=False, admin_port=-1)
+    return Mounted(app, replace(own, deflate=False, ping_interval=0.0))
 
 
 class Mounted:
@@ -168,24 +173,29 @@ class Life:
         await asyncio.shield(self._task)
 
     async def _live(self, serving: Serving) -> None:
-        serving.build()
         try:
-            await self._start(serving)
-            if self._ready.done() and self._ready.exception() is None:
+            serving.build()
+        except Exception as error:
+            self._ready.set_exception(error)
+            return
+        try:
+            if await self._start(serving):
                 await self._ending.wait()
         finally:
+            self._ready.cancel()
             await serving.empty()
             await serving.shutdown()
 
-    async def _start(self, serving: Serving) -> None:
+    async def _start(self, serving: Serving) -> bool:
         try:
             await serving.open()
             await serving.run_startup_hooks()
             await serving.listen()
         except Exception as error:
             self._ready.set_exception(error)
-        else:
-            self._ready.set_result(serving)
+            return False
+        self._ready.set_result(serving)
+        return True
 
 
 def _came_over_loopback(scope: Scope) -> bool:

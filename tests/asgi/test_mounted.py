@@ -161,6 +161,35 @@ def test_a_start_that_fails() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_cannot_be_built() -> None:
+    app = FastWS()
+    app.raw("/ws")(lambda conn, message: None)
+    mounted = mount(app)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="/ws is a path of the application and --path too"):
+            await Caller(mounted).ask("/healthz")
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_is_cut_short() -> None:
+    app = FastWS()
+    began = asyncio.Event()
+
+    @app.on_startup
+    async def start() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    call = Caller(mount(app)).call("http", "/healthz")
+    await began.wait()
+    for task in asyncio.all_tasks() - {asyncio.current_task(), call.task}:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call.end()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.asyncio
 async def test_the_lifespan_of_asgi() -> None:
     recorded = Recorded()
     call = Call(recorded.mounted, {"type": "lifespan"})
