@@ -8,7 +8,7 @@ import pytest
 from tests.docs.pages import blocks, written_pages
 from tests.docs.story import Story
 
-IN_BOTH_CODECS = ("docs/protocol.md",)
+IN_BOTH_CODECS = ("docs/protocol.md", "docs/guide/presence.md", "docs/guide/recovery.md")
 
 NOT_RUN = {
     "README.md": "benchmarks take long",
