@@ -31,6 +31,7 @@ class Ledger:
     now: dict[str, tuple[str, list[Entry]]] = field(default_factory=dict)
     """By topic: its epoch, and what was published in that."""
     keys: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By topic and key of a publication: until when another one with that key is none."""
 
     def record(self, topic: str, data: Any, position: tuple[str, int] | None, unheard_by: str, now_s: float) -> None:
         """Something was published; the position is None without history."""

@@ -151,11 +151,22 @@ class Conversation(RuleBasedStateMachine):
         if self.clients[name].line is not None:
             self.clients[name].lose_connection(politely=politely, reading=reading)
 
-    @rule(name=who, topic=st.sampled_from(HISTORY))
-    def come_back(self, name: str, topic: str) -> None:
+    @rule(name=who, topic=st.sampled_from(HISTORY), missed=st.integers(0, SIZE + 1))
+    def come_back(self, name: str, topic: str, missed: int) -> None:
         """The usual thing: it loses its connection, misses something, and recovers."""
         self.drop(name, politely=False, reading=True)
+        for _ in range(missed):
+            self.publish_by_server(topic, None)
         self.subscribe(name, topic, recover=True, presence=False)
+
+    @rule(name=who, other=who, topic=st.sampled_from(HISTORY))
+    def look_at_one_who_passes(self, name: str, other: str, topic: str) -> None:
+        """It watches, and asks who is there while somebody is, but not for long."""
+        self.drop(name, politely=True, reading=True)
+        self.subscribe(name, topic, recover=False, presence=True)
+        self.subscribe(other, topic, recover=False, presence=False)
+        self.ask_who_is_there(name, topic)
+        self.unsubscribe(other, topic)
 
     # What the server does.
 

@@ -74,7 +74,7 @@ class Later(AtOnce):
     @rule(name=who, topic=st.sampled_from(HISTORY), before=st.integers(0, 2), meanwhile=st.integers(0, 3))
     def come_back_meanwhile(self, name: str, topic: str, before: int, meanwhile: int) -> None:
         """The usual thing, and others publish while the engine answers."""
-        self.come_back(name, topic)
+        self.come_back(name, topic, missed=0)
         for _ in range(before):
             self.publish_by_server(topic, None)
         self.world.settle()
