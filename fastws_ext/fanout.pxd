@@ -7,6 +7,7 @@ from .wire cimport Wire
 
 cdef enum:
     CODECS = 4
+    GENTLE_FROM = 256           # members from which an audience grows by a quarter, not by as much again
     WIRES_PER_CHECK = 256       # places served between two looks at the clock
     SENDS_PER_CHECK = 32        # the same where each of them is a system call
     DEFER_FROM = 64             # members from which a publication waits for the end of the pass
@@ -14,7 +15,7 @@ cdef enum:
     MAX_JOINED = 64             # publications delivered as one
     MAX_JOINED_BYTES = 16384
 
-cdef struct Place:              # one subscription: 16 bytes here, 16 in the wire
+cdef struct Place:              # one subscription: 16 bytes here, 12 in the wire
     PyObject* wire              # borrowed; a closing wire vacates its place
     uint64_t joined             # publications up to this one are not for it
 

@@ -83,7 +83,7 @@ cdef class Audience(Gathering):
         if wire.state != OPEN or wire.seat_of(self) >= 0:
             return False
         if self.used == self.room:
-            room = self.room * 2 if self.room else 1
+            room = max(1, self.room * 2) if self.room < GENTLE_FROM else self.room + (self.room >> 2)
             larger = <Place*>realloc(self.places, room * sizeof(Place))
             if larger == NULL:
                 raise MemoryError
