@@ -136,17 +136,15 @@ class Exchange(ABC):
         """Have the connection read `opening`, and serve it until it is over."""
         self.conn.connection_made(self.transport)
         self.conn.data_received(opening)
-        loop = asyncio.get_running_loop()
-        reader, writer = loop.create_task(self._read_on()), loop.create_task(self.write())
+        self._reader, writer = asyncio.create_task(self._read_on()), asyncio.create_task(self.write())
         try:
             # The wire says when it is over, and does so when it hears that the client is gone.
             await asyncio.wait((writer, self.transport.reset), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            reader.cancel()
             if not writer.done():
                 writer.cancel()
             self.conn.connection_lost(None)
-            await asyncio.gather(reader, writer, return_exceptions=True)
+            await asyncio.gather(writer, self.stop_reading(), return_exceptions=True)
         if not writer.cancelled():
             writer.result()
 
@@ -177,6 +175,11 @@ class Exchange(ABC):
         except Exception as error:
             _log.debug("nothing more can be received", exc_info=error, extra={"conn": self.conn.id})
             self.lose()
+
+    async def stop_reading(self) -> None:
+        """Receive no more."""
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
 
     def lose(self) -> None:
         """The client is gone without a word."""
@@ -312,6 +315,8 @@ class WebSocketExchange(Exchange):
             self._feed(PONG, payload)
         elif opcode == CLOSE:
             code = int.from_bytes(payload[:2], "big") if payload else closes.NORMAL.code
+            # Granian closes nothing while somebody receives; and nothing that the client says counts any more.
+            await self.stop_reading()
             await self.say({"type": "websocket.close", "code": code, "reason": payload[2:].decode()})
             self._feed(CLOSE, payload[:2])
 

@@ -43,14 +43,24 @@ class Call:
         self.may_send = asyncio.Event()
         self.may_send.set()
         self.kind = scope["type"]
+        self.is_receiving = False
         self.sent = 0
         self.refuses: Exception | None = None
         """What `send` raises."""
-        self.task = asyncio.ensure_future(app(scope, self.incoming.get, self._send))
+        self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Event:
+        self.is_receiving = True
+        try:
+            return await self.incoming.get()
+        finally:
+            self.is_receiving = False
 
     async def _send(self, event: Event) -> None:
         if self.refuses is not None:
             raise self.refuses
+        if event["type"] == "websocket.close":
+            assert not self.is_receiving, "there are servers that wait for that to end"
         self.sent += 1
         await self.may_send.wait()
         self.outgoing.put_nowait(event)
