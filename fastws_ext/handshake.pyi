@@ -15,6 +15,11 @@ class FastIngress(Ingress):
     """Path -> endpoint whose common upgrade needs nothing of the layer above."""
     admit: Callable[[Any], int] | None
     """Asked after the syntax checks: 0 lets in, anything else leaves the refusal to `on_request`."""
+    recognize: Callable[[Any, Endpoint, bytes, bytes | None, bytes | None], bytes | None] | None
+    """Asked instead where there is a query, an Authorization or a Sec-WebSocket-Protocol, which it gets (the latter two
+    None if absent): the further header lines of the answer, each with its line end, and it is in; None leaves the
+    request to `on_request`.
+    """
     same_host_origins: bool
     """An Origin equal to Host is let in; False leaves every Origin to `on_request`."""
     decline_extensions: bool

@@ -1,8 +1,9 @@
 """The HTTP stage: find the end of a request head; decide and answer the common upgrade.
 
-The common upgrade is a GET of a known path with nothing that asks for a judgement: no query, no credentials, no body,
-no forwarded address, no subprotocol, an Origin equal to Host or none. Everything else goes to `on_request`, which
-rules by the whole table; both must answer a common upgrade alike.
+The common upgrade is a GET of a known path with nothing that asks for a judgement: no body, no forwarded address, an
+Origin equal to Host or none. What says who it is and what it speaks (query, Authorization, subprotocols) is shown to
+`recognize`, which lets in whom it knows. Everything else goes to `on_request`, which rules by the whole table; both
+must answer a common upgrade alike.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memchr, memcmp, memset
@@ -128,10 +129,15 @@ cdef bint origin_is_host(Head* head) noexcept nogil:
             and memcmp(head.origin + scheme, head.host, head.host_size) == 0)
 
 
+cdef bytes_of(const uint8_t* p, Py_ssize_t n):
+    return PyBytes_FromStringAndSize(<const char*>p, n) if p != NULL else None
+
+
 cdef class FastIngress(Ingress):
     def __init__(self, loop_data, *, double handshake_timeout=3.0):
         Ingress.__init__(self, loop_data, handshake_timeout=handshake_timeout)
         self.routes = {}
+        self.more = b""
         self.same_host_origins = True
 
     cdef Py_ssize_t receive_head(self, Scheduled scheduled, const uint8_t* p, Py_ssize_t n) except -1:
@@ -160,7 +166,7 @@ cdef class FastIngress(Ingress):
                 return n        # `admit` gave it up
             if endpoint is not None:
                 self.common += 1
-                wire.open(endpoint, ANSWER + key[:28] + b"\r\n\r\n", 0)
+                wire.open(endpoint, ANSWER + key[:28] + b"\r\n" + self.more + b"\r\n", 0)
                 return size
         self.uncommon += 1
         return self.ask(wire, p, n)
@@ -193,10 +199,30 @@ cdef class FastIngress(Ingress):
             return None
         if head.origin != NULL and not (self.same_host_origins and origin_is_host(&head)):
             return None
-        if self.admit is not None and self.admit(wire):
+        self.more = b""
+        if head.query != NULL or head.authorization != NULL or head.protocols != NULL:
+            if not self.recognized(wire, endpoint, &head):
+                return None
+        elif self.admit is not None and self.admit(wire):
             return None
         fastws_accept_key(accept_key, <const char*>head.key)
         return endpoint
+
+    cdef bint recognized(self, Wire wire, Endpoint endpoint, Head* head) except -1:
+        """Whether the layer above has let it in; what it does not know, and what it fails at, needs the whole table."""
+        if self.recognize is None:
+            return False
+        try:
+            more = self.recognize(wire, endpoint, bytes_of(head.query, head.query_size) or b"",
+                                  bytes_of(head.authorization, head.authorization_size),
+                                  bytes_of(head.protocols, head.protocols_size))
+            if more is None:
+                return False
+            self.more = more
+            return True
+        except BaseException as error:
+            self.loop_data.report(error, wire)
+            return False
 
     cdef bint read_head(self, const uint8_t* p, Py_ssize_t size, Head* head) noexcept:
         """False if anything in the head needs a judgement."""
@@ -209,6 +235,12 @@ cdef class FastIngress(Ingress):
             i += 1
         head.path = p + 4
         head.path_size = i - 4
+        if p[i] == c"?":
+            i += 1
+            head.query = p + i
+            while p[i] > 32 and p[i] < 127 and p[i] != c"#":
+                i += 1
+            head.query_size = p + i - head.query
         if i + 11 > size or i + 9 > MAX_REQUEST_LINE or memcmp(p + i, b" HTTP/1.1\r\n", 11):
             return False
         i += 11
@@ -275,8 +307,17 @@ cdef class FastIngress(Ingress):
             return self.decline_extensions
         elif named(name, size, b"x-forwarded-for", 15) or named(name, size, b"x-forwarded-proto", 17):
             return not self.trust_forwarded
-        elif (named(name, size, b"sec-websocket-protocol", 22) or named(name, size, b"authorization", 13)
-              or named(name, size, b"content-length", 14) or named(name, size, b"transfer-encoding", 17)
+        elif named(name, size, b"sec-websocket-protocol", 22):
+            if head.protocols != NULL:
+                return False
+            head.protocols = value
+            head.protocols_size = length
+        elif named(name, size, b"authorization", 13):
+            if head.authorization != NULL:
+                return False
+            head.authorization = value
+            head.authorization_size = length
+        elif (named(name, size, b"content-length", 14) or named(name, size, b"transfer-encoding", 17)
               or named(name, size, b"expect", 6) or named(name, size, b"traceparent", 11)):
             return False
         if bit and seen[0] & bit:

@@ -174,9 +174,18 @@ def _judge_headers(request: Request) -> Refuse | None:
     key = request.get(b"sec-websocket-key")
     if key is None or _KEY.fullmatch(key) is None:
         return Refuse(400, "protocol", "Sec-WebSocket-Key is not the base64 of 16 bytes")
-    if any(_TOKEN.fullmatch(item) is None for item in request.items(b"sec-websocket-protocol")):
+    if not _lists_tokens(request):
         return Refuse(400, "protocol", "Sec-WebSocket-Protocol is no list of tokens")
     return None
+
+
+def _lists_tokens(request: Request) -> bool:
+    return all(_TOKEN.fullmatch(item) for item in request.items(b"sec-websocket-protocol"))
+
+
+def subprotocol_of(request: Request, rules: UpgradeRules) -> str | None:
+    """The subprotocol that would be agreed on, empty if none would; None if the header is malformed."""
+    return _choose(request, rules.subprotocols) if _lists_tokens(request) else None
 
 
 def _judge_origin(request: Request, origins: OriginRules) -> Refuse | None:

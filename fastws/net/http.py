@@ -1,9 +1,10 @@
-"""Plain HTTP on the public port: answers as bytes, and the request as applications see it."""
+"""HTTP on the public port: what is served there, answers as bytes, and the request as applications see it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from time import time
@@ -12,9 +13,11 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from fastws.core.proxies import Client
+from fastws.core.proxies import Client, TrustedProxies
 from fastws.core.request import Request
+from fastws.core.upgrade import OriginRules, UpgradeRules
 from fastws.errors import UsageError
+from fastws_ext.endpoint import Endpoint
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a request body; more answer 413."""
@@ -268,3 +271,43 @@ class HttpHandler(Protocol):
     @property
     def auth(self) -> bool:
         """It is for authenticated clients only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPath:
+    """A path on which WebSockets are opened."""
+
+    endpoint: Endpoint
+    rules: UpgradeRules
+    wants_request: bool = False
+    """The endpoint's `on_open` looks at the request, so a request that was read here is always in the session."""
+    is_common: bool = True
+    """It can do without the request: of a common upgrade it is told query, credentials and subprotocol alone."""
+    authenticate: Callable[[Request], Any] | None = None
+    """Judges who it is, before the application is asked: a `Refuse`, or what `on_open` finds as the credentials of the
+    session's details. It is None only for those who were not judged.
+    """
+    rules_of_strangers: UpgradeRules | None = None
+    """What holds for upgrades without a token, if that is something else."""
+
+
+@dataclass(slots=True)
+class Site:
+    """What is served on the public port."""
+
+    sockets: Mapping[bytes, SocketPath]
+    http: Mapping[bytes, HttpHandler] = field(default_factory=dict)
+    upgrade_hooks: Sequence[Callable[[HttpRequest], Any]] = ()
+    keep_headers: Collection[bytes] = ()
+    demo_page: bytes | None = None
+    """What `/` shows where the application has nothing there."""
+    origins: OriginRules = field(default_factory=OriginRules)
+    proxies: TrustedProxies | None = None
+    """None: `X-Forwarded-*` is ignored."""
+    is_ready: Callable[[], tuple[bool, dict[str, Any]]] = lambda: (True, {})
+    """For `/readyz`: whether it is, and the checks by name."""
+    authenticate: Callable[[Request], Any] | None = None
+    """Judges who asks for routes with `auth`: a `Refuse`, or credentials."""
+    access_log: bool = False
+    over_tls: bool = False
+    """Clients speak TLS to this server."""

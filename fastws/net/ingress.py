@@ -10,21 +10,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final, TypeVar, cast
 
 import orjson
 
-from fastws.core.proxies import Client, TrustedProxies, canonical_address
+from fastws.closes import Close
+from fastws.core.proxies import Client, canonical_address
 from fastws.core.request import Request, RequestError, parse_request
-from fastws.core.upgrade import Accept, OriginRules, Refuse, UpgradeRules, judge_upgrade, wants_upgrade
+from fastws.core.upgrade import Accept, OriginRules, Refuse, judge_upgrade, subprotocol_of, wants_upgrade
 from fastws.errors import Reject
 from fastws.net.admission import Admission, Refusal
 from fastws.net.connection import HANDSHAKING, Connection
-from fastws.net.http import HTML, JSON, MAX_BODY, HttpHandler, HttpRequest, answer, error_answer, result_answer
+from fastws.net.http import (
+    HTML,
+    JSON,
+    MAX_BODY,
+    HttpHandler,
+    HttpRequest,
+    Site,
+    SocketPath,
+    answer,
+    error_answer,
+    result_answer,
+)
 from fastws.net.session import Details, Session
 from fastws.net.stepping import step
 from fastws_ext.endpoint import Endpoint
@@ -37,46 +48,6 @@ _access: Final = logging.getLogger("fastws.access")
 T = TypeVar("T")
 
 READ_METHODS: Final = ("GET", "HEAD")
-
-
-@dataclass(frozen=True, slots=True)
-class SocketPath:
-    """A path on which WebSockets are opened."""
-
-    endpoint: Endpoint
-    rules: UpgradeRules
-    wants_request: bool = False
-    """The endpoint's `on_open` looks at the request, so a request that was read here is always in the session."""
-    is_common: bool = True
-    """It can do without the request: the common upgrade, without query, token or subprotocol, is answered elsewhere."""
-    authenticate: Callable[[Request], Any] | None = None
-    """Judges who it is, before the application is asked: a `Refuse`, or what `on_open` finds as the credentials of the
-    session's details. It is None only for those who were not judged.
-    """
-    rules_of_strangers: UpgradeRules | None = None
-    """What holds for upgrades without a token, if that is something else."""
-
-
-@dataclass(slots=True)
-class Site:
-    """What is served on the public port."""
-
-    sockets: Mapping[bytes, SocketPath]
-    http: Mapping[bytes, HttpHandler] = field(default_factory=dict)
-    upgrade_hooks: Sequence[Callable[[HttpRequest], Any]] = ()
-    keep_headers: Collection[bytes] = ()
-    demo_page: bytes | None = None
-    """What `/` shows where the application has nothing there."""
-    origins: OriginRules = field(default_factory=OriginRules)
-    proxies: TrustedProxies | None = None
-    """None: `X-Forwarded-*` is ignored."""
-    is_ready: Callable[[], tuple[bool, dict[str, Any]]] = lambda: (True, {})
-    """For `/readyz`: whether it is, and the checks by name."""
-    authenticate: Callable[[Request], Any] | None = None
-    """Judges who asks for routes with `auth`: a `Refuse`, or credentials."""
-    access_log: bool = False
-    over_tls: bool = False
-    """Clients speak TLS to this server."""
 
 
 class Ingress(FastIngress):
@@ -110,6 +81,7 @@ class Ingress(FastIngress):
         # By number of the connection: the address it was counted under, where that is not its peer's.
         self._counted: dict[int, str] = {}
         self.admit = self._admit_common
+        self.recognize = self._recognize
         self.same_host_origins = site.origins == OriginRules()
         self.trust_forwarded = site.proxies is not None
         self.decline_extensions = not any(socket.rules.deflate for socket in site.sockets.values())
@@ -205,6 +177,28 @@ class Ingress(FastIngress):
             return refusal.status
         self.outcomes[101] += 1
         return 0
+
+    def _recognize(
+        self, conn: Connection, endpoint: Endpoint, query: bytes, authorization: bytes | None, protocols: bytes | None
+    ) -> bytes | None:
+        """Asked by the compiled code for an upgrade that is common but for these: further header lines of the answer
+        let it in, None leaves it to the whole table.
+        """
+        socket = self.site.sockets[endpoint.path.encode("ascii")]
+        told = ((b"authorization", authorization), (b"sec-websocket-protocol", protocols))
+        headers = tuple((name, value) for name, value in told if value is not None)
+        request = Request("GET", b"", query, 11, headers, 0, 0)
+        subprotocol = subprotocol_of(request, socket.rules) if protocols is not None else ""
+        credentials = socket.authenticate(request) if socket.authenticate is not None else None
+        if subprotocol is None or isinstance(credentials, Refuse | Close) or self._admit_common(conn):
+            return None
+        if socket.wants_request or query or subprotocol:
+            details = Details()
+            details.credentials = credentials
+            details.query = query
+            details.subprotocol = subprotocol
+            conn.session = Session(details)
+        return b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii") if subprotocol else b""
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
         credentials = socket.authenticate(request) if socket.authenticate is not None else None

@@ -18,7 +18,7 @@ from fastws.errors import ConfigError
 from fastws.gateway.gateway import Gateway
 from fastws.hub.canary import Canary
 from fastws.hub.hub import Hub
-from fastws.net.ingress import Site, SocketPath
+from fastws.net.http import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
 from fastws.server.lag import SlowHandlers
 from fastws_ext.endpoint import Endpoint

@@ -187,6 +187,72 @@ def test_admission_is_asked_last_and_its_refusal_is_answered_by_the_layer_above(
     assert len(asked) == 2
 
 
+TOLD = [
+    (with_path(b"/ws?"), (b"", None, None)),
+    (with_path(b'/ws?a=%20&b="?'), (b'a=%20&b="?', None, None)),
+    (replaced(b"Host", b"Host: a", b"authorization:  Bearer x "), (b"", b"Bearer x", None)),
+    (replaced(b"Host", b"Host: a", b"Sec-WebSocket-Protocol: a, b"), (b"", None, b"a, b")),
+    (replaced(b"Host", b"Host: a", b"Sec-WebSocket-Protocol:", b"Authorization: x"), (b"", b"x", b"")),
+]
+UNTOLD = [
+    replaced(b"Host", b"Host: a", b"Authorization: x", b"Authorization: x"),
+    replaced(b"Host", b"Host: a", b"Sec-WebSocket-Protocol: a", b"Sec-WebSocket-Protocol: b"),
+    with_path(b"/ws?a#b"),
+    with_path(b"/ws?a\x80"),
+    with_path(b"/ws?a b"),
+    with_path(b"/ws?" + b"a" * 8192),
+    with_path(b"/nowhere?a"),
+    replaced(b"Upgrade", b"Authorization: x"),
+]
+
+
+@pytest.mark.parametrize(("head", "expected"), TOLD)
+def test_who_brings_something_is_shown_to_the_layer_above(stage: Stage, head: bytes, expected: Any) -> None:
+    told = []
+
+    def recognize(conn: Any, endpoint: Any, *what: Any) -> bytes | None:
+        told.append((conn.state, endpoint, what))
+        return b"X-More: 1\r\n" if len(told) == 1 else b"" if len(told) == 2 else None
+
+    stage.ingress.recognize = recognize
+    stage.ingress.admit = lambda conn: 503
+    usual = stage.answer(COMMON, ingress=stage.table())
+    assert stage.answer(head) == usual.replace(b"\r\n\r\n", b"\r\nX-More: 1\r\n\r\n")
+    assert stage.answer(head) == usual
+    assert stage.ingress.common == 2
+    stage.answer(head)
+    assert stage.ingress.asked == [head]
+    assert told == [(HANDSHAKING, stage.endpoint, expected)] * 3
+
+
+def test_what_is_not_common_otherwise_is_not_shown(stage: Stage) -> None:
+    told: list[Any] = []
+    stage.ingress.recognize = lambda *what: told.append(what)
+    for head in UNTOLD:
+        stage.answer(head)
+    assert told == []
+    assert stage.ingress.asked == UNTOLD
+
+
+def test_a_layer_above_that_fails_leaves_the_decision_to_the_whole_table() -> None:
+    def fail(*_what: Any) -> bytes:
+        raise ZeroDivisionError
+
+    reported: list[Any] = []
+    stage = Stage()
+    try:
+        stage.loop.set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+        for answer in (fail, lambda *_what: "text", None):
+            stage.ingress.recognize = answer  # type: ignore[assignment]
+            stage.answer(TOLD[0][0])
+        stage.settle()
+    finally:
+        stage.loop.close()
+    assert stage.ingress.asked == [TOLD[0][0]] * 3
+    assert [type(error) for error in reported] == [ZeroDivisionError, TypeError]
+    assert stage.loop_data.errors == 2
+
+
 def test_a_body_is_awaited_whole_wherever_it_is_cut(stage: Stage) -> None:
     class Bodies(FullTable):
         def on_request(self, conn: Any, data: bytes) -> None:

@@ -24,7 +24,8 @@ from fastws.core.deflate import compress
 from fastws.core.law import Law
 from fastws.core.upgrade import UpgradeRules
 from fastws.net.admission import Admission
-from fastws.net.ingress import Ingress, Site, SocketPath
+from fastws.net.http import Site, SocketPath
+from fastws.net.ingress import Ingress
 from fastws.net.listener import Listeners, bind_tcp, bind_unix
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
 from fastws.net.tls.context import server_context

@@ -9,18 +9,27 @@ from typing import Any
 
 import pytest
 
+from fastws.config import Settings
 from fastws.core.law import Law
 from fastws.core.proxies import TrustedProxies
 from fastws.core.upgrade import OriginRules, UpgradeRules, origin_rules
+from fastws.gateway.auth.gate import Credentials, Gate
+from fastws.gateway.auth.tokens import sign
 from fastws.net.admission import Admission
 from fastws.net.connection import Connection
-from fastws.net.ingress import Ingress, Site, SocketPath
+from fastws.net.http import Site, SocketPath
+from fastws.net.ingress import Ingress
+from fastws.net.session import Details
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
 
 from .serving import KEY
 
-REQUESTS = 20_000
+REQUESTS = 10_000
+
+SECRET = "a secret of thirty-two characters at least"
+GOOD = sign({"sub": "42"}, SECRET).encode()
+EXPIRED = sign({"sub": "42", "exp": 1}, SECRET).encode()
 
 LINES = [
     b"Host: example.com",
@@ -65,11 +74,21 @@ OTHERS = [
     b"Sec-WebSocket-Key: short",
     b"Sec-WebSocket-Extensions: permessage-deflate",
     b"Sec-WebSocket-Protocol: chat",
+    b"Sec-WebSocket-Protocol: other , chat,, more",
+    b"Sec-WebSocket-Protocol: CHAT",
+    b"Sec-WebSocket-Protocol:",
+    b"Sec-WebSocket-Protocol: fastws.token." + GOOD + b", chat",
+    b"Sec-WebSocket-Protocol: fastws.token.x, chat",
+    b"Sec-WebSocket-Protocol: more, \xff",
     b"Sec-WebSocket-Protocol: a b",
     b"Content-Length: 0",
     b"Content-Length: 5",
     b"Transfer-Encoding: chunked",
     b"Authorization: Bearer x",
+    b"Authorization: bEARER  " + GOOD,
+    b"Authorization: Bearer " + GOOD,
+    b"Authorization: Bearer " + EXPIRED,
+    b"Authorization: Basic eDp5",
     b"X-Forwarded-For: 1.2.3.4",
     b"Expect: 100-continue",
     b"X-Any: \xff\tvalue",
@@ -94,6 +113,14 @@ FIRSTS = [
     b"GET /echo HTTP/1.1",
     b"GET /echo HTTP/1.1",
     b"GET /echo?a=1 HTTP/1.1",
+    b"GET /echo?token=" + GOOD + b" HTTP/1.1",
+    b"GET /echo?a=%20&token=" + GOOD + b'&b="? HTTP/1.1',
+    b"GET /echo?token=" + EXPIRED + b" HTTP/1.1",
+    b"GET /echo?token=%78 HTTP/1.1",
+    b"GET /echo?a#b HTTP/1.1",
+    b"GET /echo?a\x80 HTTP/1.1",
+    b"GET /echo?a b HTTP/1.1",
+    b"GET /echo?" + b"a" * 8200 + b" HTTP/1.1",
     b"GET /echo? HTTP/1.1",
     b"GET /echo/ HTTP/1.1",
     b"GET /%65cho HTTP/1.1",
@@ -172,19 +199,25 @@ def generated(seed: int) -> bytes:
     return data
 
 
-def answer_to(ingress: Ingress, request: bytes) -> tuple[bytes, bool]:
-    """(what was answered but for its date, whether the WebSocket is open)."""
+def answer_to(ingress: Ingress, request: bytes) -> tuple[bytes, bool, Any]:
+    """(what was answered but for its date, whether the WebSocket is open, what is known then)."""
     transport = RecordingTransport()
     conn = Connection(ingress)
     conn.connection_made(transport)
     conn.data_received(request)
     written, opened = re.sub(rb"Date: [^\r]*\r\n", b"", transport.written), conn.phase == 1
+    details = conn.session.details if conn.session is not None else Details()
+    known = (details.query, details.subprotocol, details.credentials or Credentials())
     conn.connection_lost(None)
-    return written, opened
+    return written, opened, known
 
 
+@pytest.mark.parametrize("settings", [{"jwt_secret": SECRET}, {"jwt_secret": SECRET, "anonymous": True}, None])
 @pytest.mark.parametrize("listed", [False, True], ids=["origin is the host", "origins from a list"])
-def test_both_rule_alike(listed: bool) -> None:
+def test_both_rule_alike(listed: bool, settings: dict[str, Any] | None) -> None:
+    authenticate = Gate(Settings(**settings)).of_protocol if settings is not None else None
+    wants_request = settings is not None
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop_data = LoopData(loop)
@@ -192,7 +225,8 @@ def test_both_rule_alike(listed: bool) -> None:
         origins = origin_rules(["http://example.com"]) if listed else OriginRules()
         ingresses = []
         for common in (True, False):
-            path = SocketPath(endpoint, UpgradeRules(origins), is_common=common)
+            rules = UpgradeRules(origins, ("chat", "more"))
+            path = SocketPath(endpoint, rules, wants_request, is_common=common, authenticate=authenticate)
             proxies = TrustedProxies(["127.0.0.1"])
             site = Site(sockets={b"/echo": path}, origins=origins, proxies=proxies)
             ingresses.append(Ingress(loop_data, loop, site, Admission(), timeout_s=0))

@@ -66,12 +66,12 @@ def test_the_common_upgrade_and_the_other_get_the_same_answer(transport: str) ->
                 assert await client.text() == "x"
                 await client.close()
             common = server.ingress.common
-            for query in ("/echo?a=1", "/echo?"):
+            for number, request in enumerate((upgrade("/echo?a=1"), upgrade("/echo?"), upgrade(Traceparent="x"))):
                 client = await server.client()
-                client.write(upgrade(query))
+                client.write(request)
                 answers.append(await client.head())
                 await client.close()
-            assert server.ingress.common == common > 0
+                assert server.ingress.common == common + min(number + 1, 2)
             assert all(answer == answers[0] for answer in answers)
             assert answers[0].headers == {
                 "upgrade": "websocket",
