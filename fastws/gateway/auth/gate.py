@@ -25,7 +25,6 @@ _log: Final = logging.getLogger("fastws.auth")
 TOKEN_SUBPROTOCOL: Final = b"fastws.token."
 _BEARER: Final = b"bearer "
 _MAX_PARAMETERS: Final = 1000
-_ESCAPES: Final = frozenset(b"&%+")
 
 
 class Terms(NamedTuple):
@@ -63,7 +62,8 @@ def offered(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Offer | Non
             return Offer(value[len(_BEARER) :].strip().decode("latin-1"), in_header=True)
         if name == b"sec-websocket-protocol":
             subprotocols += b"," + value
-    if query.startswith(b"token=") and not _ESCAPES.intersection(query):  # as most are, without a parser for 5 us
+    if query.startswith(b"token=") and not (b"&" in query or b"%" in query or b"+" in query):
+        # As most are; the parser below takes 5 us.
         return Offer(query[6:].decode("latin-1"), in_header=False)
     if b"token=" in query:
         found = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS).get("token")
