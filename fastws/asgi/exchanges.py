@@ -287,6 +287,7 @@ class WebSocketExchange(Exchange):
         if answer is None:
             return
         if answer.status != 101:
+            await self.stop_reading()
             await self._deny(answer)
             return
         subprotocol = answer.get(b"sec-websocket-protocol")
