@@ -218,7 +218,7 @@ class Opening:
         former = session.identity
         held = self._allowed(session)
         session.profile = identity.profile
-        if former.device != session.device:
+        if (former.device, former.profile.packed_info) != (session.device, session.profile.packed_info):
             self._hub.renamed(conn, former.tenant, former.user)
         self._arm(conn, session, credentials.expires)
         still = self._allowed(session)

@@ -220,6 +220,20 @@ async def test_an_anonymous_client_becomes_a_user_and_keeps_what_it_has(codec: s
         assert stage.hub.users.count == 0
 
 
+@both_codecs
+async def test_presence_tells_who_it_is_now(codec: str) -> None:
+    async with keyed(anonymous=True, namespaces={"open": {"subscribe": "all", "presence": True}}) as stage:
+        player = stage.connect(subprotocol=codec)
+        player.ask("sub", topic="open:a")
+        conn_id = player.conn.id
+        for cmd, claims in (("auth", {"sub": "42", "info": 1}), ("refresh", {"sub": "42", "info": 2, "device": "web"})):
+            player.say({"cmd": cmd, "token": token(60, **claims)})
+            player.hear()
+            found = player.ask("presence", topic="open:a")
+            member = {"user": "42", "device": claims.get("device", "default"), "info": claims["info"]}
+            assert found == {"members": {conn_id: member}, "connections": 1, "users": 1}
+
+
 async def test_topics_of_another_tenant_are_others() -> None:
     async with keyed(anonymous=True) as stage:
         player = stage.connect()
