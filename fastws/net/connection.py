@@ -87,7 +87,11 @@ class Connection(Wire):
 
     @property
     def claims(self) -> dict[str, Any]:
-        """The claims of the token; complete while connecting, afterwards what was kept of them."""
+        """The claims of the token: all of them while connecting, afterwards without its times, ids and permissions.
+
+        The application's own claims stay where it has rules, hooks of topics, methods for rpc or middleware that may
+        ask for them, and on raw endpoints.
+        """
         return getattr(self.session, "claims", None) or {}
 
     @property
