@@ -18,7 +18,7 @@ from fastws.gateway.commands.common import ANSWERED, FatalError, Followed, Handl
 from fastws.gateway.middleware import Onion
 from fastws.gateway.session import CONNECTING, ENDED, MAX_WAITING, MAX_WAITING_SIZE, READY, Session
 from fastws.net.connection import OPEN, Connection
-from fastws.net.stepping import as_coroutine, step
+from fastws.net.stepping import as_coroutine, is_cancelled, step
 from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
@@ -104,7 +104,7 @@ class Execution:
             return
         try:
             result = handler(conn, session, said)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._fail_with(conn, said, error)
             return
         if isinstance(result, dict):
@@ -140,7 +140,9 @@ class Execution:
             answer = await result
             if answer is not ANSWERED:
                 self._succeed(conn, said, answer)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
             self._fail_with(conn, said, error)
             return
         if type(answer) is Followed and (more := answer.then()) is not None:
@@ -167,12 +169,12 @@ class Execution:
     # Answers.
 
     def _succeed(self, conn: Connection, command: Any, result: Result) -> None:
-        self.counts[NAMES[type(command)], 0] += 1
         if command.id is not None:
             codec = CODECS[conn.codec_index]
             self._send(conn, codec, codec.reply(command, result))
+        self.counts[NAMES[type(command)], 0] += 1
 
-    def _fail_with(self, conn: Connection, command: Any, error: Exception) -> None:
+    def _fail_with(self, conn: Connection, command: Any, error: BaseException) -> None:
         """Answer what a handler raised; what it should not have raised is logged and answers 100."""
         name = NAMES[type(command)]
         if isinstance(error, TopicError):

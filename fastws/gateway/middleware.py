@@ -5,6 +5,7 @@ Without middleware there is no onion, and commands are executed as if this modul
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from fastws.errors import UsageError
 from fastws.gateway.commands.common import ANSWERED, Followed, Handler, Result
 from fastws.gateway.session import Session
 from fastws.net.connection import Connection
+from fastws.net.stepping import is_cancelled
 
 _log: Final = logging.getLogger("fastws.gateway")
 
@@ -136,8 +138,8 @@ async def _pass(ctx: Context, outermost: Next) -> Result:
     """Go through all layers; what is to follow the reply follows whatever they made of it."""
     try:
         result: Result = await outermost(ctx)
-    except Exception as error:
-        if type(ctx._result) is not Followed:
+    except (Exception, asyncio.CancelledError) as error:
+        if type(ctx._result) is not Followed or is_cancelled():
             raise
         _log_late(ctx, error)
         return ctx._result
@@ -146,7 +148,7 @@ async def _pass(ctx: Context, outermost: Next) -> Result:
     return result
 
 
-def _log_late(ctx: Context, error: Exception) -> None:
+def _log_late(ctx: Context, error: BaseException) -> None:
     """Middleware failed when the command had its effect already."""
     _log.error("middleware failed after %r was done", ctx.cmd, exc_info=error, extra={"conn": ctx.conn.id})
 
@@ -189,8 +191,8 @@ class _ReplyFirst:
             except StopIteration as stop:
                 result: Result = stop.value
                 return ANSWERED if is_answered else result
-            except Exception as error:
-                if not is_answered:
+            except (Exception, asyncio.CancelledError) as error:
+                if not is_answered or is_cancelled():
                     raise
                 _log_late(ctx, error)
                 return ANSWERED

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from fastws.core.patterns import PatternTable
 from fastws.core.topics import Namespaces, namespace_of
 from fastws.net.connection import OPEN, Connection
-from fastws.net.stepping import as_coroutine, step
+from fastws.net.stepping import as_coroutine, failure_of, step
 
 _log: Final = logging.getLogger("fastws.gateway")
 
@@ -101,9 +101,10 @@ class TopicHooks:
         del self._queues[conn.number]
 
     def _ended(self, queue: _Queue, hook: Callable[[], Any], task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
+        if task.cancelling():
             queue.hooks.clear()  # the server stops
-        elif (error := task.exception()) is not None:
+        error = failure_of(task)
+        if error is not None:
             self._failed(queue.conn, hook, error)
         self._run(queue)
 

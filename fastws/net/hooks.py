@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from fastws import closes
 from fastws.errors import Reject
 from fastws.net.connection import OPEN, Connection
+from fastws.net.stepping import is_cancelled
 from fastws.types import CloseInfo, ConnectionInfo
 
 _log: Final = logging.getLogger("fastws.hooks")
@@ -64,7 +66,9 @@ class Hooks:
             else:
                 conn.close(reject.code, reject.reason)
             return False
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
             self.errors += 1
             _log.error("on_connect failed", exc_info=error, extra={"conn": conn.id})
             conn.close(*closes.INTERNAL)
@@ -92,6 +96,8 @@ class Hooks:
                 result = hook(info, close)
                 if isawaitable(result):
                     await result
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled():
+                    raise
                 self.errors += 1
                 _log.error("on_disconnect failed", exc_info=error, extra={"conn": info.id})

@@ -23,7 +23,7 @@ from fastws.net.connection import CLOSED, Connection
 from fastws.net.hooks import Around, Hooks
 from fastws.net.inbox import CAPACITY, ConnectionEnded, Inbox
 from fastws.net.session import Session
-from fastws.net.stepping import as_coroutine, step
+from fastws.net.stepping import as_coroutine, failure_of, step
 from fastws.types import CloseInfo, ConnectionInfo
 
 _log: Final = logging.getLogger("fastws.raw")
@@ -203,7 +203,7 @@ class RawRunner(ABC):
         self.tasks.discard(task)
         if session is not None and session.task is task:
             session.task = None
-        error = None if task.cancelled() else task.exception()
+        error = failure_of(task)
         if error is not None:
             self.failed(conn, error)
         elif task.cancelled():

@@ -28,6 +28,24 @@ async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
+def is_cancelled() -> bool:
+    """Whether the current task is to end, as all do when the server stops.
+
+    To be asked where a `CancelledError` came: without this it is a failure like others, of a handler that waited for
+    something which somebody cancelled.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def failure_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """How a task has failed that has ended; None if it did not, or was to end, as all are when the server stops."""
+    try:
+        return task.exception()
+    except asyncio.CancelledError as error:
+        return None if task.cancelling() else error
+
+
 def step(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> tuple[T | None, asyncio.Task[T] | None]:
     """Run `coroutine` until it ends or has to wait: (result, None) if it ended, (None, task) if a task goes on with it.
 

@@ -277,8 +277,9 @@ async def test_the_reply_to_sub_comes_before_publications_whatever_it_waits_for(
 
 
 @pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("error", [ValueError("too late"), asyncio.CancelledError("too late")])
 async def test_a_failure_after_the_subscription_was_answered_is_only_logged(
-    answered: bool, caplog: pytest.LogCaptureFixture
+    error: BaseException, answered: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastWS()
 
@@ -288,7 +289,7 @@ async def test_a_failure_after_the_subscription_was_answered_is_only_logged(
         if ctx.cmd == "sub":
             if answered:
                 await asyncio.sleep(0)
-            raise ValueError("too late")
+            raise error
         return result
 
     async with staged(app) as stage:
@@ -324,7 +325,7 @@ async def test_a_layer_that_waits_is_cancelled_when_the_server_stops() -> None:
 
 @both_codecs
 @pytest.mark.parametrize("waits", [False, True])
-@pytest.mark.parametrize("does", ["nothing", "another result", "fails"])
+@pytest.mark.parametrize("does", ["nothing", "another result", "fails", "meets a cancellation"])
 async def test_who_authenticates_is_welcomed_whatever_becomes_of_the_reply(
     codec: str, waits: bool, does: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,6 +341,8 @@ async def test_who_authenticates_is_welcomed_whatever_becomes_of_the_reply(
                 await asyncio.sleep(0)
             if does == "fails":
                 raise ValueError("too late")
+            if does == "meets a cancellation":
+                raise asyncio.CancelledError("too late")
             if does == "another result":
                 return {"more": True}
         return result
@@ -354,7 +357,7 @@ async def test_who_authenticates_is_welcomed_whatever_becomes_of_the_reply(
         assert (welcome["event"], welcome["user"]) == ("welcome", "ann")
         assert pong["id"] == 2
     assert sorted(seen) == [("auth", "ann"), ("connect", "ann"), ("ping", "ann")]
-    assert ("too late" in caplog.text) == (does == "fails")
+    assert ("too late" in caplog.text) == (does in ("fails", "meets a cancellation"))
 
 
 @both_codecs

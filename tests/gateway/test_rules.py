@@ -153,8 +153,9 @@ async def test_a_connection_that_causes_too_many_is_read_no_more() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("error", [ValueError("a bug"), asyncio.CancelledError("of what it waited for")])
 async def test_one_that_fails_is_logged_and_keeps_no_other_from_being_told(
-    waits: bool, caplog: pytest.LogCaptureFixture
+    error: BaseException, waits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastWS()
     told: list[str] = []
@@ -163,7 +164,7 @@ async def test_one_that_fails_is_logged_and_keeps_no_other_from_being_told(
     async def fails(conn: Connection, topic: str) -> None:
         if waits:
             await asyncio.sleep(0)
-        raise ValueError("a bug")
+        raise error
 
     app.on_subscribe("t")(lambda conn: told.append("t"))
     async with staged(app) as stage:

@@ -37,11 +37,12 @@ async def test_they_see_the_whole_request_and_later_only_what_is_kept() -> None:
         (Reject(1008, "no"), (1008, "no")),
         (Reject(403), (1008, "policy")),
         (ValueError("bug"), (1011, "internal")),
+        (asyncio.CancelledError("of what it waited for"), (1011, "internal")),
     ],
 )
 @pytest.mark.parametrize("waits", [False, True])
 async def test_refusing(
-    error: Exception, closed: tuple[int, str], waits: bool, caplog: pytest.LogCaptureFixture
+    error: BaseException, closed: tuple[int, str], waits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastWS()
     gone: list[Any] = []
@@ -158,13 +159,19 @@ async def test_they_may_finish_and_publish_when_the_server_stops(monkeypatch: py
     assert len(cancelled) == 1
 
 
-async def test_a_hook_that_fails_keeps_no_other_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("error", [ValueError(), asyncio.CancelledError("of what it waited for")])
+async def test_a_hook_that_fails_keeps_no_other_from_being_told(
+    error: BaseException, waits: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     app = FastWS()
     told: list[int] = []
 
     @app.on_disconnect
-    def fails(info: Any, close: Any) -> None:
-        raise ValueError
+    async def fails(info: Any, close: Any) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise error
 
     app.on_disconnect(lambda info, close: told.append(close.code))
     async with staged(app) as stage:

@@ -190,6 +190,11 @@ async def fails_later(conn: Connection, message: str | bytes) -> None:
     raise RuntimeError("secret")
 
 
+async def meets_a_cancellation(conn: Connection, message: str | bytes) -> None:
+    await asyncio.sleep(0)
+    raise asyncio.CancelledError("secret")
+
+
 async def fails_at_once(conn: Connection, message: str | bytes) -> None:
     raise RuntimeError("secret")
 
@@ -206,7 +211,13 @@ async def stream_fails(conn: Connection) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "handler"),
-    [("raw", fails), ("raw", fails_at_once), ("raw", fails_later), ("streams", stream_fails)],
+    [
+        ("raw", fails),
+        ("raw", fails_at_once),
+        ("raw", fails_later),
+        ("raw", meets_a_cancellation),
+        ("streams", stream_fails),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_an_exception_closes_1011(transport: str, shape: str, handler: Any, caplog: pytest.LogCaptureFixture) -> None:

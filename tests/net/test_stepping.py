@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastws.net.stepping import as_coroutine, step
+from fastws.net.stepping import as_coroutine, failure_of, is_cancelled, step
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="outside")
 
@@ -343,3 +343,52 @@ def test_it_works_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+async def waits_for_what_is_cancelled(passes: int) -> None:
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(future.cancel) if passes else future.cancel()
+    await future
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_who_is_cancelled_is_told_from_who_waited_for_what_is(from_task: bool, passes: int) -> None:
+    async def body(stepping: Any) -> None:
+        seen: list[bool] = []
+
+        async def work(what: Awaitable[Any]) -> None:
+            try:
+                await what
+            except asyncio.CancelledError:
+                seen.append(is_cancelled())
+                raise
+
+        try:
+            _, task = await stepping(work(waits_for_what_is_cancelled(passes)))
+        except asyncio.CancelledError:
+            assert passes == 0
+        else:
+            await asyncio.wait([task])
+            assert isinstance(failure_of(task), asyncio.CancelledError)
+        _, task = await stepping(work(asyncio.Event().wait()))
+        task.cancel()
+        await asyncio.wait([task])
+        assert failure_of(task) is None
+        assert seen == [False, True]
+
+    check(from_task, body)
+
+
+def test_how_a_task_has_failed(from_task: bool) -> None:
+    async def body(stepping: Any) -> None:
+        async def work(error: Exception | None) -> None:
+            await asyncio.sleep(0)
+            if error is not None:
+                raise error
+
+        for error in (None, ValueError()):
+            _, task = await stepping(work(error))
+            await asyncio.wait([task])
+            assert failure_of(task) is error
+
+    check(from_task, body)

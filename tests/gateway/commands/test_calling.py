@@ -103,9 +103,17 @@ async def test_data_becomes_what_it_is_annotated_with(codec: str) -> None:
 @both_codecs
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize(
-    ("error", "code"), [(TopicError(1001, "no tea"), 1001), (TopicError(107), 107), (KeyError("secret"), 100)]
+    ("error", "code"),
+    [
+        (TopicError(1001, "no tea"), 1001),
+        (TopicError(107), 107),
+        (KeyError("secret"), 100),
+        (asyncio.CancelledError("of what it waited for"), 100),
+    ],
 )
-async def test_errors(codec: str, waits: bool, error: Exception, code: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors(
+    codec: str, waits: bool, error: BaseException, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
     app = FastWS()
 
     @app.rpc("fail")
@@ -122,6 +130,40 @@ async def test_errors(codec: str, waits: bool, error: Exception, code: int, capl
         assert (answer["error"]["code"], pong["id"]) == (code, 2)
         assert "secret" not in answer["error"]["message"]
     assert [record.conn for record in caplog.records] == [player.conn.id] * (code == 100)  # type: ignore[attr-defined]
+
+
+async def test_a_plain_method_that_meets_a_cancellation() -> None:
+    app = FastWS()
+
+    @app.rpc("fail")
+    def fail(conn: Connection, data: Any) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        return future.result()
+
+    async with staged(app) as stage:
+        player = stage.connect()
+        assert player.ask("rpc", method="fail") == 100
+        assert player.ask("ping")
+
+
+async def test_the_end_of_the_server_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    app = FastWS()
+    ended: list[bool] = []
+
+    @app.rpc("wait")
+    async def wait(conn: Connection, data: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async with staged(app) as stage:
+        player = stage.connect()
+        player.say({"id": 1, "cmd": "rpc", "method": "wait"})
+    assert ended == [True]
+    assert player.hear() == []
+    assert caplog.records == []
 
 
 @both_codecs
