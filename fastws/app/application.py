@@ -67,7 +67,12 @@ class FastWS(Registering, ServiceCalls):
     # What the server calls.
 
     def bind(self, services: Services) -> None:
-        """The server runs in this event loop: services work from now on, and nothing can be registered any more."""
+        """The server runs in this event loop: services work from now on, and nothing can be registered any more.
+
+        Raises `UsageError` if another one serves it.
+        """
+        if self._services is not None:
+            raise UsageError("this application is served already", "one server at a time, or make another FastWS()")
         self._services = services
         self._loop = asyncio.get_running_loop()
 

@@ -19,7 +19,7 @@ from fastws.core.codecs.data import pack_data
 from fastws.core.patterns import PatternTable
 from fastws.core.topics import Namespaces
 from fastws.engine.contract import Engine
-from fastws.errors import ConfigError
+from fastws.errors import ConfigError, UsageError
 from fastws.gateway.auth.access import Access
 from fastws.gateway.auth.gate import Gate
 from fastws.gateway.commands import Commands
@@ -176,7 +176,11 @@ class Gateway:
     async def start(self) -> None:
         """Start the engine and let the application use the services."""
         await self._engine.start(self._hub)
-        self._app.bind(self._services)
+        try:
+            self._app.bind(self._services)
+        except UsageError:
+            await self._engine.stop()
+            raise
 
     async def stop(self) -> None:
         """Let the disconnect hooks end, cancel what else still runs, stop the engine."""

@@ -247,6 +247,19 @@ async def test_a_start_that_fails_leaves_nothing() -> None:
     await server.stop()
 
 
+@pytest.mark.asyncio
+async def test_an_application_is_served_once_at_a_time() -> None:
+    recorded = Recorded()
+    async with TestServer(recorded.app) as server:
+        with pytest.raises(UsageError, match="served already"):
+            await TestServer(recorded.app).start()
+        ws = await server.connect()
+        await ws.subscribe("chat:1")
+        await recorded.app.publish("chat:1", 1)
+        await ws.expect("publication", data=1)
+    assert recorded.notes == ["start", "connect -", "disconnect - 1001", "stop"]
+
+
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match="no option max_topic; the nearest known is 'max_topics'"):
         TestServer(FastWS(), max_topic=3)
