@@ -35,7 +35,8 @@ void client_close(worker *w, client *c) {
 
 void client_failed(worker *w, client *c, enum failure what, const char *detail) {
     figures *f = w->figures;
-    if (c->state == LEAVING) { /* said goodbye: however it ends, it ends */
+    /* It said goodbye, and however it ends, it ends; or it was to stop reading, and the server found it slow already. */
+    if (c->state == LEAVING || (c->state == OPEN && rooms_will_stall(w, c))) {
         client_close(w, c);
         return;
     }

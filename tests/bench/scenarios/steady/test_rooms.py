@@ -6,9 +6,10 @@ import pytest
 
 from bench import roster, servers
 from bench.load import Latency, LoadError, LoadResult, Span
-from bench.report import PlainProgress
+from bench.report import PlainProgress, Table
 from bench.scenarios import turns
 from bench.scenarios.steady import rooms
+from tests.bench.windows import long_enough
 
 FEW = {"users": 20, "room_size": 5, "p99_ms": 10_000.0, "rounds": 1, "seconds": 0.2, "refinements": 1}
 
@@ -51,11 +52,21 @@ def test_a_step_is_kept_when_something_was_heard_in_time() -> None:
     assert not rooms.Step(1.0, None, 20.0).kept
 
 
+def happened(results: dict[str, Any]) -> bool:
+    """Whether each server had the time to do something, and to do it as fast as was asked for."""
+    rounds = [one["run"] for own in results["rounds"].values() for one in own]
+    return all(run["server_cpu_s"] for run in rounds) and set(map(tuple, results["rates"].values())) == {(100.0,)}
+
+
 def test_a_table_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "FIRST_RATE", 50.0)
     monkeypatch.setattr(rooms, "MOST_RATE", 150.0)
-    options = rooms.RoomsOptions(**FEW, peers=("c_epoll", "uvicorn"))  # type: ignore[arg-type]
-    table, results = rooms.run(options, PlainProgress())
+
+    def measured(seconds: float) -> tuple[Table, dict[str, Any]]:
+        options = rooms.RoomsOptions(**FEW | {"seconds": seconds}, peers=("c_epoll", "uvicorn"))  # type: ignore[arg-type]
+        return rooms.run(options, PlainProgress())
+
+    table, results = long_enough(measured, lambda found: happened(found[1]), 0.3)
     assert "20 users, 4 rooms" in table.title
     assert [row[0] for row in table.rows] == ["fastws", "c_epoll"]
     assert all(len(row) == len(table.columns) for row in table.rows)
