@@ -88,6 +88,21 @@ def _bind(
     return sock
 
 
+def start_listening(sock: socket.socket, backlog: int) -> None:
+    """Listen on what was bound. Of two servers that have bound the same address before one of them listened, which
+    `SO_REUSEADDR` allows, the second gets a `StartError`.
+    """
+    try:
+        sock.listen(backlog)
+    except OSError as error:
+        raise StartError(f"cannot listen on {_written(sock)}: {error.strerror or error}") from error
+
+
+def _written(sock: socket.socket) -> str:
+    address = sock.getsockname()
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else f"unix:{address}"
+
+
 def bind_unix(path: str) -> socket.socket:
     """Bind a Unix socket at `path`. A socket that a dead server left there is replaced.
 
@@ -170,9 +185,11 @@ class Listeners:
         self._sockets.append(sock)
 
     async def listen(self) -> None:
-        """Serve every socket that was adopted."""
+        """Serve every socket that was adopted. Raises `StartError` if somebody else listens there meanwhile."""
         factory = cast("Callable[[], asyncio.Protocol]", self.make_connection)
         for sock in self._sockets:
+            # Here and not by uvloop, whose servers say nothing when they cannot.
+            start_listening(sock, self._backlog)
             if self._acceptor is not None:
                 self._acceptor.listen(sock, self._backlog)
             elif sock.family == socket.AF_UNIX:
@@ -180,7 +197,6 @@ class Listeners:
             elif self._reactor is None:
                 self._servers.append(await self._loop.create_server(factory, sock=sock, backlog=self._backlog))
             else:
-                sock.listen(self._backlog)
                 self._reactor.listen(sock)
 
     def make_connection(self) -> Connection:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import importlib.util
 import logging
@@ -25,7 +26,7 @@ from fastws.config import Settings, as_url
 from fastws.errors import FastWSError, StartError
 from fastws.net.admission import Admission
 from fastws.net.ingress import Ingress
-from fastws.net.listener import Listeners, bind_tcp, bind_unix
+from fastws.net.listener import Listeners, bind_tcp, bind_unix, start_listening
 from fastws.observe import logs
 from fastws.server.assembly import Assembly
 from fastws.server.drain import Drain, close_now
@@ -82,6 +83,7 @@ class Serving:
         self._drain: Drain | None = None
         self._admin: AdminServer | None = None
         self._admin_sockets: list[socket.socket] = []
+        self._ready_s = 0.0
 
     def build(self) -> None:
         """Put the parts together; nothing is opened yet."""
@@ -161,29 +163,29 @@ class Serving:
         self.lag.start()
 
     def bind_admin(self) -> str:
-        """Bind the admin address and return it as it is printed; empty if it is off. Raises `StartError`."""
+        """Bind the admin address, make what will answer there, and return it as it is printed; empty if it is off.
+
+        Raises `StartError`. Takes a tenth of a second, in which nobody else is served.
+        """
         settings = self.settings
         if settings.admin_port < 0:
             return ""
         try:
             self._admin_sockets = bind_tcp(settings.admin_host, settings.admin_port)
         except StartError as error:
-            raise StartError(f"the admin address: {error}; --admin-port takes another port, -1 turns it off") from error
+            raise _of_admin_address(error) from error
+        self._admin = self._make_admin()
         return as_url(settings.admin_host, self._admin_sockets[0].getsockname()[1])
 
-    async def serve_admin(self) -> None:
-        """Answer on the admin address, from now on until the end of `shutdown`."""
-        if not self._admin_sockets:
-            return
-        # Imported here: its library costs a tenth of a second and 13 MB.
+    def _make_admin(self) -> AdminServer:
+        # Imported where it is wanted: its library costs a tenth of a second and 13 MB.
         from fastws.observe.admin.floor import Floor  # noqa: PLC0415
         from fastws.observe.admin.guard import Guard  # noqa: PLC0415
         from fastws.observe.admin.methods import Context  # noqa: PLC0415
         from fastws.observe.admin.server import AdminServer  # noqa: PLC0415
 
         settings = self.settings
-        self._ready_s = self.loop.time()
-        self._admin = AdminServer(
+        return AdminServer(
             Context(self.parts.gateway.services, lambda: [self._node()], Floor()),
             Guard(settings.admin_key, settings.admin_host),
             self._is_ready,
@@ -191,6 +193,19 @@ class Serving:
             max_message_size=settings.max_message_size,
             access_log=settings.access_log,
         )
+
+    async def serve_admin(self) -> None:
+        """Answer on the admin address, from now on until the end of `shutdown`. Raises `StartError`."""
+        if self._admin is None:
+            return
+        from fastws.observe.admin.server import BACKLOG  # noqa: PLC0415
+
+        self._ready_s = self.loop.time()
+        try:
+            for sock in self._admin_sockets:
+                start_listening(sock, BACKLOG)
+        except StartError as error:
+            raise _of_admin_address(error) from error
         await self._admin.start(self._admin_sockets)
 
     def _node(self) -> Node:
@@ -291,11 +306,12 @@ class Worker(Serving):
         for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
         self._write_pidfile()
-        await self.listen()
-        await self.serve_admin()
+        # Before anybody comes in: it takes tens of milliseconds.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        await self.listen()
+        await self.serve_admin()
         sys.stdout.write(f"listening on {address}\n")
         if admin_address:
             sys.stdout.write(f"admin on {admin_address}\n")
@@ -367,6 +383,14 @@ def _demo_page(settings: Settings) -> bytes | None:
         return files("fastws").joinpath("static", "demo.html").read_bytes()
     except OSError as error:
         raise FastWSError("the demo page is not installed") from error
+
+
+def _of_admin_address(error: StartError) -> StartError:
+    """The same, said of the admin address, with what to do about a port that is taken."""
+    cause = error.__cause__
+    taken = isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES)
+    hint = "; --admin-port takes another port (0: any free one), -1 turns it off" if taken else ""
+    return StartError(f"the admin address: {error}{hint}")
 
 
 def _name_of(hook: Callable[..., Any]) -> str:

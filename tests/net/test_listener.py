@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastws.errors import StartError
-from fastws.net.listener import USER_TIMEOUT_MS, bind_tcp, bind_unix
+from fastws.net.listener import USER_TIMEOUT_MS, bind_tcp, bind_unix, start_listening
 
-from .serving import TRANSPORTS, run, serving, until
+from .serving import TRANSPORTS, Options, Server, run, serving, until
 
 
 @pytest.fixture
@@ -96,6 +96,32 @@ def test_a_port_in_use_by_one_who_would_share_it(opened: list[socket.socket]) ->
     other.listen()
     with pytest.raises(StartError, match="in use"):
         bind_tcp("127.0.0.1", port_of(other))
+
+
+def test_a_port_that_two_have_bound_at_once(opened: list[socket.socket]) -> None:
+    opened += bind_tcp("127.0.0.1", 0)
+    port = port_of(opened[0])
+    opened += bind_tcp("127.0.0.1", port)
+    start_listening(opened[0], 16)
+    with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .*in use"):
+        start_listening(opened[1], 16)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_server_that_is_not_the_first_to_listen_says_so(transport: str, opened: list[socket.socket]) -> None:
+    async def second() -> None:
+        opened.extend(bind_tcp("127.0.0.1", 0))
+        sock = bind_tcp("127.0.0.1", port_of(opened[0]))[0]
+        opened[0].listen()
+        server = Server(transport, Options())
+        server.listeners.adopt(sock)
+        try:
+            with pytest.raises(StartError, match="in use"):
+                await server.listeners.listen()
+        finally:
+            await server.listeners.close()
+
+    run(transport, second)
 
 
 def test_a_name_that_is_not_known() -> None:

@@ -241,6 +241,26 @@ def test_a_port_in_use_exits_3() -> None:
             ServerProcess("--admin-port", port).start()
 
 
+def test_a_port_that_is_the_clients_too_exits_3() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with pytest.raises(ServerFailed, match=rf"exited 3 (.|\n)*admin address: (.|\n)*{port}(.|\n)*--admin-port"):
+        ServerProcess("--port", port, "--admin-port", port).start()
+
+
+def test_a_host_that_is_none_is_not_blamed_on_the_port() -> None:
+    with pytest.raises(ServerFailed, match=r"exited 3 (.|\n)*admin address: (.|\n)*192\.0\.2\.1:0") as failed:
+        ServerProcess("--admin-host", "192.0.2.1", "--admin-port", "0", env={"FASTWS_ADMIN_KEY": "k3y"}).start()
+    assert "takes another port" not in str(failed.value)
+
+
+def test_nobody_is_kept_waiting_while_the_library_is_loaded() -> None:
+    """It is loaded, which takes long, before the first client may come."""
+    source = APP.partition("@app.on_shutdown")[0] + LOADED_AT_START
+    with ServerProcess("--admin-port", "0", source=source) as server:
+        assert "loaded: True" in server.lines
+
+
 def test_it_answers_until_the_process_exits() -> None:
     with ServerProcess("--admin-port", "0", "--drain-timeout", "20", "--drain-rate", "1", "--dev") as server:
         with Talker.welcomed(server) as first, Talker.welcomed(server) as second:
@@ -274,6 +294,12 @@ def loaded(request):
 async def look():
     url = pathlib.Path(os.environ["FASTWS_TEST_URL_FILE"]).read_text() + "/healthz"
     print("health at the end:", await asyncio.to_thread(lambda: urllib.request.urlopen(url).status), flush=True)
+"""
+
+LOADED_AT_START = """
+@app.on_startup
+def start():
+    print("loaded:", "aiohttp" in sys.modules, flush=True)
 """
 
 

@@ -31,6 +31,8 @@ MIN_BODY: Final = 1024 * 1024
 """Bytes of a body that are always allowed, more where messages may be larger; beyond it 413."""
 UNLIMITED_BODY: Final = 64 * 1024 * 1024
 """The same where messages are unlimited."""
+BACKLOG: Final = 256
+"""Connections that wait to be accepted."""
 
 _API: Final = "/api/"
 _OPENAPI: Final = "/api/openapi.json"
@@ -38,7 +40,6 @@ _BODY_S: Final = 30.0
 _IDLE_S: Final = 75.0
 _LINGERING_S: Final = 2.0
 _STOPPING_S: Final = 1.0
-_BACKLOG: Final = 256
 _HEADERS: Final = {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
@@ -77,7 +78,7 @@ class AdminServer:
         self._http: web.Server | None = None
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve what comes through `sockets`, which are bound, and are closed by `stop`."""
+        """Serve what comes through `sockets`, which listen, and are closed by `stop`."""
         logger = logging.getLogger("fastws.admin.http")
         logger.addFilter(_is_ours)
         self._http = web.Server(
@@ -90,7 +91,7 @@ class AdminServer:
         )
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            self._listeners.append(await loop.create_server(self._make_protocol, sock=sock, backlog=_BACKLOG))
+            self._listeners.append(await loop.create_server(self._make_protocol, sock=sock, backlog=BACKLOG))
 
     async def stop(self) -> None:
         """End what is under way within a second, and close every socket."""
