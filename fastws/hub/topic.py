@@ -52,6 +52,14 @@ class Kept:
         self.arrivals.append(arrival)
         return True
 
+    def push(self, arrival: Arrival) -> None:
+        """Keep one more; the oldest ones go where that would be too much."""
+        arrivals = self.arrivals
+        arrivals.append(arrival)
+        self.size += len(arrival.publication.data)
+        while len(arrivals) > MAX_KEPT or (self.size > MAX_KEPT_BYTES and len(arrivals) > 1):
+            self.size -= len(arrivals.pop(0).publication.data)
+
 
 class Topic:
     """A topic with its audience. It is made by the hub and lives as long as somebody hears it."""
@@ -72,7 +80,7 @@ class Topic:
         self.offset = UNKNOWN
         """What the audience has heard: everything up to there. For topics with history."""
         self.recent: Kept | None = None
-        """What came since the first of those who are awaited has asked; None while nobody is, or if it was too much."""
+        """What came since the first of those who are awaited has asked, or the newest of it; None while nobody is."""
         self.held: Kept | None = None
         """What came and is not delivered, while something before it is missing."""
 

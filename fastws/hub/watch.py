@@ -84,42 +84,53 @@ class Watch:
     # What is missing.
 
     def _fetch(self, topic: Topic, arrival: Arrival | None) -> Awaitable[None] | None:
-        """Ask the engine for what is missing before `arrival`, or was published at all; None: it has answered."""
-        topic.held = Kept()
+        """Ask the engine for what is missing before `arrival`, or was published at all; None: it has answered.
+
+        An answer that is under way already does not count any more.
+        """
+        before, held = topic.held, Kept()
+        if before is not None:
+            held.arrivals, held.size = before.arrivals, before.size
         if arrival is not None:
-            topic.held.add(arrival)
+            held.add(arrival)
+        topic.held = held
+        known = arrival.publication.offset if arrival is not None else 0
         retention = topic.namespace.retention
         assert retention is not None
         try:
             answer = self._engine.recover(topic.key, retention, Position(topic.epoch, topic.offset))
-        except EngineError:
-            self._lose(topic)
+        except Exception as error:
+            self._give_up(topic, held, error)
             return None
         if isinstance(answer, Recovery):
-            self._close(topic, answer)
+            self._close(topic, held, known, answer)
             return None
-        task = asyncio.get_running_loop().create_task(self._close_later(topic, answer))
+        task = asyncio.get_running_loop().create_task(self._close_later(topic, held, known, answer))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
 
-    async def _close_later(self, topic: Topic, answer: Awaitable[Recovery]) -> None:
+    async def _close_later(self, topic: Topic, held: Kept, known: int, answer: Awaitable[Recovery]) -> None:
         try:
             recovery = await answer
-        except EngineError:
-            self._lose(topic)
         except Exception as error:
-            _log.error("what is missing of a topic could not be asked for", exc_info=error)
-            self._lose(topic)
+            self._give_up(topic, held, error)
         else:
-            self._close(topic, recovery)
+            self._close(topic, held, known, recovery)
 
-    def _close(self, topic: Topic, recovery: Recovery) -> None:
-        """Deliver what was missing, then what was held back meanwhile."""
-        held, topic.held = topic.held, None
-        if held is None or not self._is_heard(topic):
-            return
-        if not recovery.recovered or recovery.position.epoch != topic.epoch:
+    def _give_up(self, topic: Topic, held: Kept, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            _log.error("what is missing of a topic could not be asked for", exc_info=error)
+        if topic.held is held:
+            self._lose(topic)
+
+    def _close(self, topic: Topic, held: Kept, known: int, recovery: Recovery) -> None:
+        """Deliver what was missing, then what was held back meanwhile. `known`: an offset that the topic has had."""
+        if topic.held is not held or not self._is_heard(topic):
+            return  # it was asked again since then, or nobody hears it any more
+        topic.held = None
+        position = recovery.position
+        if not recovery.recovered or position.epoch != topic.epoch or position.offset < known:
             self._lose(topic)
             return
         # Who shall not hear it is known only of what came by itself.
@@ -127,7 +138,7 @@ class Watch:
         for publication in recovery.publications:
             if publication.offset == topic.offset + 1:
                 self._pass_on(topic, Arrival(publication, excluded.get(publication.offset, ""), topic.epoch))
-        if topic.offset < recovery.position.offset:
+        if topic.offset < position.offset:
             self._lose(topic)
         for arrival in held.arrivals:
             is_known = arrival.epoch == topic.epoch and arrival.publication.offset <= topic.offset
@@ -143,10 +154,17 @@ class Watch:
 
     async def _catch_up(self, topics: Iterable[Topic]) -> None:
         while batch := list(islice(topics, FETCHED_AT_ONCE)):
-            behind = [topic for topic in batch if topic.offset != UNKNOWN and topic.held is None]
-            answers = [self._fetch(topic, None) for topic in behind if self._is_heard(topic)]
+            answers = [self._ask_again(topic) for topic in batch if self._is_heard(topic)]
             waiting = [answer for answer in answers if answer is not None]
             await asyncio.gather(*waiting) if waiting else await asyncio.sleep(0)
+
+    def _ask_again(self, topic: Topic) -> Awaitable[None] | None:
+        if topic.namespace.retention is None:
+            return None
+        if topic.offset == UNKNOWN:
+            self._lose(topic)  # nobody hears it, and those who are awaited ask again
+            return None
+        return self._fetch(topic, None)
 
     # Newcomers.
 
@@ -181,21 +199,22 @@ class Watch:
             for arrival in (topic.recent.arrivals if topic.recent is not None else ())
             if arrival.publication.offset > offset
         )
-        if len(more) != topic.offset - offset:
+        if [publication.offset for publication in more] != list(range(offset + 1, topic.offset + 1)):
             return None
         return Meeting(Position(epoch, topic.offset), more, 0)
 
 
 def _remember(topic: Topic, arrival: Arrival) -> None:
     """Keep it for those who are awaited."""
-    if topic.recent is not None and not topic.recent.add(arrival):
-        topic.recent = None
+    if topic.recent is not None:
+        topic.recent.push(arrival)
 
 
 def _begin_at(topic: Topic, position: Position) -> bool:
-    """Nobody has heard the topic yet: the first who does begins at this position, or later if more has come."""
-    if topic.awaited and topic.recent is None:
-        return False  # more has come than was kept
+    """Nobody has heard the topic yet: the first who does begins at this position, or later if more has come.
+
+    False: more has come than was kept, or something is missing.
+    """
     offset = position.offset
     for arrival in topic.recent.arrivals if topic.recent is not None else ():
         if arrival.epoch != position.epoch or arrival.publication.offset > offset + 1:

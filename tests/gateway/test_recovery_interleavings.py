@@ -62,7 +62,7 @@ class Client:
             elif content["event"] == "publication":
                 assert self.is_subscribed, "a publication outside of a subscription"
                 self.take(content)
-            else:
+            elif content["event"] not in ("degraded", "restored"):
                 assert (content["event"], content["code"]) == ("unsubscribed", 2500)
                 self.is_subscribed = False
 
@@ -108,21 +108,27 @@ class Run:
         self.published: dict[Position, int] = {}
         self.clients = [Client(stage, codec, self.published) for codec in (JSON, MSGPACK, JSON)]
         self.numbers = 0
+        self.is_spoiled = False
+        """Something was lost that only what is published later can show."""
 
     async def act(self, what: str, which: int) -> None:
         client = self.clients[which % CLIENTS]
         questions = self.engine.open
         if what == "publish":
-            self.numbers += 1
-            done = await self.stage.app.publish(TOPIC, self.numbers)
-            assert done.epoch is not None
-            assert done.offset is not None
-            self.published[done.epoch, done.offset] = self.numbers
+            await self.publish()
         elif what == "arrive":
             self.engine.let_arrive(which + 1)
         elif what == "lose":
+            self.is_spoiled = True
             self.engine.lose()
+        elif what == "repeat":
+            self.engine.link.extendleft(reversed(list(self.engine.link)[: which + 1]))
+        elif what == "outage" and not self.engine.is_away:
+            self.engine.go_away()
+        elif what == "outage":
+            self.engine.come_back()
         elif what == "forget":
+            self.is_spoiled = True
             self.engine.forget(TOPIC)
         elif what in ("look up", "answer", "fail"):
             if questions:
@@ -132,24 +138,45 @@ class Run:
             {"sub": client.subscribe, "unsub": client.unsubscribe, "reconnect": client.reconnect}[what]()
         await self.settle()
 
+    async def publish(self) -> None:
+        """What is published during an outage, others publish: it is not heard here."""
+        is_away, self.engine.is_away = self.engine.is_away, False
+        self.numbers += 1
+        done = await self.stage.app.publish(TOPIC, self.numbers)
+        assert done.epoch is not None
+        assert done.offset is not None
+        self.published[done.epoch, done.offset] = self.numbers
+        self.engine.is_away = is_away
+        if is_away:
+            self.engine.link.clear()
+
     async def settle(self) -> None:
         await self.stage.settle()
         for client in self.clients:
             client.listen()
 
-    async def finish(self) -> None:
-        """Everything arrives and is answered; one more publication shows what is missing."""
-        await self.act("publish", 0)
+    async def calm(self) -> None:
+        """Everything arrives and is answered."""
         for _ in range(50):
             self.engine.let_arrive()
             self.engine.answer_all()
             await self.settle()
             if not self.engine.open and not self.engine.link:
                 break
-        log = self.engine._logs[TOPIC]
+
+    async def finish(self) -> None:
+        """In the end everybody knows everything, or is not subscribed."""
+        if self.engine.is_away:
+            await self.act("outage", 0)
+        await self.calm()
+        if self.is_spoiled:
+            await self.publish()
+            await self.calm()
+        log = self.engine._logs.get(TOPIC)
         for client in self.clients:
             assert not client.pending
             if client.is_subscribed:
+                assert log is not None
                 assert client.position == (log.epoch, log.offset)
         assert all(not topic.awaited and topic.recent is None for topic in self.stage.hub.topics.values())
         for client in self.clients:
@@ -177,7 +204,7 @@ usual = st.one_of(
     st.tuples(st.just("publish"), st.just(0)),
     st.tuples(st.sampled_from(("arrive", "sub", "look up", "answer")), few),
 )
-seldom = st.tuples(st.sampled_from(("unsub", "reconnect", "lose", "forget", "fail")), few)
+seldom = st.tuples(st.sampled_from(("unsub", "reconnect", "lose", "forget", "fail", "repeat", "outage")), few)
 
 
 def script(text: str) -> list[tuple[str, int]]:
@@ -195,6 +222,8 @@ def script(text: str) -> list[tuple[str, int]]:
 @example(script("sub 0, answer 0, reconnect 0, sub 1, sub 0, look up 1, publish, answer 0, answer 0"), 100)
 @example(script("sub 0, answer 0, reconnect 0, sub 0, look up 0, forget, publish, arrive 0, answer 0"), 100)
 @example(script("sub 1, answer 0, sub 0, look up 0, forget, publish, arrive 0, answer 0"), 100)
+@example(script("sub 0, look up 0, outage, publish, outage, answer 0"), 100)
+@example(script("sub 0, answer 0, publish, lose, publish, arrive 0, look up 0, outage, publish, outage, answer 0"), 100)
 def test_nobody_is_told_a_wrong_story(steps: list[tuple[str, int]], history_size: int) -> None:
     run(steps, history_size)
 

@@ -271,3 +271,75 @@ async def test_what_is_kept_for_newcomers_is_bounded(is_first: bool, monkeypatch
             late.vanish()
             await stage.settle()
         assert len(stage.hub.topics) == (0 if is_first else 1)
+
+
+async def test_what_the_engine_found_before_an_outage_is_asked_again() -> None:
+    engine = DistantEngine(direct=True)
+    async with staged(engine=engine) as stage:
+        player = stage.connect()
+        player.say({"id": 1, "cmd": "sub", "topic": "t"})
+        before = engine.open[0]
+        engine.look_up(before)
+        engine.go_away()
+        engine.is_away, engine.direct = False, False  # others publish meanwhile
+        await publish(stage, 1, 2)
+        engine.link.clear()
+        engine.come_back()
+        await stage.settle()
+        engine.answer(before)
+        await stage.settle()
+        engine.answer_all()
+        await stage.settle()
+        heard = player.hear()
+        assert [entry["event"] for entry in heard if "event" in entry] == ["degraded", "restored"]
+        assert [entry["result"]["offset"] for entry in heard if "id" in entry] == [2]
+
+
+@soon_or_late
+async def test_an_engine_that_does_not_know_what_it_has_delivered_is_not_asked_for_ever(prompt: bool) -> None:
+    engine = DistantEngine(prompt=prompt)
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        log = engine._logs["t"]
+        await publish(stage, 1, 2, 3)
+        engine.lose(2)
+        engine.forget("t")
+        engine._log("t", log.retention).epoch = log.epoch  # what comes next is not there yet
+        engine.let_arrive()
+        await stage.settle()
+        engine.answer_all()
+        assert await told(stage, player) == [2500]
+        assert engine.open == []
+
+
+async def test_a_failure_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    engine = DistantEngine(prompt=True)
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        await publish(stage, 1, 2)
+        engine.lose(1)
+
+        def fail(*_: Any) -> None:
+            raise ValueError("bug")
+
+        engine.recover = fail  # type: ignore[method-assign, assignment]
+        engine.let_arrive()
+        assert await told(stage, player) == [2500]
+        assert "asked for" in caplog.text
+
+
+async def test_who_comes_when_too_much_was_kept_does_not_mislead_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.hub.topic.MAX_KEPT", 3)
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        first, second = stage.connect(), stage.connect()
+        first.say({"id": 1, "cmd": "sub", "topic": "t"})
+        engine.look_up(engine.open[0])
+        await publish(stage, *range(5))
+        engine.let_arrive()
+        second.say({"id": 1, "cmd": "sub", "topic": "t"})
+        engine.answer_all()
+        await stage.settle()
+        engine.answer_all()
+        await stage.settle()
+        assert [player.hear_one()["result"]["offset"] for player in (first, second)] == [5, 5]
