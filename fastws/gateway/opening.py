@@ -185,7 +185,7 @@ class Opening:
         return self._accepted(conn, session, credentials, former)
 
     async def _ask(self, conn: Connection, session: Session, credentials: Credentials, former: Identity) -> Result:
-        if not await self._hooks.connect(conn):
+        if not await self._hooks.connect(conn, again=session.phase != CONNECTING):
             raise TopicError(closes.NOT_PERMITTED.code, "this client may not connect")  # it is closing already
         return self._accepted(conn, session, credentials, former)
 

@@ -52,8 +52,11 @@ class Hooks:
         """Somebody wants to know when they end."""
         return bool(self._disconnect)
 
-    async def connect(self, conn: Connection) -> bool:
-        """Ask the connect hooks. False: one refused or failed and the connection is closing, or it ended meanwhile."""
+    async def connect(self, conn: Connection, *, again: bool = False) -> bool:
+        """Ask the connect hooks. False: one refused or failed and the connection is closing, or it ended meanwhile.
+
+        `again`: they have let it in before, as somebody else, and will be told of its end.
+        """
         try:
             if self._around is None:
                 await self._ask(conn)
@@ -75,7 +78,9 @@ class Hooks:
             return False
         if conn.phase != OPEN:
             # It ended while a hook was waiting: the hooks saw it come, so they see it go.
-            await self.disconnect(self.info(conn), CloseInfo(conn.close_code or closes.ABNORMAL, conn.close_reason))
+            if not again:
+                close = CloseInfo(conn.close_code or closes.ABNORMAL, conn.close_reason)
+                await self.disconnect(self.info(conn), close)
             return False
         return True
 

@@ -316,6 +316,19 @@ async def test_hooks_refuse_users_however_they_come(waits: bool) -> None:
         assert [entry[0] for entry in log] == ["banned", "", "banned", "banned"]
 
 
+@pytest.mark.parametrize("welcomed", [True, False])
+async def test_who_leaves_while_hooks_wait_is_gone_once(welcomed: bool) -> None:
+    log: list[Any] = []
+    async with keyed(asking(log, waits=True), anonymous=welcomed) as stage:
+        player = knock(stage)
+        await stage.settle()
+        player.say({"cmd": "auth", "token": token(sub="42")})
+        player.vanish()
+        await stage.settle()
+        assert [entry for entry in log if len(entry) == 2] == [("42", 1006)]
+        assert stage.hub.users.count == 0
+
+
 async def test_a_token_that_ends_while_hooks_wait() -> None:
     app = FastWS()
     gate = asyncio.Event()
