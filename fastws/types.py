@@ -107,7 +107,7 @@ class UserStatus(NamedTuple):
 
     online: bool
     devices: Sequence[str]
-    """Those that are connected, each once, sorted."""
+    """Those that are connected, each once, sorted; of somebody with very many connections not all."""
     last_seen: int | None
     """When the user was here last, in milliseconds of Unix time; None if that is not known (any more)."""
 

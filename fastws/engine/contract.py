@@ -164,6 +164,11 @@ class EngineEvents(Protocol):
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         """The connections of a user in this process."""
 
+    def devices_of(self, user: str) -> Sequence[str]:
+        """The devices of a user in this process, each once; none if the user is not here. Those of a bounded number of
+        connections: any client may ask for the status of anybody.
+        """
+
     def topics_of(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
         """The topics of a tenant that somebody in this process is subscribed to; see `Engine.topics`."""
 

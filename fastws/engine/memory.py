@@ -183,9 +183,9 @@ class MemoryEngine(LocalPresence, Engine):
         return [self._status(user, now_ms) for user in users]
 
     def _status(self, user: str, now_ms: int) -> UserStatus:
-        sessions = self._listener.sessions_of(user)
-        if sessions:
-            return UserStatus(True, sorted({session.device for session in sessions}), now_ms)
+        devices = self._listener.devices_of(user)
+        if devices:
+            return UserStatus(True, sorted(devices), now_ms)
         return UserStatus(False, (), self._last_seen.when_ms(user, now_ms - _LAST_SEEN_MS))
 
     def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:

@@ -24,6 +24,7 @@ from fastws_ext.loop_data import LoopData
 from fastws_ext.roster import Roster
 
 _TOPICS_AT_ONCE: Final = 2000  # names looked at before others have their turn, about 1 ms
+_LOOKED_AT_FOR_DEVICES: Final = 64  # connections of one user; a `status` is about up to 500 users
 
 
 class Hub:
@@ -257,6 +258,10 @@ class Hub:
             SessionInfo(conn.id, name, tenant, conn.device, self._node_name, self._arrivals.when_ms(conn.number))
             for conn in self.users.connections_of(tenant, name)
         ]
+
+    def devices_of(self, user: str) -> Sequence[str]:
+        connections = self.users.connections_of(*unscoped(user), limit=_LOOKED_AT_FOR_DEVICES)
+        return list(dict.fromkeys(conn.device for conn in connections))
 
     def topics_of(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
         if not pattern.endswith("*"):

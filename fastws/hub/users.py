@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from time import time
 from typing import Any, Final
 
@@ -79,13 +80,13 @@ class Users:
             del self._tenants[tenant]
         return is_last
 
-    def connections_of(self, tenant: str, user: str) -> Sequence[Any]:
-        """The connections of a user, in the order in which they came."""
+    def connections_of(self, tenant: str, user: str, limit: int | None = None) -> Sequence[Any]:
+        """The connections of a user, or at most `limit` of them, in the order in which they came."""
         here = self._tenants.get(tenant)
         held = here.users.get(user) if here is not None else None
         if held is None:
             return ()
-        return tuple(held) if isinstance(held, list | dict) else (held,)
+        return tuple(islice(held, limit)) if isinstance(held, list | dict) else (held,)
 
     def audience_of(self, tenant: str) -> Audience | None:
         """All connections of a tenant, or None if there are none."""

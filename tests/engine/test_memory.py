@@ -55,6 +55,9 @@ class RecordingEvents:
     def sessions_of(self, user: str) -> list[SessionInfo]:
         return self.here.get(user, [])
 
+    def devices_of(self, user: str) -> list[str]:
+        return list({session.device for session in self.sessions_of(user)})
+
     def topics_of(self, tenant: str, pattern: str) -> list[TopicInfo]:
         return [TopicInfo(f"{tenant}/{pattern}", 1)]
 

@@ -144,6 +144,15 @@ async def test_users_are_known_by_the_engine() -> None:
         assert stage.hub.users.count == 0
 
 
+async def test_the_devices_of_a_user_with_very_many_connections() -> None:
+    async with staged() as stage:
+        for number in range(200):
+            stage.name(stage.connect(), "u", "acme", f"d{number % 100:02}")
+        assert stage.hub.devices_of("acme\0u") == [f"d{number:02}" for number in range(64)]
+        assert len(stage.hub.sessions_of("acme\0u")) == 200
+        assert stage.hub.devices_of("u") == []
+
+
 async def test_the_topics_that_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     async with staged() as stage:
         player, other = stage.connect(), stage.connect()
