@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from fastws import closes
@@ -23,10 +24,13 @@ from fastws.observe.admin.idempotency import Idempotency
 from fastws.observe.admin.methods import Context
 from fastws.observe.admin.openapi import description
 
+_log: Final = logging.getLogger("fastws.admin.http")
 _access: Final = logging.getLogger("fastws.access")
 
 MAX_CONNECTIONS: Final = 128
-"""Connections at once; one more is answered 503. They are beside the clients' in the descriptor limit."""
+"""Connections at once. They are beside the clients' in the descriptor limit. For one more the oldest of those that wait
+for a request ends; where each has a request under way it is answered 503.
+"""
 MIN_BODY: Final = 1024 * 1024
 """Bytes of a body that are always allowed, more where messages may be larger; beyond it 413."""
 UNLIMITED_BODY: Final = 64 * 1024 * 1024
@@ -46,6 +50,8 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Server": "fastws",
 }
+_FAULTS_OF_PEERS: Final = (HttpProcessingError, web.RequestPayloadError)
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STOPPED: Final = error_answer(closes.ENGINE_UNAVAILABLE, "the server is starting or stopping")
 
 
@@ -75,21 +81,13 @@ class AdminServer:
         self._idempotency = Idempotency()
         self._description = b""
         self._listeners: list[asyncio.Server] = []
+        self._busy: set[web.RequestHandler] = set()
         self._http: web.Server | None = None
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what comes through `sockets`, which listen, and are closed by `stop`."""
-        logger = logging.getLogger("fastws.admin.http")
-        logger.addFilter(_is_ours)
-        self._http = web.Server(
-            self._handle,
-            access_log=None,
-            logger=logger,
-            keepalive_timeout=_IDLE_S,
-            lingering_time=_LINGERING_S,
-            auto_decompress=False,
-        )
         loop = asyncio.get_running_loop()
+        self._http = web.Server(self._handle, loop=loop)
         for sock in sockets:
             self._listeners.append(await loop.create_server(self._make_protocol, sock=sock, backlog=BACKLOG))
 
@@ -105,14 +103,40 @@ class AdminServer:
 
     def _make_protocol(self) -> asyncio.Protocol:
         http = self._http
-        return http() if http is not None and len(http.connections) < MAX_CONNECTIONS else _NoRoom()
+        if http is None or not self._has_room(http.connections):
+            return _NoRoom()
+        options: dict[str, Any] = {
+            "access_log": None,
+            "logger": _log,
+            "keepalive_timeout": _IDLE_S,  # also before the first request
+            "lingering_time": _LINGERING_S,
+            "auto_decompress": False,
+        }
+        return _Connection(http, loop=asyncio.get_running_loop(), **options)
+
+    def _has_room(self, connections: Sequence[web.RequestHandler]) -> bool:
+        """Whether there is room for one more; if not, it is made by ending who is idle, the oldest first."""
+        live = [conn for conn in connections if conn.transport is not None]
+        surplus = len(live) + 1 - MAX_CONNECTIONS
+        if surplus <= 0:
+            return True
+        idle = [conn for conn in live if conn not in self._busy][:surplus]
+        if len(idle) < surplus:
+            return False
+        for conn in idle:
+            conn.force_close()
+        return True
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        answer, headers = await self._answer(request, request.rel_url.raw_path)
+        self._busy.add(request.protocol)
+        try:
+            answer, headers = await self._answer(request, request.rel_url.raw_path)
+        finally:
+            self._busy.discard(request.protocol)
         if self._access_log:
             extra = {"status": answer.status, "remote": request.remote}
             _access.info("%s %s %d", request.method, request.rel_url.raw_path, answer.status, extra=extra)
-        return web.Response(status=answer.status, body=answer.body, headers=_HEADERS | headers)
+        return _response(answer, headers)
 
     async def _answer(self, request: web.BaseRequest, path: str) -> tuple[Answer, dict[str, str]]:
         if path in ("/healthz", "/readyz"):
@@ -158,6 +182,7 @@ class AdminServer:
         try:
             async with asyncio.timeout(_BODY_S):
                 if size <= self._max_body:
+                    await _say_continue(request)
                     size = 0
                     async for part in request.content.iter_any():
                         parts.append(part)
@@ -170,6 +195,41 @@ class AdminServer:
         if size > self._max_body:
             return error_answer(closes.PAYLOAD_TOO_LARGE, f"a body has at most {self._max_body} bytes")
         return b"".join(parts)
+
+
+class _Connection(web.RequestHandler):
+    """One connection to the admin address."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,  # noqa: ARG002 - the library's, as is `message`
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, which is not worth a line, and what nobody foresaw. A caller who has gone gets none:
+        the library awaits a `ConnectionError` then.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if isinstance(exc, _FAULTS_OF_PEERS):
+            _log.debug("a request that cannot be read", exc_info=exc)
+            answer = error_answer(closes.MALFORMED, "the request is not such as HTTP/1.1 has it")
+        else:
+            _log.error("a request failed", exc_info=exc)
+            answer = error_answer(closes.INTERNAL_ERROR, "the server failed; its log says why")
+        if request.writer.output_size:
+            raise ConnectionError("a part of another answer was sent")
+        response = _response(answer)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **named: Any) -> None:
+        """Log what the library could not do, unless it is the peer's fault."""
+        if not isinstance(named.get("exc_info"), _FAULTS_OF_PEERS):
+            super().log_exception(*args, **named)
 
 
 class _NoRoom(asyncio.Protocol):
@@ -190,6 +250,12 @@ def _allowed(request: web.BaseRequest, methods: tuple[str, ...]) -> tuple[Answer
     return error_answer(closes.MALFORMED, f"allowed here: {', '.join(methods)}", 405), {"Allow": ", ".join(methods)}
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a record of the library is worth a line: what strangers send to the port is not."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+def _response(answer: Answer, headers: Mapping[str, str] = MappingProxyType({})) -> web.Response:
+    return web.Response(status=answer.status, body=answer.body, headers={**_HEADERS, **headers})
+
+
+async def _say_continue(request: web.BaseRequest) -> None:
+    """Tell a client to send the body, if it waits for that (RFC 9110 10.1.1); `curl` does from a megabyte on."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # nothing of the answer itself

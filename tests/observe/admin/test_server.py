@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from typing import Any, Self
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from fastws.net.listener import bind_tcp
 from fastws.observe.admin import server as admin
@@ -45,6 +46,12 @@ class Stand:
     async def __aexit__(self, *_: object) -> None:
         await self.client.close()
         await self.server.stop()
+
+    @property
+    def connections(self) -> list[Any]:
+        """Those that are open."""
+        http = self.server._http
+        return http.connections if http is not None else []
 
     async def ask(
         self, path: str, body: bytes | None = b"{}", method: str = "POST", **headers: str
@@ -140,6 +147,13 @@ async def test_the_description(stand: Stand) -> None:
     assert (await stand.ask("/api/openapi.json"))[0] == 405
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is bound to happen."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
 async def _in_pieces(size: int) -> AsyncIterator[bytes]:
     for _ in range(size // 65536):
         yield b" " * 65536
@@ -198,29 +212,138 @@ async def test_it_lives_longer_than_the_services() -> None:
         assert (await stand.ask("/healthz", None, "GET"))[0] == 200
 
 
+async def told(reader: asyncio.StreamReader) -> bytes:
+    """Everything up to the end of the connection."""
+    return await asyncio.wait_for(reader.read(), 10)
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_asks_first_is_told_to_go_on(stand: Stand) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
+    head = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-Continue\r\n%s\r\n"
+    for close in ("", "Connection: close\r\n"):
+        writer.write((head % (len(PUBLISH), close)).encode())
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(PUBLISH)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200 OK\r\n")
+        answer = b'{"result":{"duplicate":false,"nodes":1}}'
+        assert await asyncio.wait_for(reader.readexactly(len(answer)), 10) == answer
+    assert await told(reader) == b""
+    assert len(stand.services.calls) == 2
+    writer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * MIN_BODY}", 413),
+        ("HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 10", 401),
+    ],
+)
+async def test_nobody_is_told_to_send_what_will_not_be_read(
+    stand: Stand, head: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "_LINGERING_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
+    writer.write(f"POST /api/publish {head}\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert (await told(reader)).startswith(b"HTTP/1.1 %d " % status)
+    writer.close()
+
+
 @pytest.mark.asyncio
 async def test_what_is_no_http_is_refused_in_silence(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG, "fastws"):
+    with caplog.at_level(logging.INFO, "fastws"):
         for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\r\nA B\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
             writer.write(garbage)
-            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.0 400 ")
+            head, _, body = (await told(reader)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.0 400 ")
+            assert b"Server: fastws" in head
+            assert json.loads(body)["error"]["code"] == 107
             writer.close()
     assert not caplog.records
 
 
 @pytest.mark.asyncio
-async def test_connections_are_bounded(stand: Stand) -> None:
+@pytest.mark.parametrize("parser", [HttpRequestParser, HttpRequestParserPy])
+async def test_a_body_that_is_no_http_is_refused_in_silence(
+    parser: type, stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The compiled parser of the library does not tell who waits for the body: the time for it has to run out."""
+    monkeypatch.setattr(admin, "_BODY_S", 0.05)
+    monkeypatch.setattr(admin, "_LINGERING_S", 0.05)
+    monkeypatch.setattr("aiohttp.web_protocol.HttpRequestParser", parser)
+    with caplog.at_level(logging.INFO, "fastws"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
+        writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.write(b"zz\r\n")
+        assert b" 400 " in (await told(reader)).partition(b"\r\n")[0]
+        writer.close()
+    assert not caplog.records
+    assert not stand.services.calls
+
+
+@pytest.mark.asyncio
+async def test_a_caller_who_goes_away_is_not_worth_a_line(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "fastws"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
+        writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n")
+        writer.write(b"Content-Length: 100\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.write(b"{")
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: not stand.connections)
+    assert not caplog.records
+
+
+@pytest.mark.asyncio
+async def test_what_fails_outside_of_a_call_is_answered_and_logged(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(admin, "description", lambda: 1 / 0)
+    status, headers, content = await stand.ask("/api/openapi.json", None, "GET")
+    assert (status, headers["Server"], content["error"]["code"]) == (500, "fastws", 100)
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_who_waits_longest_makes_room(stand: Stand) -> None:
     clients = [RawClient("127.0.0.1", stand.port) for _ in range(MAX_CONNECTIONS)]
-    last = None
     try:
-        clients[-1].send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert (await asyncio.to_thread(clients[-1].read_response)).status == 200
+        await until(lambda: len(stand.connections) == MAX_CONNECTIONS)
+        assert (await stand.ask("/healthz", None, "GET"))[0] == 200
+        await until(lambda: len(stand.connections) <= MAX_CONNECTIONS)
+        assert await asyncio.to_thread(clients[0].read_until_eof) == b""
+        clients[1].send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await asyncio.to_thread(clients[1].read_response)).status == 200
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.asyncio
+async def test_who_is_served_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 2)
+    begun: list[None] = []
+    may_end = asyncio.Event()
+
+    async def waiting(self: CannedServices, *arguments: Any, **named: Any) -> None:
+        begun.append(None)
+        await may_end.wait()
+
+    monkeypatch.setattr(CannedServices, "broadcast", waiting)
+    async with Stand() as stand:
+        calls = [asyncio.ensure_future(stand.ask("/api/announce", b'{"data": 1}')) for _ in range(2)]
+        await until(lambda: len(begun) == 2)
         last = RawClient("127.0.0.1", stand.port)
         assert (await asyncio.to_thread(last.read_response)).status == 503
-    finally:
-        for client in filter(None, (*clients, last)):
-            client.close()
+        last.close()
+        may_end.set()
+        assert [status for status, _, _ in await asyncio.gather(*calls)] == [200, 200]
 
 
 @pytest.mark.asyncio
