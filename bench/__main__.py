@@ -160,7 +160,7 @@ def slow_command(
 ) -> None:
     """What readers of a topic notice of others who stopped reading, and what those cost the server in memory."""
     if quick:
-        rounds, seconds = 1, min(seconds, 3.0)
+        subscribers, rate, rounds, seconds = min(subscribers, 300), 2 * rate, 1, min(seconds, 2.0)
     subscribers = min(subscribers, measure.descriptor_limit() - footprint.SERVER_SPARE)
     stopped = round(subscribers * share)
     options = slow.SlowOptions(subscribers, stopped, rate, max_outbox, rounds, seconds, _chosen(peers))

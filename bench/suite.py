@@ -100,7 +100,10 @@ def _steady(peers: Sequence[str], *, quick: bool) -> list[Part]:
         users, rounds=1 if quick else 3, seconds=0.5 if quick else 1.0, refinements=3 if quick else 4, peers=tuple(able)
     )
     search_s = rooms.TAKEN_STEPS * (talk.seconds + 2 * rooms.WARMUP_S) + users / 4e3
-    stop = slow.SlowOptions(rounds=1 if quick else 3, seconds=3.0 if quick else 4.0, peers=tuple(able))
+    if quick:
+        stop = slow.SlowOptions(subscribers=300, stopped=30, rate=120.0, rounds=1, seconds=2.0, peers=tuple(able))
+    else:
+        stop = slow.SlowOptions(peers=tuple(able))
     round_s = 2 * (stop.seconds + slow.WARMUP_S) + 2 * AROUND_S
     subjects = len(slow.FASTWS) + len(able)
     return [
