@@ -101,7 +101,7 @@ def _steady(peers: Sequence[str], *, quick: bool) -> list[Part]:
     )
     search_s = rooms.TAKEN_STEPS * (talk.seconds + 2 * rooms.WARMUP_S) + users / 4e3
     if quick:
-        stop = slow.SlowOptions(subscribers=300, stopped=30, rate=120.0, rounds=1, seconds=2.0, peers=tuple(able))
+        stop = slow.SlowOptions(subscribers=300, stopped=30, rate=150.0, rounds=1, seconds=1.5, peers=tuple(able))
     else:
         stop = slow.SlowOptions(peers=tuple(able))
     round_s = 2 * (stop.seconds + slow.WARMUP_S) + 2 * AROUND_S
