@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Mapping
 from functools import partial
-from time import time
+from time import monotonic, time
 from typing import Any, Final
 
 from fastws import closes
@@ -26,6 +26,9 @@ _log: Final = logging.getLogger("fastws.gateway")
 LINES_PER_TURN: Final = 128
 """Lines of one message that run before other connections have their turn."""
 
+TURN_S: Final = 0.001
+"""Seconds of the loop after which the rest of what a connection has said waits until others had their turn."""
+
 # What is answered before authentication.
 _FOR_STRANGERS: Final = frozenset({Auth, Ping, Aside, Broken, Lines})
 
@@ -42,6 +45,7 @@ class Execution:
     ) -> None:
         self.counts: Counter[tuple[str, int]] = Counter()
         """Commands so far by (name, error code)."""
+        self.turn_s = TURN_S
         self._handlers = handlers if onion is None else onion.around_commands(handlers, self._succeed)
         self._loop = loop
         self._tasks = tasks
@@ -135,6 +139,10 @@ class Execution:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(partial(self._finished, conn, session))
 
+    def _give_way(self, conn: Connection, session: Session) -> None:
+        """Go on when others had their turn."""
+        self._keep(conn, session, self._loop.create_task(asyncio.sleep(0)))
+
     async def _finish(self, conn: Connection, said: Any, result: Awaitable[Result]) -> None:
         try:
             answer = await result
@@ -155,7 +163,11 @@ class Execution:
         """What was under way is done: execute what waits behind it."""
         work = session.need_work()
         work.task = None
+        ends_s = monotonic() + self.turn_s
         while work.waiting and not session.is_busy and conn.phase == OPEN:
+            if monotonic() > ends_s:
+                self._give_way(conn, session)
+                break
             self._run(conn, session, work.waiting.popleft())
             if not work.waiting:
                 work.waiting_size = 0
@@ -207,9 +219,10 @@ class Execution:
         """Run lines until one has to wait; then the rest comes first when that is done."""
         texts = lines.texts
         end = lines.done + LINES_PER_TURN
+        ends_s = monotonic() + self.turn_s
         while lines.done < len(texts) and conn.phase == OPEN:
-            if lines.done == end and not session.is_busy:
-                self._keep(conn, session, self._loop.create_task(asyncio.sleep(0)))
+            if (lines.done == end or monotonic() > ends_s) and not session.is_busy:
+                self._give_way(conn, session)
             work = session.work
             if work is not None and work.task is not None:
                 work.waiting.appendleft(lines)

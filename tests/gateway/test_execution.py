@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -194,6 +195,46 @@ class TestBatches:
                 assert len(heard) <= LINES_PER_TURN + 1
                 answers += heard
             assert [answer["id"] for answer in answers] == list(range(1001))
+            await stage.settle()
+            assert player.conn.session.work is None
+
+    async def test_lines_that_take_long_give_way(self) -> None:
+        app = FastWS()
+        app.rpc("work")(lambda conn, data: {"slept": time.sleep(0.001)})
+        async with staged(app) as stage:
+            stage.gateway._execution.turn_s = 0.002
+            player = stage.connect()
+            player.say_text("\n".join(json.dumps({"id": n, "cmd": "rpc", "method": "work"}) for n in range(9)))
+            answers: list[Any] = []
+            while len(answers) < 9:
+                heard = player.hear()
+                assert len(heard) <= 3
+                answers += heard
+                await asyncio.sleep(0)
+            assert [answer["id"] for answer in answers] == list(range(9))
+
+    async def test_what_waited_and_takes_long_gives_way(self) -> None:
+        app = FastWS()
+        gone_on = asyncio.Event()
+
+        @app.rpc("wait")
+        async def wait(conn: Any, data: Any) -> None:
+            await gone_on.wait()
+
+        app.rpc("work")(lambda conn, data: {"slept": time.sleep(0.001)})
+        async with staged(app) as stage:
+            stage.gateway._execution.turn_s = 0.002
+            player = stage.connect()
+            player.say({"id": 0, "cmd": "rpc", "method": "wait"})
+            player.say(*({"id": n, "cmd": "rpc", "method": "work"} for n in range(1, 10)))
+            gone_on.set()
+            answers: list[Any] = []
+            while len(answers) < 10:
+                await asyncio.sleep(0)
+                heard = player.hear()
+                assert len(heard) <= 5
+                answers += heard
+            assert [answer["id"] for answer in answers] == list(range(10))
             await stage.settle()
             assert player.conn.session.work is None
 
