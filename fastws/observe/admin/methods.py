@@ -32,7 +32,7 @@ MAX_REASON_BYTES: Final = 123
 MISSING: Final = {
     **dict.fromkeys(("send", "inbox", "dead_letters", "requeue"), "direct messages"),
     **{f"groups/{verb}": "groups" for verb in ("create", "add", "remove", "members", "delete")},
-    "revoke": "revocation of tokens",
+    "revoke": "revocations of tokens",
 }
 """Methods whose part of the server does not exist yet, and what that is called."""
 
@@ -233,6 +233,11 @@ METHODS: Final = {
     )
 }
 """By name; `batch`, which calls the others, is not among them."""
+
+READING: Final = frozenset(
+    ("presence", "presence_stats", "history", "topics", "sessions", "status", "online", "nodes"),
+)
+"""Those that change nothing: `Idempotency-Key` is nothing to them."""
 
 
 def failure(error: TopicError | EngineError) -> results.Failure:

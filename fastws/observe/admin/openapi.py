@@ -10,7 +10,7 @@ import msgspec
 from fastws import __version__
 from fastws.observe.admin import bodies, results
 from fastws.observe.admin.calls import BATCH
-from fastws.observe.admin.methods import METHODS
+from fastws.observe.admin.methods import METHODS, READING
 
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = (
@@ -85,7 +85,7 @@ def _operation(
         "operationId": name,
         "summary": (body.__doc__ or "").partition(".")[0] + ".",
         "description": body.__doc__,
-        "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
+        **({} if name in READING else {"parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}]}),
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": takes, "examples": {"usual": {"value": example}}}},

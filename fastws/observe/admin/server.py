@@ -21,7 +21,7 @@ from fastws import closes
 from fastws.observe.admin.calls import Answer, call, error_answer
 from fastws.observe.admin.guard import Guard
 from fastws.observe.admin.idempotency import Idempotency
-from fastws.observe.admin.methods import Context
+from fastws.observe.admin.methods import READING, Context
 from fastws.observe.admin.openapi import description
 
 _log: Final = logging.getLogger("fastws.admin.http")
@@ -129,6 +129,7 @@ class AdminServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         self._busy.add(request.protocol)
+        self._idempotency.forget()
         try:
             answer, headers = await self._answer(request, request.rel_url.raw_path)
         finally:
@@ -173,7 +174,8 @@ class AdminServer:
             return _STOPPED
         run = partial(call, self._context, name, body)
         key = request.headers.get("Idempotency-Key")
-        return await run() if key is None else await self._idempotency.once(key, name, body, run)
+        # What has no effect has none twice either, and its answers may be large.
+        return await run() if key is None or name in READING else await self._idempotency.once(key, name, body, run)
 
     async def _body(self, request: web.BaseRequest) -> bytes | Answer:
         """The body, or the answer where it is too large or too slow."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fastws.observe.admin import idempotency
 from fastws.observe.admin.calls import Answer
 from fastws.observe.admin.idempotency import KEPT_S, Idempotency
 
@@ -110,6 +111,27 @@ async def test_bytes_are_bounded_and_given_back() -> None:
     now = KEPT_S
     await remembered.once("d", "publish", b"{}", work)
     assert remembered.bytes < 7_000
+
+
+@pytest.mark.asyncio
+async def test_what_is_old_is_forgotten_a_little_at_a_time_and_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idempotency, "_FORGOTTEN_AT_ONCE", 2)
+    now = 0.0
+    remembered, work = Idempotency(clock=lambda: now), Work()
+    for number in range(6):
+        await remembered.once(f"k{number}", "publish", b"{}", work)
+    now = KEPT_S
+    assert await remembered.once("k5", "publish", b"{ }", work) == Answer(200, b"7")
+    assert len(remembered) == 4
+    assert await remembered.once("k5", "publish", b"{ }", work) == Answer(200, b"7")
+    for _ in range(3):
+        remembered.forget()
+    assert len(remembered) == 1
+    now = 2 * KEPT_S
+    remembered.forget()
+    assert (len(remembered), remembered.bytes) == (0, 0)
 
 
 @pytest.mark.asyncio

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fastws.errors import EngineError, TopicError
-from fastws.observe.admin.methods import MAX_TOPICS, MAX_USERS, METHODS, MISSING, failure
+from fastws.observe.admin.methods import MAX_TOPICS, MAX_USERS, METHODS, MISSING, READING, failure
 from tests.observe.admin.doubles import canned
 
 
@@ -193,6 +193,13 @@ def test_failures_have_the_codes_of_the_protocol() -> None:
     assert failure(EngineError("")).message == "engine_unavailable"
     why = failure(TopicError(110))
     assert (why.code, why.reason, why.message) == (110, "payload_too_large", "payload_too_large")
+
+
+def test_what_only_looks_is_known() -> None:
+    assert METHODS.keys() > READING
+    assert METHODS.keys() - READING == {
+        *("publish", "broadcast", "announce", "push", "subscribe", "unsubscribe", "disconnect"),
+    }
 
 
 def test_nothing_is_both_there_and_missing() -> None:

@@ -202,6 +202,13 @@ async def test_a_repeated_call_has_one_effect(stand: Stand) -> None:
 
 
 @pytest.mark.asyncio
+async def test_looking_twice_is_looking_twice(stand: Stand) -> None:
+    for body in (b"{}", b"{}", b"{ }"):
+        assert (await stand.ask("/api/topics", body, Idempotency_Key="k"))[0] == 200
+    assert len(stand.services.calls) == 3
+
+
+@pytest.mark.asyncio
 async def test_it_lives_longer_than_the_services() -> None:
     serving = True
     async with Stand(is_serving=lambda: serving) as stand:
