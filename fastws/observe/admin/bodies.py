@@ -149,7 +149,10 @@ class Status(Body, kw_only=True):
 
 
 class Online(Body, kw_only=True):
-    """How many connections have a value: of `user`, `device`, `tenant`, `codec`, `role`, or of a key of `info`."""
+    """How many connections have a value: of `user`, `device`, `tenant`, `codec`, `role`, or of a key of `info`.
+
+    Those of all tenants count unless `tenant` says whose.
+    """
 
     attribute: Annotated[str, Meta(min_length=1)]
     value: Data

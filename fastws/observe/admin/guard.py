@@ -6,7 +6,8 @@ needs a permission (CORS) which is never given.
 Without one: programs on this machine. A page that a browser on this machine shows would reach the port as well, so a
 call is refused if
 
-* the other end is not on loopback, or speaks for somebody else (a proxy's `Forwarded` or `X-Forwarded-For`);
+* the other end is not on loopback, or says that it speaks for somebody else (a proxy's `Forwarded`, `X-Forwarded-For`);
+  a proxy that does not say so, as nginx until it is told to, is a program on this machine;
 * `Host` is neither `localhost`, nor an address of loopback, nor the host of `--admin-host`: a name that somebody had
   resolve to 127.0.0.1 (DNS rebinding) is none of them;
 * `Origin` is not that of this address itself, or `Sec-Fetch-Site` says that another site asks: browsers send the first
@@ -21,7 +22,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 
-_PROXY_HEADERS: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host")
+_PROXY_HEADERS: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 _OF_PAGES: Final = frozenset({"text/plain", "multipart/form-data"})
 _SAME: Final = frozenset({"same-origin", "none"})
 _SET_A_KEY: Final = "without --admin-key only programs on this machine may call"

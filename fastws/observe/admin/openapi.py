@@ -80,11 +80,12 @@ _IDEMPOTENCY_KEY: Final = {
 def _operation(
     name: str, body: type[bodies.Body], takes: dict[str, Any], gives: dict[str, Any], example: dict[str, Any]
 ) -> dict[str, Any]:
+    about = " ".join((body.__doc__ or "").split())
     result = {"type": "object", "properties": {"result": gives}, "required": ["result"]}
     return {
         "operationId": name,
-        "summary": (body.__doc__ or "").partition(".")[0] + ".",
-        "description": body.__doc__,
+        "summary": about.partition(".")[0] + ".",
+        "description": about,
         **({} if name in READING else {"parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}]}),
         "requestBody": {
             "required": True,

@@ -52,6 +52,9 @@ _HEADERS: Final = {
 }
 _FAULTS_OF_PEERS: Final = (HttpProcessingError, web.RequestPayloadError)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOTHING_HERE: Final = error_answer(
+    closes.UNKNOWN_COMMAND, f"there is nothing at this path; methods are at {_API}METHOD, described at {_OPENAPI}"
+)
 _STOPPED: Final = error_answer(closes.ENGINE_UNAVAILABLE, "the server is starting or stopping")
 
 
@@ -149,7 +152,7 @@ class AdminServer:
         if path == _OPENAPI:
             return _allowed(request, ("GET", "HEAD")) or (Answer(200, self._openapi()), {})
         if not path.startswith(_API):
-            return error_answer(closes.UNKNOWN_COMMAND, "there is nothing at this path"), {}
+            return _NOTHING_HERE, {}
         return _allowed(request, ("POST",)) or (await self._call(request, path.removeprefix(_API)), {})
 
     def _health(self, path: str) -> Answer:

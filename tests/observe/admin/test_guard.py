@@ -71,7 +71,9 @@ def test_kinds_that_programs_send(kind: str) -> None:
     assert problem(OPEN, content_type=kind) is None
 
 
-@pytest.mark.parametrize("header", ["forwarded", "x_forwarded_for", "x_forwarded_host"])
+@pytest.mark.parametrize(
+    "header", ["forwarded", "x_forwarded_for", "x_forwarded_host", "x_forwarded_proto", "x_real_ip", "via"]
+)
 def test_a_proxy_on_this_machine_does_not_open_it(header: str) -> None:
     assert "prox" in str(problem(OPEN, **{header: "192.0.2.1"}))
 
