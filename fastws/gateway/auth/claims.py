@@ -76,28 +76,25 @@ class Verified(NamedTuple):
     """A token that is right."""
 
     claims: Claims
-    packed: bytes
-    """All claims, as JSON, those that fastws does not read among them."""
-
-    def everything(self) -> dict[str, Any]:
-        """All claims by name."""
-        content: dict[str, Any] = msgspec.json.decode(self.packed)
-        return content
+    everything: dict[str, Any]
+    """All claims by name, those that fastws does not read among them."""
 
 
-def read_claims(packed: bytes) -> Claims:
+def read_claims(packed: bytes) -> Verified:
     """Read the payload of a token whose signature was right.
 
     Raises `ValueError` or `RecursionError` for claims of a wrong type or size, names with control characters, and
     `info` that cannot be written as JSON again (numbers beyond 64 bits). `null` is a wrong type but for `info`.
     """
     claims = _decoder.decode(packed)
+    # What the decoder skipped may still be no text or no number.
+    everything = msgspec.json.decode(packed)
     if claims.info is not UNSET:
-        info = msgspec.json.decode(claims.info)
+        info = everything["info"]
         claims.info = UNSET if info is None else Raw(pack_data(info, of_client=True))
     for name in (claims.sub, claims.tenant, claims.device):
         if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
             raise ValueError("a name has control characters")
     if not claims.device:
         claims.device = DEFAULT_DEVICE
-    return claims
+    return Verified(claims, everything)

@@ -99,7 +99,7 @@ class Credentials(NamedTuple):
     @property
     def claims(self) -> dict[str, Any]:
         """All of them, as the token has them."""
-        return {} if self.token is None else self.token.everything()
+        return {} if self.token is None else self.token.everything
 
 
 NO_CREDENTIALS: Final = Credentials()

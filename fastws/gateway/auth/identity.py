@@ -131,8 +131,7 @@ class Identities:
         return grants
 
     def _extra(self, token: Verified) -> bytes:
-        everything = token.everything()
-        extra = {name: value for name, value in everything.items() if name not in STANDARD}
+        extra = {name: value for name, value in token.everything.items() if name not in STANDARD}
         return msgspec.json.encode(extra) if extra else b""
 
 

@@ -148,9 +148,10 @@ class Verifier:
 
     def _judge(self, payload: bytes) -> Verified:
         try:
-            claims = read_claims(payload)
+            verified = read_claims(payload)
         except (ValueError, RecursionError):
             raise TokenError("a claim of the token has a wrong type") from None
+        claims = verified.claims
         now_s = self.clock()
         if self._issuer is not None and claims.iss != self._issuer:
             raise TokenError("the token has another issuer")
@@ -163,7 +164,7 @@ class Verifier:
         # Last: whoever is told that it is only too old comes back with a new one, which has to help.
         if claims.exp is not UNSET and int(claims.exp) <= now_s:
             raise TokenExpiredError("the token has expired")
-        return Verified(claims, payload)
+        return verified
 
     def _complain(self, what: str) -> None:
         """Say once of each kind what is wrong: a server that refuses everybody has to tell its operator why."""

@@ -12,7 +12,7 @@ from fastws.gateway.auth.identity import ANONYMOUS, MAX_ALIKE, Identities, Ident
 
 def token(**claims: Any) -> Verified:
     packed = json.dumps(claims).encode()
-    return Verified(read_claims(packed), packed)
+    return read_claims(packed)
 
 
 FULL: dict[str, Any] = {

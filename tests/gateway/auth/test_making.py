@@ -18,7 +18,7 @@ NOW_S = 1_000_000.5
 def made(lasts_s: float, claims: dict[str, Any], **settings: Any) -> dict[str, Any]:
     token = make(Settings(jwt_secret=SECRET, **settings), lasts_s, claims, clock=lambda: NOW_S)
     options = {name.removeprefix("jwt_"): value for name, value in settings.items()}
-    return Verifier([SharedSecret(SECRET)], clock=lambda: NOW_S, **options).verify(token).everything()
+    return Verifier([SharedSecret(SECRET)], clock=lambda: NOW_S, **options).verify(token).everything
 
 
 def test_what_is_made_is_accepted() -> None:
