@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable
 from typing import Final
 
@@ -31,6 +32,8 @@ class Canary:
         self._engine = engine
         self._loop = loop
         self._number = 0
+        self._recent: deque[bytes] = deque(maxlen=int(WITHIN_S // INTERVAL_S) + 1)
+        """What was sent within the last 5 seconds, about: on a slow way the next one leaves before this is back."""
         self._heard_s = float("-inf")
         self._next: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -56,7 +59,7 @@ class Canary:
 
     def on_publication(self, publication: Publication) -> None:
         """One has come back; an old one, which was held up on the way, does not count."""
-        if publication.data == b"%d" % self._number:
+        if publication.data in self._recent:
             self._heard_s = self._loop.time()
 
     def _send(self) -> None:
@@ -64,8 +67,10 @@ class Canary:
         if self._sending is not None:
             return  # the last one has not left yet
         self._number += 1
+        data = b"%d" % self._number
+        self._recent.append(data)
         try:
-            answer = self._engine.publish(Outgoing(self.topic, b"%d" % self._number, None))
+            answer = self._engine.publish(Outgoing(self.topic, data, None))
         except EngineError as error:
             _log.debug("the canary was not sent: %s", error)
             return

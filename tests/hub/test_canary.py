@@ -109,11 +109,24 @@ async def test_it_is_back_while_the_engine_carries() -> None:
     assert loop.due is None
 
 
+async def test_a_way_may_be_slow() -> None:
+    canary, engine, loop = made()
+    engine.loses = True  # they come back by hand
+    canary.start()
+    loop.pass_time(INTERVAL_S + 1)
+    canary.on_publication(engine.sent[0])
+    for _ in range(5):
+        assert canary.is_back
+        loop.pass_time(INTERVAL_S)
+        canary.on_publication(engine.sent[-2])
+    assert canary.is_back
+
+
 async def test_an_old_one_does_not_count() -> None:
     canary, engine, loop = made()
     engine.loses = True
     canary.start()
-    loop.pass_time(WITHIN_S)
+    loop.pass_time(WITHIN_S + INTERVAL_S)
     canary.on_publication(engine.sent[0])
     assert not canary.is_back
     canary.on_publication(engine.sent[-1])

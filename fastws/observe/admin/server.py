@@ -43,7 +43,7 @@ _OPENAPI: Final = "/api/openapi.json"
 _BODY_S: Final = 30.0
 _IDLE_S: Final = 75.0
 _LINGERING_S: Final = 2.0
-_STOPPING_S: Final = 1.0
+_STOPPING_S: Final = 0.5  # for calls under way, and as long again once they are cancelled
 _HEADERS: Final = {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
