@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import count, islice
+from itertools import count
 from time import monotonic, time
 from typing import Final
 
@@ -24,6 +24,7 @@ from fastws.engine.contract import (
 )
 from fastws.engine.departures import Departures
 from fastws.engine.keys import Keys
+from fastws.engine.log import Log
 from fastws.engine.presence import LocalPresence
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
@@ -44,41 +45,13 @@ MAX_LAST_SEEN: Final = 100_000
 """Users that left of whom that is remembered, some 12 MB; above that those are forgotten that left first."""
 
 _LAST_SEEN_MS: Final = int(LAST_SEEN_S * 1000)
+_WITHOUT_HISTORY: Final = Published(None, None, duplicate=False)
 _SWEEP_S: Final = 1.0
 _MADE_ROOM_BY: Final = 4  # logs looked at for each new one while there are too many
 _SWEPT_AT_ONCE: Final = 2000  # logs looked at per sweep, about 1 ms
+_RELEASED_AT_ONCE: Final = 5000  # publications whose memory is given back at once, about 1 ms
 _FORGOTTEN_AT_ONCE: Final = 4000  # keys per sweep, about 1 ms
 _FORGOTTEN_FOR_EACH: Final = 2  # keys whose time is over, for each new one
-
-
-class _Log:
-    """The history of one topic."""
-
-    __slots__ = ("entries", "epoch", "offset", "retention", "used_s")
-
-    def __init__(self, epoch: str, retention: Retention) -> None:
-        self.epoch = epoch
-        self.offset = 0
-        self.retention = retention
-        self.used_s = 0.0
-        self.entries: deque[tuple[float, Publication]] = deque()
-        """(when it was stored, publication), ascending."""
-
-    def trim(self, now_s: float) -> None:
-        """Drop what is too much or too old."""
-        entries = self.entries
-        size, ttl_s = self.retention
-        while len(entries) > size:
-            entries.popleft()
-        if ttl_s:
-            oldest = now_s - ttl_s
-            while entries and entries[0][0] <= oldest:
-                entries.popleft()
-
-    def after(self, offset: int) -> list[Publication]:
-        """Every publication after `offset` that is still there, ascending."""
-        skipped = max(0, offset - (self.offset - len(self.entries)))
-        return [publication for _, publication in islice(self.entries, skipped, None)]
 
 
 class MemoryEngine(LocalPresence, Engine):
@@ -91,7 +64,7 @@ class MemoryEngine(LocalPresence, Engine):
         self._wall_clock = wall_clock
         self._events: EngineEvents | None = None
         self._joined: set[str] = set()
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, Log] = {}
         self._turns: deque[str] = deque()
         """The topics that have logs, in the order in which they are looked at. A dict whose first entry goes again and
         again would be searched for it.
@@ -129,14 +102,12 @@ class MemoryEngine(LocalPresence, Engine):
             if len(self._keys) >= MAX_KEYS:
                 # Forgetting one instead would deliver its publication twice.
                 raise EngineError("as many keys of publications are remembered as may be")
-        publication = Publication(outgoing.data, int(self._wall_clock() * 1000), user=outgoing.user, conn=outgoing.conn)
-        published = Published(None, None, duplicate=False)
+        publication = Publication(outgoing.data, int(self._wall_clock() * 1000), 0, outgoing.user, outgoing.conn)
+        published = _WITHOUT_HISTORY
         if outgoing.retention is not None:
             log = self._log(outgoing.topic, outgoing.retention)
             log.used_s = now_s
-            log.offset = publication.offset = log.offset + 1
-            log.entries.append((now_s, publication))
-            log.trim(now_s)
+            log.add(publication, now_s)
             published = Published(log.offset, log.epoch, duplicate=False)
         if key is not None:
             self._keys.note(outgoing.topic, key, published, now_s)
@@ -150,8 +121,7 @@ class MemoryEngine(LocalPresence, Engine):
     def recover(self, topic: str, retention: Retention, since: Position | None) -> Recovery:
         log = self._trimmed_log(topic, retention)
         position = Position(log.epoch, log.offset)
-        trimmed = log.offset - len(log.entries)
-        if since is None or since.epoch != log.epoch or not trimmed <= since.offset <= log.offset:
+        if since is None or since.epoch != log.epoch or not log.trimmed <= since.offset <= log.offset:
             return Recovery(position, recovered=False, publications=())
         return Recovery(position, recovered=True, publications=log.after(since.offset))
 
@@ -163,10 +133,8 @@ class MemoryEngine(LocalPresence, Engine):
             raise EpochError
         position = Position(log.epoch, log.offset)
         if not reverse:
-            return Page(position, log.after(since.offset if since is not None else 0)[:limit])
-        entries = (publication for _, publication in reversed(log.entries))
-        before = (entry for entry in entries if since is None or entry.offset < since.offset)
-        return Page(position, list(islice(before, limit)))
+            return Page(position, log.after(since.offset if since is not None else 0, limit))
+        return Page(position, log.before(since.offset if since is not None else None, limit))
 
     def attach(self, user: str, conn: str, device: str) -> None:  # noqa: ARG002 - the hub knows its connections
         self._last_seen.forget(user)
@@ -200,20 +168,21 @@ class MemoryEngine(LocalPresence, Engine):
             raise InternalError("the engine is not running")
         return self._events
 
-    def _trimmed_log(self, topic: str, retention: Retention) -> _Log:
+    def _trimmed_log(self, topic: str, retention: Retention) -> Log:
         """The log of a topic with what holds now."""
         log = self._log(topic, retention)
         log.used_s = self._clock()
         log.trim(log.used_s)
+        log.release()
         return log
 
-    def _log(self, topic: str, retention: Retention) -> _Log:
+    def _log(self, topic: str, retention: Retention) -> Log:
         """The log of a topic, made if there is none; maybe with more in it than holds now."""
         log = self._logs.get(topic)
         if log is None:
             if len(self._logs) >= MAX_QUIET_TOPICS:
                 self._look_at(_MADE_ROOM_BY, self._clock(), 0.0)
-            log = self._logs[topic] = _Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
+            log = self._logs[topic] = Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
             self._turns.append(topic)
         log.retention = retention
         return log
@@ -231,11 +200,16 @@ class MemoryEngine(LocalPresence, Engine):
 
     def _look_at(self, number: int, now_s: float, idle_s: float) -> None:
         """Trim those logs that were looked at the longest ago, and drop those that were of no use for `idle_s`."""
+        left = _RELEASED_AT_ONCE
         for _ in range(min(number, len(self._turns))):
             topic = self._turns.popleft()
             log = self._logs[topic]
             log.trim(now_s)
-            if log.entries or topic in self._joined or now_s - log.used_s < idle_s:
+            left -= log.release(left)
+            if not log.is_released:
+                self._turns.appendleft(topic)
+                return
+            if len(log) or topic in self._joined or now_s - log.used_s < idle_s:
                 self._turns.append(topic)
             else:
                 del self._logs[topic]

@@ -264,7 +264,7 @@ class TestMemory:
             clock.now_s += 301
             engine.sweep()
             assert not engine._keys
-            assert not any(log.entries for log in engine._logs.values())
+            assert not any(len(log) for log in engine._logs.values())
             assert len(engine._logs) == 100
 
         running(test)
@@ -312,6 +312,21 @@ class TestMemory:
             assert not engine.publish(Outgoing("t", b"1")).duplicate
             clock.now_s += 301
             assert not engine.publish(Outgoing("t", b"1", key="k50")).duplicate
+
+        running(test)
+
+    def test_a_sweep_gives_back_a_part(self) -> None:
+        def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+            keep = Retention(1000, 10.0)
+            for number in range(12):
+                for _ in range(1000):
+                    engine.publish(Outgoing(f"t{number}", b"1", keep))
+            clock.now_s += 11
+            released = []
+            for _ in range(3):
+                engine.sweep()
+                released.append(sum(not len(log) and log.is_released for log in engine._logs.values()))
+            assert released == [5, 10, 12]
 
         running(test)
 

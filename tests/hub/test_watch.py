@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fastws import FastWS
+from fastws.core.publication import Retention
 from fastws.errors import EngineError
 from fastws.hub import orders
 from tests.gateway.engines import DistantEngine
@@ -80,7 +81,8 @@ async def test_who_shall_not_hear_what_came_late_does_not(prompt: bool) -> None:
 
 
 def trim(stage: Stage, engine: DistantEngine) -> None:
-    engine._logs["t"].entries.clear()
+    engine._logs["t"].retention = Retention(0, 0.0)
+    engine._logs["t"].trim(0.0)
 
 
 def forget(stage: Stage, engine: DistantEngine) -> None:
