@@ -25,6 +25,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from msgspec import Struct
+
 from fastws.core.publication import Position, Publication, Retention
 from fastws.types import Member, Presence, PresenceStats, Published, SessionInfo, TopicInfo, UserStatus
 
@@ -36,8 +38,8 @@ IDEMPOTENCY_S = 300.0
 """Seconds for which a key of a publication is remembered, with or without history."""
 
 
-class Outgoing(NamedTuple):
-    """A publication on its way to the engine."""
+class Outgoing(Struct, frozen=True, gc=False):
+    """A publication on its way to the engine. Each `pub` makes one, and a named tuple takes twice as long."""
 
     topic: str
     data: bytes

@@ -92,14 +92,12 @@ class Topic:
         if self.roll is not None and self.roll.news is not None:
             self.roll.news.precede(publication.conn)
         audience = self.audience
-        frames = tuple(
-            encode_frame(codec.opcode, codec.publication(self.name, publication))
-            if audience.count(codec.index)
-            else None
-            for codec in CODECS
-        )
+        frames: list[bytes | None] = []  # a generator's turns would cost as much as an encoding
+        for codec in CODECS:
+            is_spoken = audience.count(codec.index)
+            frames.append(encode_frame(codec.opcode, codec.publication(self.name, publication)) if is_spoken else None)
         conflate = self._conflation(publication.data) if audience.policy == _CONFLATE else None
-        return audience.publish(frames, exclude, conflate)
+        return audience.publish(tuple(frames), exclude, conflate)
 
     def _conflation(self, data: bytes) -> bytes:
         """What tells which queued publications this one replaces."""

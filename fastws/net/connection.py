@@ -40,16 +40,13 @@ class _Names:
     def draw(self) -> None:
         self.prefix = os.urandom(5).hex()
 
-    def of(self, number: int) -> str:
-        return f"{self.prefix}-{number:x}"
-
 
 _names: Final = _Names()
 
 
 def connection_id(number: int) -> str:
     """The id of the connection of this process with that number: unique over all processes, made when asked for."""
-    return _names.of(number)
+    return f"{_names.prefix}-{number:x}"
 
 
 class Connection(Wire):
