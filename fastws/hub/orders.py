@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -23,9 +23,10 @@ from fastws_ext.frames import encode_frame
 _log: Final = logging.getLogger("fastws.hub")
 
 SLICE_S: Final = 0.002
-"""Seconds of the loop that an order for many connections takes before others have their turn."""
+"""Seconds of the loop that orders for many connections take, all of them together, before others have their turn."""
 
 _AT_ONCE: Final = 64  # connections for which no coroutine is needed: a fraction of a slice
+_ENDED_AT_ONCE: Final = 8  # the same where many topics may be lost in one moment
 _CHECKED_EVERY: Final = 32
 
 Act = Callable[[Any], "Answer[bool]"]
@@ -51,6 +52,8 @@ class Orders:
         self.subscriptions: Subscriptions | None = None
         self._users = users
         self._find = find
+        self._slices = asyncio.Lock()
+        """Held by the order that has this pass's slice."""
         self._actions: dict[str, Callable[[Order], Act]] = {
             DISCONNECT: _disconnect,
             PUSH: _push,
@@ -66,7 +69,7 @@ class Orders:
         prepare = self._actions.get(order.action)
         if prepare is None:
             return Outcome()
-        return _each(self._meant(order), prepare(order))
+        return self._each(self._meant(order), prepare(order))
 
     def end_all(self, topic: Topic, why: Unsubscribed) -> Coroutine[Any, Any, Outcome] | None:
         """End every subscription to a topic; None if that is done, else what has to be awaited for it."""
@@ -79,9 +82,9 @@ class Orders:
             return True
 
         connections = topic.audience.wires()
-        if len(connections) > _AT_ONCE:
-            return _in_slices(connections, act)
-        _each(connections, act)
+        if len(connections) > _ENDED_AT_ONCE:
+            return self._in_slices(connections, act)
+        self._each(connections, act)
         return None
 
     def _meant(self, order: Order) -> Sequence[Any]:
@@ -103,6 +106,43 @@ class Orders:
         audiences = self._users.audiences() if order.tenant is None else [audience] if audience is not None else []
         frames = frames_of_message(order.data, order.ts_ms)
         return Outcome(sum(audience.publish(frames) for audience in audiences))
+
+    def _each(self, connections: Sequence[Any], act: Act) -> Answer[Outcome]:
+        """Do it for each connection; for many of them in slices, between which others have their turn."""
+        if len(connections) > _AT_ONCE:
+            return self._in_slices(connections, act)
+        outcome = Outcome()
+        waiting: list[Awaitable[bool]] = []
+        for conn in connections:
+            answer = _try(act, conn)
+            if isinstance(answer, Outcome):
+                outcome += answer
+            else:
+                waiting.append(answer)
+        return _and_those(outcome, waiting) if waiting else outcome
+
+    async def _in_slices(self, connections: Iterable[Any], act: Act) -> Outcome:
+        outcome = Outcome()
+        rest = enumerate(connections, 1)
+        is_done = False
+        while not is_done:
+            waiting: list[Awaitable[bool]] = []
+            async with self._slices:
+                ends_s = monotonic() + SLICE_S
+                is_done = True
+                for number, conn in rest:
+                    if not conn.close_code:  # else it has ended since then
+                        answer = _try(act, conn)
+                        if isinstance(answer, Outcome):
+                            outcome += answer
+                        else:
+                            waiting.append(answer)
+                    if not number % _CHECKED_EVERY and monotonic() > ends_s:
+                        is_done = False
+                        break
+                await asyncio.sleep(0)
+            outcome = await _and_those(outcome, waiting)
+        return outcome
 
     def _subscribe(self, order: Order) -> Act:
         subscriptions, topic = self.subscriptions, order.topic
@@ -156,35 +196,6 @@ def _count(order: Order) -> Act:
     return lambda conn: isinstance(conn.info, dict) and attribute in conn.info and bool(conn.info[attribute] == value)
 
 
-def _each(connections: Sequence[Any], act: Act) -> Answer[Outcome]:
-    """Do it for each connection; for many of them in slices, between which others have their turn."""
-    if len(connections) > _AT_ONCE:
-        return _in_slices(connections, act)
-    outcome = Outcome()
-    waiting: list[Awaitable[bool]] = []
-    for conn in connections:
-        answer = _try(act, conn)
-        if isinstance(answer, Outcome):
-            outcome += answer
-        else:
-            waiting.append(answer)
-    return _and_those(outcome, waiting) if waiting else outcome
-
-
-async def _in_slices(connections: Sequence[Any], act: Act) -> Outcome:
-    outcome = Outcome()
-    ends_s = monotonic() + SLICE_S
-    for number, conn in enumerate(connections):
-        if not number % _CHECKED_EVERY and monotonic() > ends_s:
-            await asyncio.sleep(0)
-            ends_s = monotonic() + SLICE_S
-        if conn.close_code:
-            continue  # it has ended since then
-        answer = _try(act, conn)
-        outcome += answer if isinstance(answer, Outcome) else await _and_those(Outcome(), [answer])
-    return outcome
-
-
 def _try(act: Act, conn: Any) -> Outcome | Awaitable[bool]:
     try:
         answer = act(conn)
@@ -194,6 +205,8 @@ def _try(act: Act, conn: Any) -> Outcome | Awaitable[bool]:
 
 
 async def _and_those(outcome: Outcome, waiting: Sequence[Awaitable[bool]]) -> Outcome:
+    if not waiting:
+        return outcome
     for answer in await asyncio.gather(*waiting, return_exceptions=True):
         outcome += _refusal(None, answer) if isinstance(answer, BaseException) else Outcome(int(answer))
     return outcome

@@ -164,6 +164,33 @@ async def test_a_crowd_is_served_in_slices(monkeypatch: pytest.MonkeyPatch) -> N
         assert turns >= 6
 
 
+async def test_orders_at_the_same_time_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "SLICE_S", 0.0)
+    async with staged() as stage:
+        for player in [stage.connect() for _ in range(320)]:
+            stage.name(player, "u")
+        looked_at = 0
+
+        def look(conn: Any, session: Any, topic: str) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return True
+
+        refusing = Refusing()
+        refusing.unsubscribe_by_server = look  # type: ignore[method-assign]
+        stage.hub.serve(refusing)
+        order = Order("unsubscribe", user="u", topic="t")
+        under_way = [asyncio.create_task(outcome(stage.engine.order(order))) for _ in range(5)]
+        passes = 0
+        while not all(task.done() for task in under_way):
+            before = looked_at
+            await asyncio.sleep(0)
+            assert looked_at - before <= 32
+            passes += 1
+        assert [task.result() for task in under_way] == [Outcome(320)] * 5
+        assert passes < 5 * 10 * 4
+
+
 async def test_who_has_ended_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "SLICE_S", 0.0)
     async with staged() as stage:
