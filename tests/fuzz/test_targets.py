@@ -17,6 +17,7 @@ from fastws.config import values
 from fastws.core import deflate, law, proxies, request, topics, upgrade
 from fastws.core.codecs import json_text, msgpack_binary
 from fastws.errors import ProtocolViolation
+from fastws.gateway.auth import claims, tokens
 from tests.differential import subjects
 from tests.fuzz.corpus import inputs, mutate
 from tests.fuzz.targets import NAMES, frames, load
@@ -34,6 +35,7 @@ EXAMPLES = {
     "proxies": 500,
     "topics": 600,
     "config": 80,
+    "tokens": 300,
 }
 
 
@@ -113,6 +115,15 @@ def _without_offset(published: Any) -> dict[str, Any]:
     return {"data": published.data.decode(), "ts": published.ts_ms}
 
 
+class _HeaderOfAlgorithm(msgspec.Struct):
+    """Overlooks everything else."""
+
+    alg: str
+    kid: Any = msgspec.UNSET
+    crit: Any = msgspec.field(default=msgspec.UNSET, name="other")
+    b64: bool = msgspec.field(default=True, name="another")
+
+
 FAULTS: list[tuple[str, str, object, str, object]] = [
     ("heads", "strict about origins", upgrade.OriginRules, "allows", _says(False)),
     ("heads", "another accept key", upgrade, "accept_value", _says(b"x" * 28)),
@@ -133,6 +144,10 @@ FAULTS: list[tuple[str, str, object, str, object]] = [
     ("proxies", "two families", proxies, "_parse", ip_address),
     ("topics", "too long", topics, "MAX_TOPIC_BYTES", 256),
     ("topics", "separators", topics, "_SCOPE", ":"),
+    ("tokens", "any signature", tokens.SharedSecret, "holds", _says(True)),
+    ("tokens", "other words of base64", tokens, "_LAST_DIGITS", {2: frozenset(range(256)), 3: frozenset(range(256))}),
+    ("tokens", "what is critical", tokens, "_headers", msgspec.json.Decoder(_HeaderOfAlgorithm)),
+    ("tokens", "the issuer", tokens.Verifier, "_judge", lambda _self, payload: claims.read_claims(payload)),
     ("config", "control characters", values, "_CONTROL", re.compile("$^")),
     ("config", "any bytes", import_module("fastws.config.load"), "_is_utf8", _says(True)),
 ]

@@ -134,7 +134,7 @@ class Verifier:
     def _select(self, head: bytes) -> tuple[str, Sequence[Key]]:
         """The algorithm that a header names, and the keys that may have signed with it."""
         try:
-            header = _headers.decode(from_base64(head))
+            header = _headers.decode(from_base64(head).decode())
         except (ValueError, RecursionError):
             raise TokenError("the header of the token is malformed") from None
         # RFC 7515 4.1.11: what is critical has to be known, and nothing is; RFC 7797 6: `b64` is critical.

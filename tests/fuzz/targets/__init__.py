@@ -18,6 +18,7 @@ NAMES = (
     "proxies",
     "topics",
     "config",
+    "tokens",
 )
 
 
