@@ -29,6 +29,13 @@ def filled_problem(text: str) -> str | None:
     return "must not be empty" if not text.strip() else None
 
 
+def header_problem(text: str) -> str | None:
+    """What is sent in a header; blanks around it, such as the line end of a file, do not count there."""
+    if any(character < " " or character == "\x7f" for character in text.strip()):
+        return "must have no control characters"
+    return filled_problem(text)
+
+
 def origin_problem(text: str) -> str | None:
     """An origin is scheme, host and maybe port (RFC 6454 6.2); `*` is any, `null` what opaque ones send."""
     if text in ("*", "null"):

@@ -137,7 +137,7 @@ class Settings:
         "Key that callers of the control API present as a bearer token; without one only programs on this machine may "
         "call. Prefer the variable or the file: options show in ps.",
         secret=True,
-        check=checks.filled_problem,
+        check=checks.header_problem,
     )
 
     max_connections: int = LIMITS.integer(

@@ -11,6 +11,7 @@ GOOD: list[tuple[Callable[[str], str | None], list[str]]] = [
     (checks.node_name_problem, ["n1", "a.b-c_d", "x" * 64]),
     (checks.prefix_problem, ["fastws", "my:app", "a-b.c"]),
     (checks.filled_problem, ["x", " x "]),
+    (checks.header_problem, ["x", "x y", "x\n", "\tx", "é"]),
     (checks.origin_problem, ["*", "null", "https://example.com", "http://127.0.0.1:3000", "http://[::1]:80"]),
     (checks.network_problem, ["*", "127.0.0.1", "10.0.0.0/8", "10.1.2.3/8", "::1", "fd00::/8"]),
     (
@@ -34,6 +35,7 @@ BAD: list[tuple[Callable[[str], str | None], list[str]]] = [
     (checks.node_name_problem, ["", "a b", "é", "x" * 65, "a\n", "a/b"]),
     (checks.prefix_problem, ["", "a b", "{a}", "é", "a\n"]),
     (checks.filled_problem, ["", "  "]),
+    (checks.header_problem, ["", " ", "\n", "x\ny", "x\0", "\x7fx"]),
     (
         checks.origin_problem,
         [

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fastws.config import Settings, as_url
+from fastws.config.checks import header_problem
 from fastws.errors import ConfigError, FastWSError
 
 TIMEOUT_S: Final = 10.0
@@ -30,9 +31,13 @@ class Target(NamedTuple):
 def target_of(settings: Settings, url: str | None = None, key: str | None = None) -> Target:
     """Where the server of these settings is, unless `url` says so; `key` goes before theirs.
 
-    Raises `ConfigError` if the settings do not say where, or the URL is none.
+    Raises `ConfigError` if the settings do not say where, the URL is none, or the key cannot be sent.
     """
     key = key or settings.admin_key
+    if key is not None:
+        key = key.strip()
+        if problem := header_problem(key):
+            raise ConfigError(f"--admin-key {problem}")
     if url is not None:
         return Target(_checked(url), key)
     if settings.admin_port <= 0:

@@ -32,8 +32,8 @@ class Guard:
     """Judges requests by where they come from and what they present."""
 
     def __init__(self, key: str | None, host: str) -> None:
-        """`key`: None if callers need none; `host`: --admin-host."""
-        self._key = key.encode() if key is not None else None
+        """`key`: None if callers need none, blanks around it do not count; `host`: --admin-host."""
+        self._key = key.strip().encode() if key is not None else None
         self._host = _bare(host)
 
     @property

@@ -117,3 +117,10 @@ def test_a_configuration_that_does_not(port: int) -> None:
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ConfigError, match="--admin-url"):
         target_of(Settings(), url)
+
+
+def test_a_key_is_such_as_can_be_sent() -> None:
+    assert target_of(Settings(admin_key="k3y\n")).key == "k3y"
+    with pytest.raises(ConfigError, match="--admin-key must have no control characters") as refused:
+        target_of(Settings(), None, "se\ncret")
+    assert "cret" not in str(refused.value)

@@ -93,3 +93,7 @@ def test_the_key_opens_from_anywhere(authorization: str) -> None:
 def test_nothing_but_the_key_does(authorization: str, peer: str) -> None:
     assert problem(Guard("k3y-é", "0.0.0.0"), peer, authorization=authorization) == "the admin key is needed"
     assert problem(Guard("k3y-é", "0.0.0.0"), peer) == "the admin key is needed"
+
+
+def test_the_line_end_of_a_file_is_no_part_of_the_key() -> None:
+    assert problem(Guard(" k3y\n", "127.0.0.1"), authorization="Bearer k3y") is None
