@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -49,3 +50,20 @@ async def test_subscribers_that_came_together_are_as_many_as_may_be() -> None:
         answers = [player.hear_one() for player in players]
         assert [answer.get("error", {}).get("code") for answer in answers] == [None, None, 106]
         assert len(stage.hub.topics["small:a"].audience) == 2
+
+
+async def test_who_has_the_server_subscribe_somebody_may_lose_patience_at_once() -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        player = stage.name(stage.connect(), "u")
+        asking = asyncio.create_task(stage.app.subscribe("u", "small:a"))
+        await asyncio.sleep(0)
+        assert len(engine.open) == 1
+        asking.cancel()
+        await stage.settle()
+        assert stage.hub.topics == {}
+        assert engine._joined == set()
+        engine.answer_all()
+        await stage.settle()
+        assert player.conn.topics == ()
+        assert player.hear() == []

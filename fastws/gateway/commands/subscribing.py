@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -19,6 +20,7 @@ from fastws.hub.hub import Hub
 from fastws.hub.pushes import push
 from fastws.hub.topic import Topic
 from fastws.net.connection import Connection
+from fastws.net.stepping import step
 
 T = TypeVar("T")
 
@@ -113,7 +115,11 @@ class Subscribing:
         if self._hub.heard_by(conn, wanted.key) is not None:
             return False
         answer = self._begin(wanted, partial(_told, conn))
-        return answer if isinstance(answer, bool) else _unless_subscribed(answer)
+        if isinstance(answer, bool):
+            return answer
+        # Begun at once: a coroutine whose caller ends before its first step would never let go of the topic.
+        told, task = step(_unless_subscribed(answer), asyncio.get_running_loop())
+        return bool(told) if task is None else task
 
     def unsubscribe_by_server(self, conn: Connection, session: Session, topic: str) -> bool:
         """End a subscription, and tell the connection; False if there was none."""
