@@ -16,7 +16,7 @@ from fastws.config import Settings
 from fastws.config.embedded import OF_THE_PROCESS, embedded
 from fastws.core.proxies import canonical_address, is_loopback
 from fastws.errors import UsageError
-from fastws.server.worker import Serving
+from fastws.server.serving import Serving
 
 _log: Final = logging.getLogger("fastws.asgi")
 
@@ -83,8 +83,8 @@ class Mounted:
         :raises StartError: `on_startup` failed.
         """
         life = self._begin()
-        await life.started()
         try:
+            await life.started()
             yield
         finally:
             await life.end()
@@ -110,15 +110,16 @@ class Mounted:
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        life = self._begin()
+        stage = "startup"
         try:
-            await life.started()
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                stage = "shutdown"
+                await receive()
         except Exception as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await life.end()
+            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+            # As Starlette does: servers have heard enough, and its TestClient waits for this.
+            raise
         await send({"type": "lifespan.shutdown.complete"})
 
     def _begin(self) -> Life:
@@ -152,6 +153,8 @@ class Life:
         self._ready: asyncio.Future[Serving] = self._loop.create_future()
         self._ending = asyncio.Event()
         self._task = self._loop.create_task(self._live(Serving(settings, app)))
+        # However it ends: nobody waits for what will not come.
+        self._task.add_done_callback(lambda _: self._ready.cancel())
 
     @property
     def is_over(self) -> bool:
@@ -168,9 +171,13 @@ class Life:
         return await asyncio.shield(self._ready)
 
     async def end(self) -> None:
-        """Close every connection and stop; returns when that is done."""
+        """Close every connection and stop, also in the middle of the start; returns when that is done."""
         self._ending.set()
-        await asyncio.shield(self._task)
+        if not self._ready.done():
+            self._task.cancel()
+        await asyncio.wait((self._task,))
+        if not self._task.cancelled():
+            self._task.result()
 
     async def _live(self, serving: Serving) -> None:
         try:

@@ -19,7 +19,8 @@ from fastws.config.not_built import NOT_BUILT
 from fastws.config.values import Flag, Items
 from fastws.errors import StartupError
 from fastws.observe import logs
-from fastws.server import reloader, startup_checks
+from fastws.server import startup_checks
+from fastws.server.process import reloader
 
 PROGRAM = f"fastws {__version__}"
 

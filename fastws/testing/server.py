@@ -20,7 +20,7 @@ from fastws.errors import UsageError
 from fastws.gateway.auth.tokens import sign
 from fastws.net.http import Headers
 from fastws.server.console.link import ConnectError, Target, open_streams
-from fastws.server.worker import Serving
+from fastws.server.serving import Serving
 from fastws.testing.client import TIMEOUT_S, Client, CommandError
 
 _DEFAULTS: Final[Mapping[str, object]] = {

@@ -154,8 +154,9 @@ def test_a_start_that_fails() -> None:
         raise OSError("no disk")
 
     mounted = mount(app, anonymous=True)
-    with pytest.raises(StartError, match="no disk"), TestClient(FastAPI(lifespan=mounted.lifespan)):
-        pass
+    for whole in (FastAPI(lifespan=mounted.lifespan), mounted):
+        with pytest.raises(StartError, match="no disk"), TestClient(whole):
+            pass
     with pytest.raises(StartError, match="no disk"):
         TestClient(mounted).get("/healthz")
 
@@ -190,6 +191,36 @@ async def test_a_start_that_is_cut_short() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_lifespan_that_is_cut_short_is_over() -> None:
+    app = FastWS()
+    began = asyncio.Event()
+    hindrance = asyncio.Event()
+
+    @app.on_startup
+    async def start() -> None:
+        began.set()
+        await hindrance.wait()
+
+    mounted = mount(app)
+    for kind in ("manager", "asgi"):
+        if kind == "manager":
+            starting = asyncio.ensure_future(mounted.lifespan().__aenter__())
+        else:
+            call = Call(mounted, {"type": "lifespan"})
+            call.incoming.put_nowait({"type": "lifespan.startup"})
+            starting = call.task
+        await began.wait()
+        began.clear()
+        starting.cancel()
+        await asyncio.wait((starting,))
+        assert starting.cancelled()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    hindrance.set()
+    async with mounted.lifespan():
+        assert (await Caller(mounted).ask("/healthz"))[0] == 200
+
+
+@pytest.mark.asyncio
 async def test_the_lifespan_of_asgi() -> None:
     recorded = Recorded()
     call = Call(recorded.mounted, {"type": "lifespan"})
@@ -220,7 +251,8 @@ async def test_the_lifespan_of_asgi_that_cannot_start() -> None:
     failed = await call.hear()
     assert failed["type"] == "lifespan.startup.failed"
     assert "no disk" in failed["message"]
-    await call.end()
+    with pytest.raises(StartError, match="no disk"):
+        await call.end()
 
 
 @pytest.mark.asyncio

@@ -255,6 +255,27 @@ def test_a_second_signal_stops_at_once() -> None:
             client.close()
 
 
+STUCK_AT_THE_END = """
+import asyncio
+from fastws import FastWS
+app = FastWS()
+
+@app.on_shutdown
+async def stop():
+    print("stopping", flush=True)
+    await asyncio.Event().wait()
+"""
+
+
+def test_a_second_signal_ends_an_application_that_does_not() -> None:
+    with ServerProcess(source=STUCK_AT_THE_END) as server:
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in server.lines)
+        server.signal(signal.SIGTERM)
+        assert server.wait(10) == 1
+        assert "on_shutdown was cut short in stop" in server.stderr()
+
+
 def test_without_connections_it_ends_at_once() -> None:
     with ServerProcess("--drain-timeout", "60") as server, RawClient(server.host, server.port):
         begun = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastws.server.notify import Notifier
+from fastws.server.process.notify import Notifier
 
 
 @pytest.mark.parametrize("abstract", [False, True])

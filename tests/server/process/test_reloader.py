@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fastws.server import reloader
-from fastws.server.reloader import Watch, python_files
+from fastws.server.process import reloader
+from fastws.server.process.reloader import Watch, python_files
 from tests.support.server import ServerProcess
 from tests.support.waiting import wait_until
 

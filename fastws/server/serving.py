@@ -1,0 +1,233 @@
+"""An application on an event loop: what `fastws-server`, `TestServer` and mounted applications have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fastws import __version__
+from fastws.app import FastWS
+from fastws.config import Settings, as_url
+from fastws.errors import FastWSError, StartError
+from fastws.net.admission import Admission
+from fastws.net.ingress import Ingress
+from fastws.net.listener import Listeners, bind_tcp, bind_unix, start_listening
+from fastws.server.assembly import Assembly
+from fastws.server.drain import Drain
+from fastws.server.lag import LoopLag
+from fastws.server.lifespan import Lifespan
+from fastws.server.startup_checks import tls_context
+from fastws_ext.loop_data import LoopData
+
+if TYPE_CHECKING:
+    from fastws.observe.admin.results import Node
+    from fastws.observe.admin.server import AdminServer
+
+_log: Final = logging.getLogger("fastws.server")
+
+GRACE_S: Final = 2.0
+"""Handlers and hooks of connections that are gone have so long to finish what they were doing."""
+
+
+class Serving:
+    """An application on the running event loop: everything of a worker but its process.
+
+    `build`, `open`, `run_startup_hooks`, then connections: `listen` on what `bind` has bound, or
+    `listeners.make_connection` for transports from elsewhere. `empty` drains. `shutdown` gives everything back, also
+    after a start that failed half way.
+    """
+
+    def __init__(self, settings: Settings, app: FastWS) -> None:
+        self.settings = settings
+        self.app = app
+        self._drain: Drain | None = None
+        self._admin: AdminServer | None = None
+        self._admin_sockets: list[socket.socket] = []
+        self._ready_s = 0.0
+
+    def build(self) -> None:
+        """Put the parts together; nothing is opened yet."""
+        settings = self.settings
+        self.loop = asyncio.get_running_loop()
+        self.loop_data = LoopData(self.loop)
+        self.admission = Admission(
+            max_connections=settings.max_connections,
+            max_per_address=settings.max_connections_per_ip,
+            loopback_exempt=not settings.is_set("max_connections_per_ip"),
+            connects_per_second=settings.connect_rate,
+        )
+        self.parts = Assembly(
+            settings, self.app, self.loop, self.loop_data, is_ready=self._is_ready, demo_page=_demo_page(settings)
+        )
+        self.ingress = Ingress(
+            self.loop_data, self.loop, self.parts.site, self.admission, timeout_s=settings.handshake_timeout
+        )
+        self.listeners = Listeners(
+            self.loop,
+            self.loop_data,
+            self.ingress,
+            backlog=settings.backlog,
+            through_reactor=type(self.loop).__module__.startswith("uvloop"),
+            tls=tls_context(settings),
+            handshake_timeout_s=settings.handshake_timeout,
+        )
+        self.lag = LoopLag(self.loop)
+        self.lifespan = Lifespan(self.app.startup_hooks, self.app.shutdown_hooks)
+
+    def bind(self) -> str:
+        """Bind what the settings say and return its address as it is printed. Raises `StartError`."""
+        settings = self.settings
+        if settings.uds is not None:
+            sockets, address = [bind_unix(settings.uds)], f"unix:{settings.uds}"
+        else:
+            sockets = bind_tcp(settings.host, settings.port, keepalive=settings.tcp_keepalive)
+            address = as_url(settings.host, sockets[0].getsockname()[1], settings.scheme)
+        for sock in sockets:
+            self.listeners.adopt(sock)
+        return address
+
+    async def open(self) -> None:
+        """Start clock and engine; services work after this."""
+        self.loop_data.start()
+        await self.parts.start()
+
+    async def run_startup_hooks(self) -> bool:
+        """Let the application start. False: that was interrupted. Raises `StartError` if it fails."""
+        return await self.lifespan.start()
+
+    async def listen(self) -> None:
+        """Let connections in through what was bound."""
+        await self.listeners.listen()
+        self.lag.start()
+
+    def bind_admin(self) -> str:
+        """Bind the admin address, make what will answer there, and return it as it is printed; empty if it is off.
+
+        Raises `StartError`. Takes a tenth of a second, in which nobody else is served.
+        """
+        settings = self.settings
+        if settings.admin_port < 0:
+            return ""
+        try:
+            self._admin_sockets = bind_tcp(settings.admin_host, settings.admin_port)
+        except StartError as error:
+            raise _of_admin_address(error) from error
+        self._admin = self._make_admin()
+        return as_url(settings.admin_host, self._admin_sockets[0].getsockname()[1])
+
+    def _make_admin(self) -> AdminServer:
+        # Imported where it is wanted: its library costs a tenth of a second and 13 MB.
+        from fastws.observe.admin.floor import Floor  # noqa: PLC0415
+        from fastws.observe.admin.guard import Guard  # noqa: PLC0415
+        from fastws.observe.admin.methods import Context  # noqa: PLC0415
+        from fastws.observe.admin.server import AdminServer  # noqa: PLC0415
+
+        settings = self.settings
+        return AdminServer(
+            Context(self.parts.gateway.services, lambda: [self._node()], Floor()),
+            Guard(settings.admin_key, settings.admin_host),
+            self._is_ready,
+            is_serving=lambda: self.parts.is_running,
+            max_message_size=settings.max_message_size,
+            access_log=settings.access_log,
+        )
+
+    async def serve_admin(self) -> None:
+        """Answer on the admin address, from now on until the end of `shutdown`. Raises `StartError`."""
+        if self._admin is None:
+            return
+        from fastws.observe.admin.server import BACKLOG  # noqa: PLC0415
+
+        self._ready_s = self.loop.time()
+        try:
+            for sock in self._admin_sockets:
+                start_listening(sock, BACKLOG)
+        except StartError as error:
+            raise _of_admin_address(error) from error
+        await self._admin.start(self._admin_sockets)
+
+    def _node(self) -> Node:
+        """How this node is."""
+        from fastws.observe.admin.results import Node  # noqa: PLC0415
+
+        endpoints = [path.endpoint for path in self.parts.site.sockets.values()]
+        return Node(
+            id=self.settings.node_name,
+            version=__version__,
+            connections=sum(endpoint.opened - sum(endpoint.closed.values()) for endpoint in endpoints),
+            workers=1,
+            uptime=round(self.loop.time() - self._ready_s, 3),
+            engine=self.parts.engine.name,
+            draining=self.admission.draining,
+        )
+
+    async def empty(self) -> int:
+        """Refuse newcomers, close everyone in turn, within the deadline. Returns how many had to be reset."""
+        self.admission.draining = True
+        settings = self.settings
+        self._drain = Drain(
+            self.listeners.websockets,
+            lambda: self.ingress.pending,
+            rate=settings.drain_rate,
+            timeout_s=settings.drain_timeout,
+        )
+        await self._drain.run()
+        return self._drain.reset
+
+    async def shutdown(self, grace_s: float = GRACE_S) -> None:
+        """Give everything back; also after a start that failed half way. `grace_s`: for handlers that still run."""
+        self.lag.stop()
+        try:
+            await self.listeners.close()
+            self.ingress.close()
+            await self.parts.end_handlers(grace_s)
+            await self.lifespan.end()
+        finally:
+            # Also if somebody cancels this: the application can be served again.
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        try:
+            await self.parts.stop()
+        finally:
+            self.loop_data.stop()
+            if self._admin is not None:
+                await self._admin.stop()
+            for sock in self._admin_sockets:
+                sock.close()
+            self._remove_socket()
+
+    def _remove_socket(self) -> None:
+        if self.settings.uds is not None and self.listeners.is_bound:
+            Path(self.settings.uds).unlink(missing_ok=True)
+
+    def _is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """For `/readyz`: whether newcomers are let in, and what carries messages works."""
+        checks: dict[str, Any] = {
+            "accepting": not self.admission.draining and not self.admission.is_full,
+            "engine": self.parts.engine_works(),
+        }
+        return all(checks.values()), checks
+
+
+def _demo_page(settings: Settings) -> bytes | None:
+    """The page that `--dev` shows at `/`."""
+    if not settings.dev:
+        return None
+    try:
+        return files("fastws").joinpath("static", "demo.html").read_bytes()
+    except OSError as error:
+        raise FastWSError("the demo page is not installed") from error
+
+
+def _of_admin_address(error: StartError) -> StartError:
+    """The same, said of the admin address, with what to do about a port that is taken."""
+    cause = error.__cause__
+    taken = isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES)
+    hint = "; --admin-port takes another port (0: any free one), -1 turns it off" if taken else ""
+    return StartError(f"the admin address: {error}{hint}")
