@@ -85,6 +85,7 @@ class AdminServer:
         self._description = b""
         self._listeners: list[asyncio.Server] = []
         self._busy: set[web.RequestHandler] = set()
+        self._coming = 0  # made in this pass of the loop: the library does not know them yet
         self._http: web.Server | None = None
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -108,6 +109,10 @@ class AdminServer:
         http = self._http
         if http is None or not self._has_room(http.connections):
             return _NoRoom()
+        loop = asyncio.get_running_loop()
+        if not self._coming:
+            loop.call_soon(self._all_have_come)
+        self._coming += 1
         options: dict[str, Any] = {
             "access_log": None,
             "logger": _log,
@@ -115,12 +120,15 @@ class AdminServer:
             "lingering_time": _LINGERING_S,
             "auto_decompress": False,
         }
-        return _Connection(http, loop=asyncio.get_running_loop(), **options)
+        return _Connection(http, loop=loop, **options)
+
+    def _all_have_come(self) -> None:
+        self._coming = 0
 
     def _has_room(self, connections: Sequence[web.RequestHandler]) -> bool:
         """Whether there is room for one more; if not, it is made by ending who is idle, the oldest first."""
         live = [conn for conn in connections if conn.transport is not None]
-        surplus = len(live) + 1 - MAX_CONNECTIONS
+        surplus = len(live) + self._coming + 1 - MAX_CONNECTIONS
         if surplus <= 0:
             return True
         idle = [conn for conn in live if conn not in self._busy][:surplus]

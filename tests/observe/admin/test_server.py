@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import select
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from typing import Any, Self
@@ -12,6 +13,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 import pytest_asyncio
+import uvloop
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from fastws.net.listener import bind_tcp
@@ -330,6 +332,29 @@ async def test_who_waits_longest_makes_room(stand: Stand) -> None:
     finally:
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_many_who_come_at_once(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 3)
+
+    async def come() -> None:
+        async with Stand() as stand:
+            # Without giving way: the server accepts them in one pass, if the loop does that. Whoever is told anything,
+            # that there is no room or that it is over, is not there any more.
+            clients = [RawClient("127.0.0.1", stand.port) for _ in range(10)]
+            try:
+                await until(lambda: len(select.select([client.socket for client in clients], [], [], 0)[0]) == 7)
+                await until(lambda: len(stand.connections) == 3)
+                assert (await stand.ask("/healthz", None, "GET"))[0] == 200
+            finally:
+                for client in clients:
+                    client.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(come())
 
 
 @pytest.mark.asyncio
