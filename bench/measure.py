@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,16 @@ def pss_bytes(pids: Iterable[int]) -> int:
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def waited_s(pids: Iterable[int]) -> float:
+    """Seconds that threads of the processes were ready to run and had no CPU, so far; what has ended counts no more."""
+    total_ns = 0
+    for pid in pids:
+        for path in PROC.glob(f"{pid}/task/*/schedstat"):
+            with suppress(OSError):
+                total_ns += int(path.read_text(encoding="ascii").split()[1])
+    return total_ns / 1e9
 
 
 def open_files(pids: Iterable[int]) -> int:

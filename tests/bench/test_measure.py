@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import measure
+from tests.support.waiting import wait_until
 
 
 def test_memory_that_is_taken_shows() -> None:
@@ -66,3 +67,17 @@ def test_the_machine_is_named() -> None:
     assert facts["descriptors"] == measure.descriptor_limit()
     assert facts["sysctls"]["net.core.somaxconn"].isdigit()
     assert measure.slab_bytes() > 0
+
+
+def test_who_shares_a_cpu_waits_for_it() -> None:
+    spin = [sys.executable, "-c", "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"]
+    with measure.on_cpus({min(os.sched_getaffinity(0))}):
+        spinning = [subprocess.Popen(spin) for _ in range(2)]
+    try:
+        wait_until(lambda: measure.waited_s([spinning[0].pid]) > 0.05, 20.0, "one waits for the other")
+        assert measure.waited_s([one.pid for one in spinning]) > measure.waited_s([spinning[0].pid])
+    finally:
+        for one in spinning:
+            one.kill()
+            one.wait()
+    assert measure.waited_s([spinning[0].pid]) == 0

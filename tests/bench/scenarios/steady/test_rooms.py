@@ -103,6 +103,26 @@ def test_users_who_were_thrown_out_come_back(monkeypatch: pytest.MonkeyPatch) ->
         users.leave()
 
 
+@pytest.mark.parametrize(
+    ("waits", "windows"),
+    [([0.0] * 9, rooms.WINDOWS), ([0.5] * 9, rooms.MOST_WINDOWS), ([0.5, 0.0, 0.5, 0.0, 0.0, 0.0], 5)],
+)
+def test_windows_in_which_somebody_had_no_cpu_are_tried_more_often(
+    waits: list[float], windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter(waits)
+    tried: list[float] = []
+
+    def window(_: rooms.Users, rate: float) -> tuple[LoadResult, float]:
+        tried.append(rate)
+        return result(100.0), next(asked)
+
+    monkeypatch.setattr(rooms.Users, "_window", window)
+    options = rooms.RoomsOptions(p99_ms=20.0)
+    assert not rooms.Users(turns.OURS, servers.Server("some", []), {0}, options).attempt(50.0).kept
+    assert len(tried) == windows
+
+
 def test_peers_without_rooms_are_left_out() -> None:
     silent = next(peer.name for peer in roster.everyone() if peer.rooms is None)
     assert rooms.able([silent, "c_epoll"]) == ["c_epoll"]
