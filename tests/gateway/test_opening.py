@@ -65,7 +65,7 @@ async def test_the_welcome_is_the_first_frame_and_tells_who_it_is(codec: str) ->
         )
         assert abs(welcome["expires"] - time.time() - 60) < 2
         assert (player.conn.user, player.conn.info) == ("42", {"a": 1})
-        assert 58 < player.conn.deadline < 61
+        assert 58 < player.conn.deadline < 62
         assert stage.hub.connections_of("acme", "42") == (player.conn,)
         assert player.conn.query == {}
         assert player.conn.session.details is None, "nothing of the upgrade is kept"
@@ -133,7 +133,7 @@ async def test_a_stranger_authenticates(codec: str) -> None:
         player = knock(stage, codec)
         assert player.hear() == []
         assert player.ask("sub", topic="chat:a") == 101
-        assert 9 < player.conn.deadline < 10.2
+        assert 9 < player.conn.deadline < 10.5
         player.say({"id": "x", "cmd": "auth", "token": token(60, sub="42", topics=["chat:a"])})
         player.say({"id": 2, "cmd": "pub", "topic": "chat:a", "data": 1})
         reply, welcome, subscribed, *rest = player.hear()
@@ -141,7 +141,7 @@ async def test_a_stranger_authenticates(codec: str) -> None:
         assert (welcome["event"], welcome["user"], subscribed["event"]) == ("welcome", "42", "subscribed")
         assert {item.get("id") or item["event"] for item in rest} == {2, "publication"}
         assert player.conn.max_message_size == stage.settings.max_message_size
-        assert 58 < player.conn.deadline < 61
+        assert 58 < player.conn.deadline < 62
         assert player.ask("auth", token=token(sub="42")) == 107
         assert player.conn.session.work is None
 
@@ -184,7 +184,7 @@ async def test_an_expired_token_answers_109_and_another_may_follow(codec: str) -
     async with keyed() as stage:
         player = knock(stage, codec)
         assert player.ask("auth", token=token(-5, sub="42")) == 109
-        assert 9 < player.conn.deadline < 10.2, "the time to authenticate goes on"
+        assert 9 < player.conn.deadline < 10.5, "the time to authenticate goes on"
         player.say({"cmd": "auth", "token": token(sub="42")})
         assert player.hear_one()["user"] == "42"
         assert player.ask("refresh", token=token(-5, sub="42")) == 109
@@ -447,7 +447,7 @@ async def test_a_subscription_ends_with_its_token(codec: str) -> None:
         for topic, lasts_s in (("asked:a", 20), ("asked:b", 40), ("asked:c", None)):
             of_topic = token(lasts_s, sub="42", topic=topic, pub=topic == "asked:a")
             assert player.ask("sub", topic=topic, token=of_topic)["topic"] == topic
-        assert 17 < player.conn.deadline < 21
+        assert 17 < player.conn.deadline < 22
         assert player.ask("pub", topic="asked:b", data=1) == 103
         player.say({"cmd": "pub", "topic": "asked:a", "data": 1, "echo": False})
         assert player.hear() == []
@@ -463,11 +463,11 @@ async def test_a_subscription_ends_with_its_token(codec: str) -> None:
         }
         assert player.ask("pub", topic="asked:a", data=1) == 103
         assert player.conn.topics == ("asked:b", "asked:c")
-        assert 37 < player.conn.deadline < 41
+        assert 37 < player.conn.deadline < 42
         player.ask("unsub", topic="asked:b")
         await due(player)
         assert player.hear() == []
-        assert 57 < player.conn.deadline < 61, "what is left is the connection's own token"
+        assert 57 < player.conn.deadline < 62, "what is left is the connection's own token"
         passes.identity_ends_s = loop.time() - 1
         await due(player)
         player.hear()
@@ -479,13 +479,13 @@ async def test_a_refresh_with_subscription_tokens_moves_the_connection_alone() -
         player = knock(stage, offered=token(10, sub="42"))
         player.hear_one()
         player.ask("sub", topic="asked:a", token=token(40, sub="42", topic="asked:a"))
-        assert player.conn.deadline < 11
+        assert player.conn.deadline < 12
         player.ask("refresh", token=token(600, sub="42"))
-        assert 37 < player.conn.deadline < 41
+        assert 37 < player.conn.deadline < 42
         player.ask("refresh", token=token(20, sub="42"))
-        assert 17 < player.conn.deadline < 21
+        assert 17 < player.conn.deadline < 22
         player.ask("refresh", token=token(sub="42"))
-        assert 37 < player.conn.deadline < 41
+        assert 37 < player.conn.deadline < 42
 
 
 @both_codecs
