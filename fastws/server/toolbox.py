@@ -136,7 +136,7 @@ def connect(
     sys.exit(code)
 
 
-@toolbox.command()
+@toolbox.command(context_settings={"ignore_unknown_options": True})  # -1 is JSON
 @click.argument("topic")
 @click.argument("data", metavar="JSON")
 @click.option(
