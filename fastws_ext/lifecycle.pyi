@@ -47,7 +47,7 @@ class Lifecycle(Sender):
     def abort(self) -> None:
         """End the connection with RST, without a close frame."""
     def set_deadline(self, seconds: float) -> None:
-        """Have `endpoint.on_deadline` called once in `seconds` (to 0.1 s); 0 calls it off."""
+        """Have `endpoint.on_deadline` called once in `seconds`, up to 0.2 s later, not before; 0 calls it off."""
     def set_ping_interval(self, seconds: float) -> None:
         """Ping after `seconds` without inbound traffic from now on; 0 switches the heartbeat off."""
     @property

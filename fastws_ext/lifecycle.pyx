@@ -403,10 +403,10 @@ cdef class Lifecycle(Sender):
         return tick - now if <int>(tick - now) > 0 else 1
 
     def set_deadline(self, double seconds):
-        """Have `endpoint.on_deadline` called once in `seconds`; 0 calls it off."""
+        """Have `endpoint.on_deadline` called once in `seconds`, not before; 0 calls it off."""
         self.user_due = 0
         if seconds > 0:
-            self.user_due = max(self.ingress.loop_data.now_tick + self.ingress.loop_data.ticks(seconds), 1)
+            self.user_due = self.ingress.loop_data.tick_after(seconds)
         if self.state == OPEN:
             self.reschedule()
 

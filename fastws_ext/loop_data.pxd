@@ -60,6 +60,7 @@ cdef class LoopData:
     cdef void set_due(self, Scheduled item, uint32_t tick) noexcept
     cdef void clear_due(self, Scheduled item) noexcept
     cdef uint32_t ticks(self, double seconds) noexcept
+    cdef uint32_t tick_after(self, double seconds) noexcept
     cdef int serve_run(self) except -1
     cdef int serve_run_in_pass(self) except -1
     cdef int guarded(self, Scheduled item, uint8_t kind) except -1

@@ -266,6 +266,11 @@ cdef class LoopData:
             count = 4e8
         return <uint32_t>count if count >= 1 else 1
 
+    cdef uint32_t tick_after(self, double seconds) noexcept:
+        """The first tick that begins no earlier than in `seconds`, by the clock as it is now: `now_tick` may be older."""
+        cdef double passed = (monotonic_ns() - self.start_ns) / <double>TICK_NS
+        return <uint32_t>(passed + min(seconds * 1e9 / TICK_NS, 4e8)) + 1
+
     cdef void set_due(self, Scheduled item, uint32_t tick) noexcept:
         cdef PyObject** slot
         cdef uint32_t at = tick
