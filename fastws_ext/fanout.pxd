@@ -19,11 +19,15 @@ cdef struct Place:              # one subscription: 16 bytes here, 12 in the wir
     PyObject* wire              # borrowed; a closing wire vacates its place
     uint64_t joined             # publications up to this one are not for it
 
+cdef class Tally:               # what became of deliveries, of one audience or of many
+    cdef readonly uint64_t sent, queued, dropped
+
 cdef class Delivery(Scheduled):
     cdef Audience audience
 
 cdef class Audience(Gathering):
     cdef readonly LoopData loop_data
+    cdef readonly Tally tally
     cdef public int policy
     cdef public Audience behind     # its publications go first; None: nobody's
     cdef Place* places
@@ -39,7 +43,6 @@ cdef class Audience(Gathering):
     cdef PyObject* served       # borrowed: the wire that is having its turn
     cdef Delivery delivery      # the work list's hold, while publications wait
     cdef bint serving           # inside serve: callbacks may publish again
-    cdef readonly uint64_t sent, queued, dropped
     cdef int begin(self) except -1
     cdef bint serve(self, int64_t deadline, bint alone) except -1
     cdef uint64_t meant_for(self, uint32_t index, publications) except? 0

@@ -7,11 +7,28 @@ from .wire import Wire
 class Delivery(Scheduled):
     """The work list's hold on an audience with publications to deliver. Not made from Python."""
 
+class Tally:
+    """What has become of deliveries: of one audience, or of all that were given it."""
+
+    @property
+    def sent(self) -> int:
+        """Given to the socket or to the end of the pass."""
+    @property
+    def queued(self) -> int:
+        """Waiting for a full socket, or were; some of them may have been dropped later, which `Endpoint` counts."""
+    @property
+    def dropped(self) -> int:
+        """Did not happen: member closed, 4003, or no frame in its codec."""
+
 class Audience(Gathering):
     """The wires of this process that hear one topic."""
 
-    def __init__(self, loop_data: LoopData, policy: int = 0) -> None:
-        """:param policy: what happens to a slow member: DISCONNECT 0, DROP_OLDEST 1, CONFLATE 2; else ValueError."""
+    def __init__(self, loop_data: LoopData, policy: int = 0, tally: Tally | None = None) -> None:
+        """:param policy: what happens to a slow member: DISCONNECT 0, DROP_OLDEST 1, CONFLATE 2; else ValueError.
+        :param tally: counts the deliveries; None: one of its own.
+        """
+    @property
+    def tally(self) -> Tally: ...
     @property
     def loop_data(self) -> LoopData: ...
     policy: int
@@ -21,13 +38,11 @@ class Audience(Gathering):
     """
     @property
     def sent(self) -> int:
-        """Deliveries given to the socket or to the end of the pass."""
+        """Of the tally, and so are these."""
     @property
-    def queued(self) -> int:
-        """Deliveries that wait for a full socket."""
+    def queued(self) -> int: ...
     @property
-    def dropped(self) -> int:
-        """Deliveries that did not happen: member closed, 4003, or no frame in its codec."""
+    def dropped(self) -> int: ...
     def __len__(self) -> int: ...
     def __contains__(self, wire: Wire, /) -> bool: ...
     def add(self, wire: Wire, skip: int = 0) -> bool:

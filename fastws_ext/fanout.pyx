@@ -24,6 +24,10 @@ cdef tuple joined_frames(list parts, Py_ssize_t codecs):
     return tuple(whole)
 
 
+cdef class Tally:
+    pass
+
+
 cdef class Delivery(Scheduled):
     """The work list's hold on an audience with a publication in progress."""
 
@@ -44,9 +48,10 @@ cdef class Delivery(Scheduled):
 
 
 cdef class Audience(Gathering):
-    def __init__(self, LoopData loop_data not None, int policy=0):
+    def __init__(self, LoopData loop_data not None, int policy=0, Tally tally=None):
         if not 0 <= policy <= 2:
             raise ValueError("policy is DISCONNECT 0, DROP_OLDEST 1 or CONFLATE 2")
+        self.tally = tally if tally is not None else Tally()
         self.loop_data = loop_data
         self.policy = policy
 
@@ -70,6 +75,18 @@ cdef class Audience(Gathering):
         """A list of the members, or of so many of them."""
         cdef uint32_t count = self.used if limit is None else min(self.used, max(0, limit))
         return [<object>self.places[i].wire for i in range(count)]
+
+    @property
+    def sent(self):
+        return self.tally.sent
+
+    @property
+    def queued(self):
+        return self.tally.queued
+
+    @property
+    def dropped(self):
+        return self.tally.dropped
 
     def count(self, int codec):
         """How many members speak `codec`."""
@@ -117,9 +134,9 @@ cdef class Audience(Gathering):
     cdef int vacate(self, uint32_t index) except -1:
         cdef Wire wire = <Wire>self.places[index].wire
         if self.parts is not None and index < self.cursor:
-            self.dropped += self.meant_for(index, self.parts)
+            self.tally.dropped += self.meant_for(index, self.parts)
         if self.waiting is not None:
-            self.dropped += self.meant_for(index, self.waiting)
+            self.tally.dropped += self.meant_for(index, self.waiting)
         wire.unseat(wire.seat_of(self))
         self.forget(index, wire.codec)
         return 0
@@ -249,7 +266,7 @@ cdef class Audience(Gathering):
         except Exception as error:
             self.loop_data.report(error, wire)
             wire.abort()
-            self.dropped += len(self.parts)
+            self.tally.dropped += len(self.parts)
         self.served = NULL
         return 0
 
@@ -305,8 +322,8 @@ cdef class Audience(Gathering):
 
     cdef void count_status(self, int status, uint64_t publications) noexcept:
         if status == SENT:
-            self.sent += publications
+            self.tally.sent += publications
         elif status == QUEUED:
-            self.queued += publications
+            self.tally.queued += publications
         else:
-            self.dropped += publications
+            self.tally.dropped += publications

@@ -313,9 +313,9 @@ cdef class Sender(Scheduled):
         return self.seat_count - 1
 
     cdef int seat_of(self, Gathering gathering) noexcept:
-        """The seat this wire has there, or -1."""
+        """The seat this wire has there, or -1. The last one is found first: that is the one who leaves all gives up."""
         cdef int seat
-        for seat in range(self.seat_count):
+        for seat in range(self.seat_count - 1, -1, -1):
             if self.seats[seat].gathering == <PyObject*>gathering:
                 return seat
         return -1

@@ -15,10 +15,11 @@ from fastws.engine.contract import Answer, Change, Engine, Order, Outcome
 from fastws.hub.canary import Canary
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
 from fastws.hub.presence import Attendance, note_others, present_here
-from fastws.hub.topic import Arrival, Results, Topic, results_of
+from fastws.hub.topic import Arrival, Topic
 from fastws.hub.users import Arrivals, Users
 from fastws.hub.watch import Watch
 from fastws.types import Presence, SessionInfo, TopicInfo
+from fastws_ext.fanout import Tally
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
 from fastws_ext.roster import Roster
@@ -39,6 +40,8 @@ class Hub:
         """By tenant and user."""
         self.deliveries = 0
         """Publications times hearers, so far."""
+        self.tally = Tally()
+        """What has become of the deliveries of publications so far."""
         self.is_degraded = False
         """What connects processes is away."""
         self.canary: Canary | None = None
@@ -50,7 +53,6 @@ class Hub:
         self._attendance = Attendance(loop_data, engine)
         self._orders = Orders(self.users, self.find)
         self._lost: set[Topic] = set()
-        self._past = Results()
         self._is_outage_told = False
         self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
         """Of topics with history."""
@@ -122,7 +124,7 @@ class Hub:
         """
         topic = self.topics.get(key)
         if topic is None:
-            topic = self.topics[key] = Topic(self._loop_data, key, name, namespace)
+            topic = self.topics[key] = Topic(self._loop_data, key, name, namespace, self.tally)
             self._engine.join(key)
         return topic
 
@@ -157,7 +159,6 @@ class Hub:
         if not len(topic.audience) and not topic.awaited and self.topics.get(topic.key) is topic:
             del self.topics[topic.key]
             self._engine.leave(topic.key)
-            self._past += results_of(topic)
 
     def lose(self, topic: Topic) -> None:
         """What its subscribers have missed cannot be told any more: all of them shall subscribe again."""
@@ -169,24 +170,12 @@ class Hub:
         self._lost.add(topic)
         rest = self._orders.end_all(topic, closes.TOPIC_STATE_LOST)
         if rest is None:
-            self._was_lost(topic)
+            self._lost.discard(topic)
             return
         task = asyncio.get_running_loop().create_task(rest)
         self.watch.tasks.add(task)
         task.add_done_callback(self.watch.tasks.discard)
-        task.add_done_callback(lambda _: self._was_lost(topic))
-
-    def _was_lost(self, topic: Topic) -> None:
-        self._lost.discard(topic)
-        self._past += results_of(topic)
-
-    @property
-    def results(self) -> Results:
-        """What has become of the deliveries of publications so far."""
-        results = self._past
-        for topic in (*self.topics.values(), *self._lost):
-            results += results_of(topic)
-        return results
+        task.add_done_callback(lambda _: self._lost.discard(topic))
 
     def _is_heard(self, topic: Topic) -> bool:
         return self.topics.get(topic.key) is topic

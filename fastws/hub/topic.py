@@ -10,7 +10,7 @@ from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
 from fastws.hub.roll import Roll
-from fastws_ext.fanout import Audience
+from fastws_ext.fanout import Audience, Tally
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
 
@@ -66,12 +66,15 @@ class Topic:
 
     __slots__ = ("audience", "awaited", "epoch", "held", "key", "name", "namespace", "offset", "recent", "roll")
 
-    def __init__(self, loop_data: LoopData, key: str, name: str, namespace: Namespace) -> None:
+    def __init__(
+        self, loop_data: LoopData, key: str, name: str, namespace: Namespace, tally: Tally | None = None
+    ) -> None:
+        """`tally` counts what becomes of deliveries."""
         self.key = key
         """Its name inside the server, tenant included."""
         self.name = name
         self.namespace = namespace
-        self.audience = Audience(loop_data, _POLICIES[namespace.slow_policy])
+        self.audience = Audience(loop_data, _POLICIES[namespace.slow_policy], tally)
         self.awaited = 0
         """Connections that will hear it once the engine has answered."""
         self.roll = Roll() if namespace.presence or namespace.join_leave else None
@@ -106,24 +109,3 @@ class Topic:
             return _ALIKE
         content = orjson.loads(data)
         return orjson.dumps(content[field]) if isinstance(content, dict) and field in content else _ALIKE
-
-
-class Results(NamedTuple):
-    """What has become of deliveries: publications times hearers."""
-
-    sent: int = 0
-    """Given to the socket, or to the end of the pass."""
-    queued: int = 0
-    """Waiting for a socket that is full, or were; some of them may have been dropped later, which `Endpoint` counts."""
-    dropped: int = 0
-    """Not sent: the connection ended, was closed because of this publication, or its dialect has no publications."""
-
-    def __add__(self, other: Any) -> Results:
-        """Of two parts, the whole."""
-        return Results(self.sent + other.sent, self.queued + other.queued, self.dropped + other.dropped)
-
-
-def results_of(topic: Topic) -> Results:
-    """Those of one topic so far."""
-    audience = topic.audience
-    return Results(audience.sent, audience.queued, audience.dropped)

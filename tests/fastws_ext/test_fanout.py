@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastws_ext.endpoint import Endpoint
-from fastws_ext.fanout import Audience
+from fastws_ext.fanout import Audience, Tally
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
 from fastws_ext.wire import Wire
@@ -419,3 +419,18 @@ def test_an_unknown_policy_is_refused(policy: int, crowd: Crowd) -> None:
 def test_an_audience_belongs_to_a_loop() -> None:
     with pytest.raises(TypeError):
         Audience(None)  # type: ignore[arg-type]
+
+
+def test_audiences_may_share_a_tally(crowd: Crowd) -> None:
+    crowd.refresh()
+    tally = Tally()
+    shared = [Audience(crowd.stage.loop_data, 0, tally) for _ in range(2)]
+    alone = Audience(crowd.stage.loop_data)
+    for audience, number in ((shared[0], 3), (shared[1], 4), (alone, 5)):
+        for member in crowd.members[:number]:
+            audience.add(member.wire)
+        audience.publish(frames_of(1))
+    assert [tally.sent, shared[0].sent, shared[1].sent, alone.sent] == [5, 5, 5, 4]  # codec 2 gets nothing
+    audience, alone = None, None  # type: ignore[assignment]
+    shared.clear()
+    assert (tally.sent, tally.queued, tally.dropped) == (5, 0, 2)
