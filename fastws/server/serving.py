@@ -179,8 +179,30 @@ class Serving:
         await self._drain.run()
         return self._drain.reset
 
+    def hurry(self) -> None:
+        """Nobody wants to wait any longer: `empty` returns, and `shutdown` gives the application a moment at most."""
+        if self._drain is not None:
+            self._drain.stop()
+        self.lifespan.hurry()
+
     async def shutdown(self, grace_s: float = GRACE_S) -> None:
-        """Give everything back; also after a start that failed half way. `grace_s`: for handlers that still run."""
+        """Give everything back; also after a start that failed half way. `grace_s`: for handlers that still run.
+
+        To be cancelled is to make haste: nothing is left behind then either.
+        """
+        task = asyncio.create_task(self._shut_down(grace_s))
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.hurry()
+        task.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _shut_down(self, grace_s: float) -> None:
         self.lag.stop()
         try:
             await self.listeners.close()
@@ -188,7 +210,6 @@ class Serving:
             await self.parts.end_handlers(grace_s)
             await self.lifespan.end()
         finally:
-            # Also if somebody cancels this: the application can be served again.
             await self._give_back()
 
     async def _give_back(self) -> None:

@@ -111,9 +111,7 @@ class Worker(Serving):
             self.lifespan.interrupt()
         else:
             _log.warning("%s again: stopping at once", name)
-            if self._drain is not None:
-                self._drain.stop()
-            self.lifespan.hurry()
+            self.hurry()
 
     def on_reopen_signal(self) -> None:
         """USR1: open log files again, after they were moved away."""

@@ -112,11 +112,13 @@ class TestServer:
         if serving is None:
             return
         clients, self._clients = self._clients, []
+        grace_s = 0.0
         try:
             await asyncio.gather(*(_leave(client) for client in clients))
             await serving.empty()
+            grace_s = _GRACE_S
         finally:
-            await serving.shutdown(_GRACE_S)
+            await serving.shutdown(grace_s)
             await asyncio.gather(*(client.wait_closed() for client in clients), return_exceptions=True)
 
     async def __aenter__(self) -> Self:

@@ -183,10 +183,12 @@ async def test_a_start_that_is_cut_short() -> None:
 
     call = Caller(mount(app)).call("http", "/healthz")
     await began.wait()
-    for task in asyncio.all_tasks() - {asyncio.current_task(), call.task}:
+    others = asyncio.all_tasks() - {asyncio.current_task(), call.task}
+    for task in others:
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call.end()
+    await asyncio.wait(others, timeout=5)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

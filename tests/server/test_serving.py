@@ -12,6 +12,7 @@ import pytest
 from fastws import FastWS
 from fastws.config.embedded import embedded
 from fastws.errors import StartError
+from fastws.server import lifespan
 from fastws.server.serving import Serving
 
 pytestmark = pytest.mark.asyncio
@@ -37,7 +38,8 @@ def open_sockets() -> int:
     return sum(link.readlink().name.startswith("socket:") for link in links if link.is_symlink())
 
 
-async def test_an_end_that_is_cancelled_gives_everything_back(tmp_path: Path) -> None:
+async def test_an_end_that_is_cancelled_gives_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifespan, "HASTE_S", 0.01)
     app = FastWS()
     began = asyncio.Event()
     blocked = asyncio.Event()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 import uvloop
 
@@ -207,6 +208,30 @@ def test_nothing_is_left(loop: str) -> None:
     factory = uvloop.new_event_loop if loop == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(scenario())
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("by", ["task", "scope"])
+async def test_nothing_is_left_by_a_test_that_is_cancelled(by: str) -> None:
+    """By a timeout of asyncio, which cancels once, and by one of anyio, which does so at each await."""
+    recorded = Recorded()
+
+    async def wait_for_ever() -> None:
+        async with TestServer(recorded.app) as server:
+            await (await server.connect("/stuck")).send_text("x")
+            await (await server.connect()).receive(timeout=60)
+
+    if by == "task":
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(wait_for_ever(), 0.2)
+    else:
+        with anyio.move_on_after(0.2):
+            await wait_for_ever()
+    assert recorded.notes[-1] == "stop"
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+    async with TestServer(recorded.app) as server:
+        await server.connect()
 
 
 @pytest.mark.asyncio
