@@ -115,7 +115,8 @@ def stats_here(topic: Topic) -> PresenceStats:
 
 def member_of(conn: Any) -> Member:
     """What others may know of a connection."""
-    return Member(conn.user, conn.device, conn.info)
+    session = conn.session  # not by the connection's own properties: a listing has a thousand members
+    return Member(session.user, session.device, session.info)
 
 
 def _tell(topic: Topic, stats: PresenceStats, joined: int, left: int) -> None:
