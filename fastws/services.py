@@ -69,8 +69,12 @@ class Services(Protocol):
         limit: int = 100,
         reverse: bool = False,
         tenant: str = "",
+        raw: bool = False,
     ) -> HistoryPage:
-        """A part of a topic's history; `TopicError` 108 where there is none, 112 for a `since` of another epoch."""
+        """A part of a topic's history; `TopicError` 108 where there is none, 112 for a `since` of another epoch.
+
+        `raw`: the data of publications are bytes of JSON, for those who only pass them on.
+        """
         ...
 
     async def status(self, users: Sequence[str], *, tenant: str = "") -> Mapping[str, UserStatus]:

@@ -83,6 +83,7 @@ class GatewayServices:
         limit: int = 100,
         reverse: bool = False,
         tenant: str = "",
+        raw: bool = False,
     ) -> HistoryPage:
         retention = self._access.namespace(topic).retention
         if retention is None:
@@ -98,7 +99,7 @@ class GatewayServices:
             )
         except EpochError:
             raise TopicError(closes.UNRECOVERABLE_POSITION.code, "the topic's epoch is another one") from None
-        return HistoryPage([_entry(publication) for publication in page.publications], *page.position)
+        return HistoryPage([_entry(publication, raw) for publication in page.publications], *page.position)
 
     async def presence(self, topic: str, *, tenant: str = "") -> Presence:
         require_presence(self._access.namespace(topic))
@@ -213,9 +214,10 @@ def _close_elsewhere(conn: Any, order: Order, tenant: str | None) -> int:
     return 1
 
 
-def _entry(publication: Publication) -> HistoryEntry:
+def _entry(publication: Publication, raw: bool) -> HistoryEntry:
     author = None if publication.user is None else Author(publication.user, publication.conn)
-    return HistoryEntry(orjson.loads(publication.data), publication.offset, publication.ts_ms, author)
+    data = publication.data if raw else orjson.loads(publication.data)
+    return HistoryEntry(data, publication.offset, publication.ts_ms, author)
 
 
 def _id_of(conn: Any) -> str:

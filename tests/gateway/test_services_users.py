@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from fastws import FastWS, TopicError, UsageError
@@ -192,6 +193,8 @@ async def test_history() -> None:
         assert [entry.offset for entry in (await ask.history("t", since=since, limit=2)).publications] == [3, 4]
         assert [entry.offset for entry in (await ask.history("t", since=since, reverse=True)).publications] == [1]
         assert (await ask.history("t", limit=0)).publications == []
+        asis = (await ask.history("t", raw=True)).publications
+        assert [orjson.loads(entry.data) for entry in asis] == [entry.data for entry in page.publications]
         assert (await ask.history("t", tenant="acme")).offset == 0
         wrong: list[tuple[str, dict[str, Any], int]] = [
             ("plain:t", {}, 108),

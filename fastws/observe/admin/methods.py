@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from fastws import closes, types
 from fastws.errors import EngineError, TopicError
@@ -147,11 +147,11 @@ async def _presence_stats(context: Context, body: bodies.PresenceStats) -> resul
 async def _history(context: Context, body: bodies.History) -> results.HistoryResult:
     since = (body.since.epoch, body.since.offset) if body.since is not None else None
     page = await context.services.history(
-        body.topic, since=since, limit=body.limit, reverse=body.reverse, tenant=body.tenant
+        body.topic, since=since, limit=body.limit, reverse=body.reverse, tenant=body.tenant, raw=True
     )
     publications = [
         results.Publication(
-            data=entry.data,
+            data=Raw(entry.data),
             offset=entry.offset,
             ts=entry.ts,
             author=UNSET if entry.author is None else results.Author(user=entry.author.user, conn=entry.author.conn),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 Milliseconds = Annotated[int, Meta(description="Unix time in milliseconds.")]
 
@@ -85,7 +85,7 @@ class Author(Result, kw_only=True):
 class Publication(Result, kw_only=True, rename={"author": "from"}):
     """One publication of a topic's history."""
 
-    data: Any
+    data: Raw
     offset: int
     ts: Milliseconds
     author: Author | UnsetType = UNSET

@@ -93,9 +93,11 @@ class CannedServices:
         limit: int = 100,
         reverse: bool = False,
         tenant: str = "",
+        raw: bool = False,
     ) -> HistoryPage:
         self._note("history", topic=topic, since=since, limit=limit, reverse=reverse, tenant=tenant)
-        entries = [HistoryEntry({"a": 1}, 1, 1000, Author("42", "c1")), HistoryEntry(None, 2, 1001, None)]
+        assert raw
+        entries = [HistoryEntry(b'{"a":1}', 1, 1000, Author("42", "c1")), HistoryEntry(b"null", 2, 1001, None)]
         return HistoryPage(entries, "e1", 2)
 
     async def status(self, users: Sequence[str], *, tenant: str = "") -> Mapping[str, UserStatus]:
