@@ -9,6 +9,7 @@ turns them into floats.
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ MESSAGE_TYPE: Final = str
 
 _commands: Final = msgspec.json.Decoder(AnyCommand)
 _anything: Final = msgspec.json.Decoder()
+_HALF_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]")  # whole ones too
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # What decoders raise: ValueError for malformed text (msgspec's own errors are among them), the other for deep nesting.
 _FAILURES: Final = (ValueError, RecursionError)
 
@@ -56,9 +59,9 @@ def _second_look(message: str, error: Exception) -> Said:
     try:
         content = _anything.decode(message)
     except msgspec.ValidationError:
-        content, error = _with_wild_numbers(message), msgspec.ValidationError("a number is out of range")
+        content, error = _leniently(message), msgspec.ValidationError("a number is out of range")
     except _FAILURES:
-        content = None
+        content, error = _with_half_pairs(message), msgspec.ValidationError("a text has half of a surrogate pair")
     if isinstance(content, dict):
         if "cmd" not in content and content.get("type") == "HEARTBEAT":
             return Aside(partial(_heartbeat, content))
@@ -68,8 +71,22 @@ def _second_look(message: str, error: Exception) -> Said:
     return BROKEN
 
 
-def _with_wild_numbers(message: str) -> Any:
-    """Decode what is JSON but for numbers that no type of ours holds, so that it can be answered by its id."""
+def _with_half_pairs(message: str) -> Any:
+    """Decode what is JSON but for text that UTF-8 cannot hold: browsers escape half of a pair where an emoji was cut.
+
+    A client that is told 107 shows an error; one that is closed 4501 stops.
+    """
+    content = _leniently(message) if _HALF_PAIR.search(message) else None
+    if isinstance(content, dict):
+        for field in ("cmd", "id"):
+            value = content.get(field)
+            if isinstance(value, str) and _SURROGATE.search(value):
+                del content[field]
+    return content
+
+
+def _leniently(message: str) -> Any:
+    """Decode what is JSON but for what no type of ours holds, so that it can be answered by its id."""
     try:
         return json.loads(message, parse_int=_any_integer, parse_constant=_refuse)
     except _FAILURES:
@@ -109,7 +126,7 @@ def _heartbeat(content: dict[str, Any], now_ms: int) -> bytes | Fault:
     try:
         return orjson.dumps({**content, "server": now_ms})
     except TypeError:
-        return Fault(MALFORMED, "a number is out of range")
+        return Fault(MALFORMED, "a number is out of range, or a text has half of a surrogate pair")
 
 
 def _pong(_now_ms: int) -> bytes:

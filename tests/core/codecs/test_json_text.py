@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fastws.core.codecs import CODECS, json_text
 from fastws.core.codecs.commands import BROKEN, Aside, Fault, Lines, Ping, Pub, Sub
 from fastws.core.publication import Publication
+from fastws.errors import TopicError
 
 
 def test_it_is_spoken_where_nothing_was_agreed_on() -> None:
@@ -52,6 +53,29 @@ def test_numbers_of_any_length_are_a_fault_that_can_be_answered(digits: int) -> 
     said = json_text.decode(f'{{"id":3,"cmd":"nope","n":{"9" * digits},"e":1e999}}')
     assert isinstance(said, Fault)
     assert said.id == 3
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\udc00", "\\uD83Dx", "\\ud83d\\u0041", "\\ud83d\\ude00\\ude00"])
+def test_half_of_a_surrogate_pair_is_a_fault_that_can_be_answered(half: str) -> None:
+    said = json_text.decode('{"id":3,"cmd":"pub","topic":"t","data":"HALF"}'.replace("HALF", half))
+    assert isinstance(said, Fault)
+    assert (said.id, said.cmd, said.error.code, said.message) == (3, "pub", 107, "a text has half of a surrogate pair")
+    for text in ('{"id":"HALF","cmd":"pub","topic":"t"}', '{"cmd":"HALF"}', '{"id":3,"HALF":1}'):
+        said = json_text.decode(text.replace("HALF", half))
+        assert isinstance(said, Fault)
+        assert said.id == (3 if "3" in text else None)
+        assert json_text.failure(said.cmd, said.id, TopicError(said.error.code, said.message))
+    beat = json_text.decode('{"type":"HEARTBEAT","x":"HALF"}'.replace("HALF", half))
+    assert isinstance(beat, Aside)
+    assert isinstance(beat.answer(5), Fault)
+    lines = json_text.decode('{"cmd":"ping"}\n{"id":3,"cmd":"pub","topic":"t","data":"HALF"}'.replace("HALF", half))
+    assert isinstance(lines, Lines)
+    assert [type(lines.decode(text)) for text in lines.texts] == [Ping, Fault]
+    assert (
+        json_text.decode('"HALF"'.replace("HALF", half))
+        is json_text.decode('{"x":"HALF"'.replace("HALF", half))
+        is BROKEN
+    )
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "[1e999,NaN]", '{"a":1e999,"b":NaN}', '{"a":1e999', "\ufeff{}"])
