@@ -63,7 +63,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Cancel what is under way."""
-        tasks = list(self.watch.tasks)
+        tasks = [*self.watch.tasks, *self._attendance.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

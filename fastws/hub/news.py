@@ -131,7 +131,10 @@ class News:
     def _flush_later(self, changes: list[Change | None]) -> None:
         """The time is over, unless these were told already."""
         if changes is self._changes:
-            self.flush()
+            if self.watchers:
+                self.flush()
+            else:
+                self._begin()  # nobody is told, and the engine that would be asked may have stopped
 
     def flush(self) -> None:
         """Tell what is waiting."""

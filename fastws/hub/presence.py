@@ -26,7 +26,8 @@ class Attendance:
     def __init__(self, loop_data: LoopData, engine: Engine) -> None:
         self._loop_data = loop_data
         self._engine = engine
-        self._summaries: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Countings under way."""
 
     def enter(self, conn: Any, topic: Topic, roll: Roll, *, watching: bool) -> None:
         """A connection is subscribed from now on; `watching`: it wants to hear who comes and goes after it."""
@@ -80,8 +81,8 @@ class Attendance:
             _tell(topic, answer, joined, left)
             return
         task = asyncio.get_running_loop().create_task(self._summarise_later(topic, answer, joined, left))
-        self._summaries.add(task)
-        task.add_done_callback(self._summaries.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _summarise_later(self, topic: Topic, answer: Awaitable[PresenceStats], joined: int, left: int) -> None:
         try:

@@ -210,6 +210,28 @@ async def test_many_changes_are_counted_by_an_engine_that_answers_later_or_not(
         assert watcher.hear() == []
 
 
+async def test_nothing_is_told_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news_module, "MAX_NAMED", 1)
+    monkeypatch.setattr(news_module, "MIN_INTERVAL_S", 0.001)
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    for engine in (None, LateEngine()):
+        async with staged(app(), engine=engine) as stage:
+            watcher = stage.connect()
+            subscribe(stage, watcher, "room:a", watching=True)
+            for _ in range(2):
+                subscribe(stage, stage.connect(), "room:a")
+            if engine is not None:
+                await tell(stage, "room:a")
+                assert len(stage.hub._attendance.tasks) == 1
+            else:
+                watcher.vanish()
+        await asyncio.sleep(0.02)
+        assert stage.hub._attendance.tasks == set()
+    gc.collect()
+    assert failures == []
+
+
 async def test_other_processes() -> None:
     async with staged(app()) as stage:
         watcher = stage.connect()
