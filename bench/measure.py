@@ -48,11 +48,15 @@ def process_tree(pid: int) -> list[int]:
 
 
 def pss_bytes(pids: Iterable[int]) -> int:
-    """Memory of the processes: pages of their own, and their share of those that they share with others."""
+    """Memory of the processes: anonymous pages of their own, and their share of those that they share with others.
+
+    Pages of files are left out: how many of a library's count for a process changes as others that use it come and go,
+    by megabytes, and no connection needs any.
+    """
     total = 0
     for pid in pids:
         for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Pss_Anon:"):
                 total += int(line.split()[1]) * 1024
     return total
 

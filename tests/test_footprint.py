@@ -1,7 +1,7 @@
 """The budgets of idle connections: 350 bytes of the server's own memory for a raw one, 700 for one that has shown a
 token, hears a topic and is pinged. What they had is used again after they close.
 
-The memory is the PSS of a real server process, so everything counts: objects, tables, allocator overhead. A thousand
+The memory is the anonymous PSS of a real server process, so objects, tables and allocator overhead count. A thousand
 connections are opened and closed first, for what a process allocates once. 8,000 at a time keep both ends far below
 20,000 descriptors and are enough for a byte of each to show: pages are 4 KiB.
 """
@@ -9,15 +9,21 @@ connections are opened and closed first, for what a process allocates once. 8,00
 import pytest
 
 from bench import measure, servers
-from bench.scenarios.footprint import AUTHENTICATED, SERVER_SPARE, open_and_close, subject_of
+from bench.scenarios.footprint import AUTHENTICATED, SERVER_SPARE, Batch, open_and_close, subject_of
 
 CONNECTIONS = 8000
 WARM_UP = 1000
 MOST_PER_CONNECTION = 350
 MOST_PER_USER = 700
-# A second and third time may touch some pages more (half-filled arenas, timer and epoll batches): 32 bytes each, which
-# is less than any object that would leak with a connection.
-REOPEN_TOLERANCE = 32 * CONNECTIONS
+ROUNDS = 5
+# Thousands that leave in one moment are closed one after the other, and what that takes meanwhile stays with the
+# allocator: it differs from time to time by this much. A leak of 43 bytes with each connection comes to more in three
+# rounds, which is less than any object.
+TOLERANCE = 128 * CONNECTIONS
+
+
+def check_that_it_comes_back(batches: list[Batch]) -> None:
+    assert batches[-1].pss_open <= batches[1].pss_open + TOLERANCE, batches
 
 
 @pytest.mark.alone
@@ -27,13 +33,13 @@ def test_an_idle_raw_connection_keeps_its_budget_and_gives_it_back() -> None:
     with servers.fastws() as server:
         few = open_and_close(server, WARM_UP)
         files_before = measure.open_files(server.pids)
-        first, second, third = (open_and_close(server, CONNECTIONS) for _ in range(3))
+        batches = [open_and_close(server, CONNECTIONS) for _ in range(ROUNDS)]
         files_after = measure.open_files(server.pids)
-    per_connection = first.per_connection(few)
-    print(f"{per_connection:.0f} bytes per idle raw connection, {first.slab_per_socket:.0f} of kernel slab per socket")
+    per_connection = batches[0].per_connection(few)
+    slab = batches[0].slab_per_socket
+    print(f"{per_connection:.0f} bytes per idle raw connection, {slab:.0f} of kernel slab per socket")
     assert per_connection <= MOST_PER_CONNECTION
-    assert second.per_connection(few) <= MOST_PER_CONNECTION
-    assert third.pss_open <= first.pss_open + REOPEN_TOLERANCE, (first, second, third)
+    check_that_it_comes_back(batches)
     assert files_after == files_before
 
 
@@ -43,9 +49,8 @@ def test_an_idle_raw_connection_keeps_its_budget_and_gives_it_back() -> None:
 def test_a_user_who_hears_a_topic_and_is_pinged_keeps_its_budget() -> None:
     with subject_of(AUTHENTICATED, CONNECTIONS) as subject, subject.server as server:
         few = open_and_close(server, WARM_UP, subject)
-        first, second, third = (open_and_close(server, CONNECTIONS, subject) for _ in range(3))
-    per_user = first.per_connection(few)
-    print(f"{per_user:.0f} bytes per user, {second.per_connection(few):.0f} and {third.per_connection(few):.0f} again")
+        batches = [open_and_close(server, CONNECTIONS, subject) for _ in range(ROUNDS)]
+    per_user = batches[0].per_connection(few)
+    print(f"{per_user:.0f} bytes per user")
     assert per_user <= MOST_PER_USER
-    # The second time they come back as users who have left, of whom something was kept; the third time it is the same.
-    assert third.pss_open <= second.pss_open + REOPEN_TOLERANCE, (first, second, third)
+    check_that_it_comes_back(batches)
