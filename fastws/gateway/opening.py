@@ -30,6 +30,7 @@ from fastws.hub.topic import Topic
 from fastws.net.connection import OPEN, Connection
 from fastws.net.hooks import Hooks
 from fastws.net.session import Details
+from fastws.types import CloseInfo
 
 _log: Final = logging.getLogger("fastws.gateway")
 
@@ -170,9 +171,12 @@ class Opening:
 
         One that was welcomed already keeps its id and its subscriptions.
         """
+        if conn.phase != OPEN:
+            raise TopicError(closes.NOT_PERMITTED.code, "the connection has ended")  # while middleware waited
         former = session.identity
         session.identity = credentials.identity
-        if session.phase == READY:
+        is_new = session.phase != READY
+        if not is_new:
             self._hub.renamed(conn, former.tenant, former.user)
         else:
             session.phase = CONNECTING
@@ -181,21 +185,27 @@ class Opening:
         self._arm(conn, session, credentials.expires)
         if self._hooks.watch_connect:
             session.need_details().credentials = credentials
-            return self._ask(conn, session, credentials, former)
-        return self._accepted(conn, session, credentials, former)
+            return self._ask(conn, session, credentials, former, is_new)
+        return self._accepted(conn, session, credentials, former, is_new)
 
-    async def _ask(self, conn: Connection, session: Session, credentials: Credentials, former: Identity) -> Result:
-        if not await self._hooks.connect(conn, again=session.phase != CONNECTING):
+    async def _ask(
+        self, conn: Connection, session: Session, credentials: Credentials, former: Identity, is_new: bool
+    ) -> Result:
+        if not await self._hooks.connect(conn, again=not is_new):
             raise TopicError(closes.NOT_PERMITTED.code, "this client may not connect")  # it is closing already
-        return self._accepted(conn, session, credentials, former)
+        return self._accepted(conn, session, credentials, former, is_new)
 
-    def _accepted(self, conn: Connection, session: Session, credentials: Credentials, former: Identity) -> Result:
-        return Followed(_expiry(credentials), partial(self._follow, conn, session, credentials, former))
+    def _accepted(
+        self, conn: Connection, session: Session, credentials: Credentials, former: Identity, is_new: bool
+    ) -> Result:
+        return Followed(_expiry(credentials), partial(self._follow, conn, session, credentials, former, is_new))
 
     def _follow(
-        self, conn: Connection, session: Session, credentials: Credentials, former: Identity
+        self, conn: Connection, session: Session, credentials: Credentials, former: Identity, is_new: bool
     ) -> Awaitable[None] | None:
         """What comes after the reply to `auth`."""
+        if conn.phase != OPEN:
+            return self._left(conn) if is_new and self._hooks.watch_disconnect else None
         self._welcome(conn, session, credentials.expires)
         if former.tenant != session.tenant:
             # A topic of the same name is another one there.
@@ -206,6 +216,11 @@ class Opening:
         _send_early(conn, session)
         session.rest()
         return None
+
+    def _left(self, conn: Connection) -> Awaitable[None] | None:
+        """It ended when it had been let in, and before it was welcomed: the hooks saw it come, so they see it go."""
+        close = CloseInfo(conn.close_code or closes.ABNORMAL, conn.close_reason)
+        return self._hooks.disconnect(self._hooks.info(conn), close)
 
     def refresh(self, conn: Connection, session: Session, credentials: Credentials) -> Result:
         """The same user has a new token, which takes the place of the old one. Raises `FatalError` for another user.

@@ -329,6 +329,40 @@ async def test_who_leaves_while_hooks_wait_is_gone_once(welcomed: bool) -> None:
         assert stage.hub.users.count == 0
 
 
+@pytest.mark.parametrize("welcomed", [True, False])
+@pytest.mark.parametrize("waits", ["before", "after"])
+async def test_who_leaves_while_middleware_waits_is_gone_once(welcomed: bool, waits: str) -> None:
+    app = FastWS()
+    gate = asyncio.Event()
+    came: list[str] = []
+    left: list[int] = []
+    app.on_connect(lambda conn: came.append(conn.user))
+    app.on_disconnect(lambda info, close: left.append(close.code))
+
+    @app.use
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        if ctx.cmd == "auth" and waits == "before":
+            await gate.wait()
+        result = await call_next(ctx)
+        if ctx.cmd == "auth" and waits == "after":
+            await gate.wait()
+        return result
+
+    async with keyed(app, anonymous=welcomed) as stage:
+        player = knock(stage)
+        await stage.settle()
+        player.say({"id": 1, "cmd": "auth", "token": token(sub="42", topics=["chat:a"])})
+        await stage.settle()
+        player.vanish()
+        gate.set()
+        await stage.settle()
+        assert came == [""] * welcomed + ["42"] * (waits == "after")
+        assert left == [1006] * bool(came)
+        assert len(stage.hub.connections) == 0
+        assert stage.hub.users.count == 0
+        assert stage.hub.topics == {}
+
+
 async def test_a_token_that_ends_while_hooks_wait() -> None:
     app = FastWS()
     gate = asyncio.Event()
