@@ -119,7 +119,7 @@ class Execution:
             self._wait(conn, session, self._finish(conn, said, result))
 
     def _refuse_stranger(self, conn: Connection, session: Session, said: Any) -> None:
-        if session.phase == ENDED:
+        if session.phase >= ENDED:
             return
         name = said.cmd if type(said) is Fault else NAMES[type(said)]
         self._fail(conn, name, said.id, TopicError(closes.UNAUTHORIZED.code, "authenticate first"))

@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 
 from fastws.core.patterns import PatternTable
 from fastws.core.topics import Namespaces, namespace_of
-from fastws.net.connection import OPEN, Connection
+from fastws.gateway.session import ENDED, PARTING, Session
+from fastws.net.connection import CLOSED, OPEN, Connection
 from fastws.net.stepping import as_coroutine, failure_of, step
 
 _log: Final = logging.getLogger("fastws.gateway")
@@ -28,7 +29,7 @@ class _Queue:
 
     def __init__(self, conn: Connection) -> None:
         self.conn = conn
-        self.session = conn.session
+        self.session: Session = conn.session
         """Kept, because the wire lets go of it when the connection ends, and hooks want to know who it was."""
         self.hooks: deque[Callable[[], Any]] = deque()
         self.paused = False
@@ -63,6 +64,12 @@ class TopicHooks:
     def unsubscribed(self, conn: Connection, topic: str) -> None:
         """It is no longer, or has ended."""
         self._tell(self._unsubscribe, conn, topic)
+
+    def ended(self, conn: Connection) -> None:
+        """The connection has ended: it keeps its session until its hooks have."""
+        queue = self._queues.get(conn.number)
+        if queue is not None:
+            queue.session.phase = PARTING
 
     def _tell(self, table: PatternTable[Callable[..., Any]], conn: Connection, topic: str) -> None:
         matching = table.match_all(topic)
@@ -99,6 +106,11 @@ class TopicHooks:
                 self._resume(queue)
         self._resume(queue)
         del self._queues[conn.number]
+        session = queue.session
+        if session.phase == PARTING:
+            session.phase = ENDED
+            if conn.phase == CLOSED and not session.is_busy:
+                conn.session = None
 
     def _ended(self, queue: _Queue, hook: Callable[[], Any], task: asyncio.Task[Any]) -> None:
         if task.cancelling():

@@ -23,6 +23,8 @@ STRANGER: Final = 1
 READY: Final = 2
 """It was welcomed."""
 ENDED: Final = 3
+PARTING: Final = 4
+"""It has ended, and hooks about its subscriptions still run."""
 
 MAX_WAITING: Final = 128
 """Commands that may wait for the one before them; reading pauses while there are so many."""
@@ -113,7 +115,7 @@ class Session(NetSession):
 
     @property
     def is_busy(self) -> bool:
-        return self.work is not None and self.work.task is not None
+        return self.phase == PARTING or (self.work is not None and self.work.task is not None)
 
     @property
     def subscription_count(self) -> int:

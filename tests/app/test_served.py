@@ -121,6 +121,41 @@ async def test_everything_together(codec: str) -> None:
     assert {told for told in shop.told if told[1] == "left"} == {("ann", "left", "lobby"), ("ben", "left", "lobby")}
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("runs", ["before the end", "at the end"])
+async def test_hooks_that_wait_know_whose_subscription_has_ended(end: str, runs: str) -> None:
+    app = FastWS(namespaces={"chat": {}})
+    told: list[Any] = []
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+    conns: list[Connection] = []
+    app.on_connect(conns.append)
+
+    @app.on_unsubscribe("chat:{room}")
+    async def left(conn: Connection, room: str) -> None:
+        conn.state["rooms"] = conn.state.get("rooms", 0) + 1
+        begun.set()
+        await goes_on.wait()
+        told.append((room, conn.user, conn.state.get("rooms")))
+
+    async with TestServer(app) as server:
+        client = await server.connect(user="ann")
+        await client.subscribe("chat:a")
+        await client.subscribe("chat:b")
+        if runs == "before the end":
+            await client.unsubscribe("chat:a")
+        await getattr(client, end)()
+        await begun.wait()
+        while conns[0].phase != 4:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        goes_on.set()
+        while len(told) < 2:
+            await asyncio.sleep(0.001)
+        assert told == [("a", "ann", 1), ("b", "ann", 2)]
+        await asyncio.sleep(0)
+        assert conns[0].session is None
+
+
 async def test_middleware_is_around_raw_endpoints_that_ask_who_it_is() -> None:
     shop = Shop()
     async with TestServer(shop.app) as server:

@@ -100,6 +100,7 @@ async def test_the_end_of_a_connection_ends_its_subscriptions(waits: bool) -> No
         await stage.settle()
         assert told == [("t", player.conn.id, "ann", 4), ("u", player.conn.id, "ann", 4)]
         assert stage.gateway.tasks == set()
+        assert player.conn.session is None
 
 
 async def test_those_of_one_connection_run_in_order_and_nobody_waits_for_them() -> None:

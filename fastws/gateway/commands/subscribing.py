@@ -41,6 +41,9 @@ class Listener(Protocol):
 
     def unsubscribed(self, conn: Connection, topic: str) -> None: ...
 
+    def ended(self, conn: Connection) -> None:
+        """The connection has ended, and was unsubscribed from everything."""
+
 
 class _Wanted(NamedTuple):
     """A subscription to be."""
@@ -141,6 +144,7 @@ class Subscribing:
         if self._listener is not None:
             for topic in session.subscriptions():
                 self._listener.unsubscribed(conn, topic.name)
+            self._listener.ended(conn)
 
     # Both.
 
