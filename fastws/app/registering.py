@@ -93,7 +93,10 @@ class Registering:
         return self._add(self.startup_hooks, hook, "@app.on_startup")
 
     def on_shutdown(self, hook: Function) -> Function:
-        """Register `hook()`, run after the last connection is gone."""
+        """Register `hook()`, run after the last connection is gone, in the same task as those of `on_startup`.
+
+        A second signal leaves it one second more.
+        """
         return self._add(self.shutdown_hooks, hook, "@app.on_shutdown")
 
     def on_upgrade(self, hook: Function) -> Function:

@@ -54,6 +54,8 @@ def mount(app: FastWS, **settings: Any) -> Mounted:
     :param settings: options by their names in Python, such as `jwt_secret="..."`, `path="/ws"` or `dev=True`.
     :raises ConfigError: unknown ones, values that cannot be, and options that have no effect here.
     """
+    if not isinstance(app, FastWS):
+        raise UsageError(f"a FastWS is mounted, not {app!r}", "mount(app), with app = FastWS()")
     given = embedded(settings, name="asgi:app", without=OF_THE_SERVER)
     # What environment and file say of these is meant for fastws-server.
     own = replace(given, uds=None, ssl_certfile=None, ssl_require_client_cert=False, admin_port=-1)

@@ -115,13 +115,15 @@ class Client:
             await self.send_text(orjson.dumps(value).decode())
 
     async def send_text(self, text: str) -> None:
-        """Send a text message as it is."""
+        """Send a text message as it is. Raises `ConnectionClosed` if the connection has ended."""
+        self._must_be_open()
         self._note(">", text)
         self._link.send_text(text)
         await self._link.drain()
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send a binary message as it is."""
+        """Send a binary message as it is. Raises `ConnectionClosed` if the connection has ended."""
+        self._must_be_open()
         self._note(">", data)
         self._link.send_bytes(data)
         await self._link.drain()
@@ -210,6 +212,7 @@ class Client:
 
         :raises AssertionError: it is another, or differs.
         """
+        self._must_speak("expect")
         wanted = {"event": event, **fields}
         push = await self._take(_any, timeout, _shown(wanted))
         if not isinstance(push, dict):
@@ -311,7 +314,7 @@ class Client:
             self._news.set()
             for future in (*self._replies.values(), *self._pongs):
                 if not future.done():
-                    future.set_exception(self._ended("an answer"))
+                    future.set_exception(self._ended("an answer came"))
             await self._link.release()
 
     def _heard(self, message: str | bytes) -> None:
@@ -338,7 +341,7 @@ class Client:
                             del self._arrived[index]
                             return message
                     if self.closed is not None:
-                        raise self._ended(what)
+                        raise self._ended(f"{what} came")
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -351,7 +354,7 @@ class Client:
 
     async def _answer(self, future: asyncio.Future[Any], timeout: float, what: str) -> Any:
         if self.closed is not None:
-            raise self._ended(what)
+            raise self._ended(f"{what} came")
         try:
             async with asyncio.timeout(timeout):
                 return await future
@@ -367,9 +370,14 @@ class Client:
                 f"{method} is for the client protocol, and this is a raw endpoint", "use send_text, send_bytes, receive"
             )
 
-    def _ended(self, what: str) -> ConnectionClosed:
+    def _must_be_open(self) -> None:
+        if self.closed is not None:
+            raise self._ended("it could be sent")
+
+    def _ended(self, before: str) -> ConnectionClosed:
         assert self.closed is not None
-        message = f"the connection was closed ({self.closed.code} {self.closed.reason}) before {what} came"
+        how = f"{self.closed.code} {self.closed.reason}".rstrip()
+        message = f"the connection was closed ({how}) before {before}"
         return ConnectionClosed(self.closed.code, self.closed.reason, self._explained(message))
 
     def _note(self, direction: str, message: str | bytes) -> None:

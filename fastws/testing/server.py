@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import time
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fastws.app import FastWS
 from fastws.config import Settings
@@ -24,6 +24,7 @@ from fastws.server.serving import Serving
 from fastws.testing.client import TIMEOUT_S, Client, CommandError
 
 _DEFAULTS: Final[Mapping[str, object]] = {
+    "host": "127.0.0.1",
     "port": 0,
     "anonymous": True,
     "admin_port": -1,
@@ -81,6 +82,8 @@ class TestServer:
 
         Raises `ConfigError` for unknown ones, and for values that cannot be.
         """
+        if not isinstance(app, FastWS):
+            raise UsageError(f"a FastWS is served here, not {app!r}", "TestServer(app), with app = FastWS()")
         self.app = app
         self.settings = _settings(settings)
         self._serving: Serving | None = None
@@ -144,7 +147,9 @@ class TestServer:
         return self.url_of(self.settings.path)
 
     def url_of(self, path: str) -> str:
-        """Where a WebSocket path is."""
+        """Where a WebSocket path is. Raises `UsageError` if it is none: they begin with a slash."""
+        if not path.startswith("/"):
+            raise UsageError(f"{path!r} is no path", f"write {'/' + path!r}")
         return f"ws{self.http_url.removeprefix('http')}{path}"
 
     @property
@@ -201,7 +206,8 @@ class TestServer:
         :raises RefusedError: the upgrade is answered with another status.
         :raises ConnectionClosed: the server closes instead of a welcome, as for `Reject(4507)` in `on_connect`.
         """
-        speaks = path in (None, self.settings.path)
+        where, _, asked = (self.settings.path if path is None else path).partition("?")
+        speaks = where == self.settings.path
         known = {form.name: form.subprotocol for form in CODECS}
         if codec not in known:
             raise UsageError(f"there is no codec {codec!r}", f"it is one of {', '.join(known)}")
@@ -211,15 +217,16 @@ class TestServer:
         if token is None and any(part is not None for part in made_of):
             token = self.token(user, tenant=tenant, device=device, claims=claims)
         pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        query_string = "&".join(part for part in (asked, urlencode(query or {})) if part)
         target = Target(
-            self.url_of((path or self.settings.path) + (f"?{urlencode(query)}" if query else "")),
+            self.url_of(where + (f"?{query_string}" if query_string else "")),
             subprotocols=(subprotocol,) if isinstance(subprotocol, str) else tuple(subprotocol),
             headers=pairs if origin is None else (*pairs, ("Origin", origin)),
             token=token,
             uds=self.settings.uds,
             insecure=True,
         )
-        welcomed = token is not None or self.settings.anonymous or not self.settings.auth_configured
+        welcomed = _offers_token(target) or self.settings.anonymous or not self.settings.auth_configured
         return Connecting(self, target, codec if speaks else None, speaks and welcomed, timeout)
 
     async def _open(self, target: Target, codec: str | None, welcomed: bool, timeout: float) -> Client:
@@ -284,6 +291,16 @@ class Connecting:
             await self._client.close()
 
 
+def _offers_token(target: Target) -> bool:
+    """Whether a client says in its upgrade who it is, in one of the ways there are."""
+    return (
+        target.token is not None
+        or any(name.lower() == "authorization" for name, _ in target.headers)
+        or any(name.startswith("fastws.token.") for name in target.subprotocols)
+        or "token" in parse_qs(urlsplit(target.url).query)
+    )
+
+
 async def _leave(client: Client) -> None:
     """Close, unless the server is busy with something: then it is left to the drain."""
     if client.closed is None:
@@ -300,8 +317,10 @@ def _settings(given: Mapping[str, object]) -> Settings:
 
 async def _fetch(target: Target, method: str, path: str, headers: Mapping[str, str] | None, body: bytes) -> Response:
     host = target.url.partition("://")[2]
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    own = {"Host": host, "Connection": "close", "Content-Length": str(len(body))}
+    given = {name.lower() for name in headers or {}}
+    pairs = [(name, value) for name, value in own.items() if name.lower() not in given] + [*(headers or {}).items()]
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in pairs)]
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await open_streams(target)
         try:
@@ -312,5 +331,5 @@ async def _fetch(target: Target, method: str, path: str, headers: Mapping[str, s
     if not head:
         raise ConnectError("the server closed the connection before it answered")
     first, *others = head.split(b"\r\n")
-    pairs = (line.partition(b": ") for line in others)
-    return Response(int(first.split(b" ")[1]), Headers((name.lower(), value) for name, _, value in pairs), rest)
+    answered = (line.partition(b": ") for line in others)
+    return Response(int(first.split(b" ")[1]), Headers((name.lower(), value) for name, _, value in answered), rest)

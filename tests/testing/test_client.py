@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -91,6 +90,9 @@ async def test_replies_that_nobody_waits_for_are_messages(server: TestServer) ->
     assert (await ws.receive())["id"] == "p"
     await ws.send_text("PING")
     assert await ws.receive() == "PONG"
+    await ws.send_text("PING")
+    with pytest.raises(AssertionError, match="but 'PONG' came"):
+        await ws.expect("publication")
 
 
 async def test_what_came_instead_is_shown(server: TestServer) -> None:
@@ -127,12 +129,10 @@ async def test_raw_endpoints(server: TestServer) -> None:
         assert [await ws.receive(), await ws.receive()] == ["grüß", b"\x00\xff"]
         await ws.nothing_arrives()
         await ws.send_text("more")
-        with pytest.raises(AssertionError, match="but 'more' came"):
-            await ws.expect("publication")
-        await ws.send_text("more")
-        await asyncio.sleep(0)
-        with pytest.raises(UsageError, match="raw endpoint"):
-            await ws.request("sub", topic="chat:1")
+        assert await ws.receive() == "more"
+        for method in (ws.request, ws.expect, ws.next_event):
+            with pytest.raises(UsageError, match="raw endpoint"):
+                await method("sub")
     assert ws.closed == CloseInfo(1000, "")
     assert ws.subprotocol is None
 
@@ -149,6 +149,9 @@ async def test_the_end(server: TestServer) -> None:
     assert "closed 4321 as you like" in str(caught.value)
     with pytest.raises(ConnectionClosed):
         await ws.nothing_arrives()
+    for sending in (ws.send_text("x"), ws.send_bytes(b"x"), ws.send("ping")):
+        with pytest.raises(ConnectionClosed, match=r"closed \(4321 as you like\) before it could be sent"):
+            await sending
     assert await ws.close() == (4321, "as you like")
 
 

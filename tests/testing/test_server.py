@@ -122,6 +122,21 @@ async def test_clients_may_have_to_authenticate_first() -> None:
 
 
 @pytest.mark.asyncio
+async def test_every_way_to_offer_a_token_is_welcomed() -> None:
+    async with TestServer(Recorded().app, anonymous=False) as server:
+        token = server.token("42")
+        for client in (
+            await server.connect(headers={"Authorization": f"Bearer {token}"}),
+            await server.connect(query={"token": token}),
+            await server.connect(f"/ws?token={token}"),
+            await server.connect(f"/ws?a=b&token={token}", query={"c": "d"}),
+            await server.connect(subprotocol=["fastws.json.v1", f"fastws.token.{token}"]),
+        ):
+            assert client.welcome["user"] == "42"
+            await client.subscribe("chat:1")
+
+
+@pytest.mark.asyncio
 async def test_a_server_without_a_secret() -> None:
     async with TestServer(Recorded().app, jwt_secret=None) as server:
         assert (await server.connect()).welcome["user"] == ""
@@ -145,6 +160,8 @@ async def test_what_an_upgrade_carries() -> None:
         assert (await server.connect(subprotocol=())).subprotocol is None
         with pytest.raises(UsageError, match="json, msgpack"):
             server.connect(codec="xml")
+        with pytest.raises(UsageError, match="'/headers'"):
+            server.connect("headers")
 
 
 @pytest.mark.asyncio
@@ -155,6 +172,7 @@ async def test_plain_http() -> None:
         assert answer.json() == {"method": "GET", "body": "", "own": "yes"}
         assert (await server.http("POST", "/hello", body=b"text")).json()["body"] == "text"
         assert (await server.http_get("/nothing")).status == 404
+        assert (await server.http_get("/hello", {"host": "example.com"})).status == 200
         assert '"status":"ok"' in (await server.http_get("/healthz")).text
 
 
@@ -286,6 +304,9 @@ async def test_an_application_is_served_once_at_a_time() -> None:
 
 
 def test_settings_that_cannot_be() -> None:
+    for no_app in ("chat:app", FastWS):
+        with pytest.raises(UsageError, match="a FastWS is served here"):
+            TestServer(no_app)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no option max_topic; the nearest known is 'max_topics'"):
         TestServer(FastWS(), max_topic=3)
     with pytest.raises(ConfigError, match="workers cannot be given"):
@@ -296,11 +317,14 @@ def test_settings_that_cannot_be() -> None:
 async def test_neither_environment_nor_file_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASTWS_MAX_TOPICS", "1")
-    (tmp_path / "fastws.toml").write_text("[limits]\nmax_topics = 1\n[namespaces.file]\nsubscribe = 'all'\n")
+    (tmp_path / "fastws.toml").write_text(
+        "[server]\nhost = '0.0.0.0'\n[limits]\nmax_topics = 1\n[namespaces.file]\nsubscribe = 'all'\n"
+    )
     async with TestServer(FastWS()) as server:
         assert server.settings.max_topics == 128
     async with TestServer(FastWS(), config="fastws.toml") as server:
         assert server.settings.max_topics == 1
+        assert server.url.startswith("ws://127.0.0.1:")
         await (await server.connect()).subscribe("file:1")
 
 
