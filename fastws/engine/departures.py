@@ -34,7 +34,8 @@ class Departures:
     def forget(self, user: str) -> None:
         """A user has come back."""
         for generation in self._generations:
-            generation.pop(user, None)
+            if generation.pop(user, None) is not None and not generation:
+                generation.clear()  # a dict keeps its table until then
 
     def when_ms(self, user: str, since_ms: int) -> int | None:
         """When a user left; None if that is not known, or was at `since_ms` or before."""

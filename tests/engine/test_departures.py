@@ -1,5 +1,7 @@
 """When users left is known of those who left the last, at a cost that does not grow with their number."""
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +60,12 @@ def test_who_leaves_again_is_known_by_the_last_time() -> None:
         departures.note("u", now_ms)
         departures.note(f"other{now_ms}", now_ms)
     assert departures.when_ms("u", 0) == 49
+
+
+def test_where_all_have_come_back_there_is_no_memory_left() -> None:
+    departures = Departures(8000)
+    for number in range(900):
+        departures.note(f"u{number}", number)
+    for number in range(900):
+        departures.forget(f"u{number}")
+    assert [sys.getsizeof(generation) for generation in departures._generations] == [sys.getsizeof({})]
