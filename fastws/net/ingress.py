@@ -201,7 +201,7 @@ class Ingress(FastIngress):
         return b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii") if subprotocol else b""
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
-        credentials = socket.authenticate(request) if socket.authenticate is not None else None
+        credentials = self._judge(socket.authenticate, request, client)
         is_stranger = socket.rules_of_strangers is not None and getattr(credentials, "token", None) is None
         rules = socket.rules_of_strangers if is_stranger and socket.rules_of_strangers is not None else socket.rules
         verdict = judge_upgrade(request, rules)
@@ -274,7 +274,7 @@ class Ingress(FastIngress):
             self.admission.release(client.address)
             self._refuse_method(conn, request, route.methods)
             return
-        credentials = self.site.authenticate(request) if route.auth and self.site.authenticate is not None else None
+        credentials = self._judge(self.site.authenticate if route.auth else None, request, client)
         if isinstance(credentials, Refuse):
             self.admission.release(client.address)
             self._refuse(conn, request, 401, credentials.message, credentials.reason, headers=credentials.headers)
@@ -331,6 +331,16 @@ class Ingress(FastIngress):
         conn.respond(answer(status, body, content_type, headers=headers, head_only=request.method == "HEAD"))
 
     # Both.
+
+    def _judge(self, authenticate: Callable[[Request], Any] | None, request: Request, client: Client) -> Any:
+        """What is found out about who asks; None where nobody is judged. Whatever it raises gives the place back."""
+        if authenticate is None:
+            return None
+        try:
+            return authenticate(request)
+        except BaseException:
+            self.admission.release(client.address)
+            raise
 
     def _start(
         self,

@@ -246,6 +246,18 @@ def test_a_bad_token_in_the_header_gets_401_and_nobody_else_is_asked(keyed: Serv
     assert orjson.loads(http(keyed, get("/asked")).body) == before
 
 
+def test_a_query_of_thousands_of_parameters_is_a_query(keyed: ServerProcess) -> None:
+    with Talker(keyed) as client:
+        client.upgrade("/ws?" + "&" * 4000 + "token=x")
+        assert client.closed_with() == (4500, "invalid_token")
+    assert http(keyed, get("/me?token=x" + "&" * 4000)).status == 401
+
+
+def test_a_bearer_of_nothing_is_nobody(mixed: ServerProcess) -> None:
+    for value in ("Bearer", "Bearer ", "bearer\t"):
+        assert http(mixed, upgrade("/ws", f"Authorization: {value}")).status == 401
+
+
 @CODECS
 def test_auth_is_the_first_command_of_strangers(keyed: ServerProcess, codec: str) -> None:
     with Talker(keyed, codec) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -382,6 +383,25 @@ def test_upgrade_hooks(transport: str, waits: bool) -> None:
             await until(lambda: server.admission.admitted == 1)
             await client.close()
             await until(lambda: server.admission.admitted == 0)
+
+    run(transport, test)
+
+
+def test_a_judge_that_fails_costs_no_place(transport: str) -> None:
+    def judge(request: Any) -> None:
+        raise RuntimeError("secret")
+
+    async def test() -> None:
+        site = {"http": {b"/slow": Route(lambda request: None, auth=True)}, "authenticate": judge}
+        reported: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        async with serving(transport, raw={"/echo": echo}, site=site, admission={"max_connections": 1}) as server:
+            paths = server.ingress.site.sockets
+            server.ingress.site.sockets = {b"/judged": replace(paths[b"/echo"], authenticate=judge), **paths}
+            for request in (upgrade("/judged?a=1"), get("/slow")) * 2:
+                assert (await server.ask(request)).status == 500
+            await (await server.connect()).close()
+            assert len(reported) == 4
 
     run(transport, test)
 

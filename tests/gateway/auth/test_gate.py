@@ -49,6 +49,11 @@ ENTRY = (b"sec-websocket-protocol", b"fastws.json.v1 , fastws.token.ghi")
         ([(b"sec-websocket-protocol", b"a"), ENTRY], b"", "ghi"),
         ([], b"token=", ""),
         ([], b"token=%61b&token=c", "ab"),
+        ([], b"a=1&%74ok%65n=def", "def"),
+        ([ENTRY], b"token", "ghi"),
+        ([], b"token=d+e%3d&b", "d e="),
+        ([], b"&" * 4000 + b"token=def" + b"&a" * 2000, "def"),
+        ([ENTRY], b"a&" * 4000, "ghi"),
         ([(b"sec-websocket-protocol", b"fastws.json.v1")], b"", None),
     ],
 )
@@ -60,6 +65,17 @@ def test_the_first_place_that_has_a_token_counts(
     assert found is None or found.in_header is (token == "abc")
 
 
+@pytest.mark.parametrize("value", [b"Bearer", b"bearer\t", b"Bearer  "])
+def test_a_bearer_of_nothing_has_a_token_that_is_wrong(value: bytes) -> None:
+    """It must not be taken for somebody who offers none."""
+    assert offered([(b"authorization", value), ENTRY], b"token=def") == ("", True)
+
+
+@pytest.mark.parametrize("value", [b"", b"Bearerabc", b"Bearer,abc", b"Basic Bearer abc"])
+def test_other_schemes_are_no_token(value: bytes) -> None:
+    assert offered([(b"authorization", value)], b"") is None
+
+
 @pytest.mark.parametrize(
     ("query", "rest"),
     [
@@ -67,6 +83,8 @@ def test_the_first_place_that_has_a_token_counts(
         (b"token=x", b""),
         (b"a=1&token=x&b=2&token=y", b"a=1&b=2"),
         (b"%74oken=x&token=x", b""),
+        (b"a=1&%74oke%6e=x", b"a=1"),
+        (b"token=x&&b=1&", b"&b=1&"),
         (b"xtoken=1&a=token=2", b"xtoken=1&a=token=2"),
         (b"tokens=1", b"tokens=1"),
     ],
