@@ -10,8 +10,21 @@ from fastws.core.publication import Publication, Retention
 RELEASED_AT_ONCE: Final = 64
 """Publications whose memory is given back each time that something is left out: some 10 us."""
 
+COST: Final = 400
+"""Bytes that a publication takes beside its data, with its share in the topic's."""
+
 _NOTHING: Final = (0.0, Publication(b"", 0))
 _stored_s: Final = lambda entry: entry[0]  # noqa: E731
+
+
+class Stock:
+    """What all logs of an engine take together."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Bytes."""
 
 
 class Log:
@@ -21,9 +34,10 @@ class Log:
     their memory is given back by and by. A deque would take 760 bytes before anything is in it.
     """
 
-    __slots__ = ("_entries", "_first", "_released", "epoch", "offset", "retention", "used_s")
+    __slots__ = ("_entries", "_first", "_released", "_stock", "epoch", "offset", "retention", "used_s")
 
-    def __init__(self, epoch: str, retention: Retention) -> None:
+    def __init__(self, epoch: str, retention: Retention, stock: Stock) -> None:
+        self._stock = stock
         self.epoch = epoch
         self.offset = 0
         """Of the newest publication, whether it is still there or not."""
@@ -53,6 +67,7 @@ class Log:
         """Store a publication, and let it know its offset."""
         self.offset = publication.offset = self.offset + 1
         self._entries.append((now_s, publication))
+        self._stock.size += len(publication.data) + COST
         self.trim(now_s)
         self.release()
 
@@ -66,13 +81,23 @@ class Log:
             first = bisect_right(entries, oldest_s, first + 1, key=_stored_s)
         self._first = first
 
+    def give_up(self, count: int) -> None:
+        """Leave out the oldest `count` publications, and give back their memory."""
+        self._first = min(len(self._entries), self._first + count)
+        self.release(count + RELEASED_AT_ONCE)
+
     def release(self, most: int = RELEASED_AT_ONCE) -> int:
         """Give back the memory of at most `most` of the publications that are left out; returns of how many."""
         entries, begin = self._entries, self._released
         end = min(self._first, begin + most)
         if end == begin:
             return 0
-        entries[begin:end] = [_NOTHING] * (end - begin)
+        if end == begin + 1:  # as a rule
+            self._stock.size -= len(entries[begin][1].data) + COST
+            entries[begin] = _NOTHING
+        else:
+            self._stock.size -= sum(len(publication.data) + COST for _, publication in entries[begin:end])
+            entries[begin:end] = [_NOTHING] * (end - begin)
         self._released = end
         if end == len(entries) or (end >= 4 and end * 8 >= len(entries)):
             del entries[:end]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
@@ -24,10 +26,12 @@ from fastws.engine.contract import (
 )
 from fastws.engine.departures import Departures
 from fastws.engine.keys import Keys
-from fastws.engine.log import Log
+from fastws.engine.log import Log, Stock
 from fastws.engine.presence import LocalPresence
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
+
+_log: Final = logging.getLogger("fastws.engine")
 
 IDLE_S: Final = 3600.0
 """Seconds that the position of a topic outlives its publications and its subscribers here; then its epoch ends."""
@@ -37,6 +41,11 @@ MAX_KEYS: Final = 1_000_000
 
 MAX_QUIET_TOPICS: Final = 100_000
 """Topics with history above which a new one takes the place of those that nobody hears and that hold nothing."""
+
+MEMORY_SHARE: Final = 0.5
+"""Of the machine's memory, or of the control group's: what the publications that are kept may take. Above that topics
+give up what is oldest in them, those that nobody hears all of it; who wants to recover it is told that it is gone.
+"""
 
 LAST_SEEN_S: Final = 604_800.0
 """Seconds for which it is remembered when a user was here last: a week."""
@@ -48,10 +57,21 @@ _LAST_SEEN_MS: Final = int(LAST_SEEN_S * 1000)
 _WITHOUT_HISTORY: Final = Published(None, None, duplicate=False)
 _SWEEP_S: Final = 1.0
 _MADE_ROOM_BY: Final = 4  # logs looked at for each new one while there are too many
+_MADE_SMALLER_BY: Final = 500  # logs looked at for each publication while they take too much, at most
 _SWEPT_AT_ONCE: Final = 2000  # logs looked at per sweep, about 1 ms
 _RELEASED_AT_ONCE: Final = 5000  # publications whose memory is given back at once, about 1 ms
 _FORGOTTEN_AT_ONCE: Final = 4000  # keys per sweep, about 1 ms
 _FORGOTTEN_FOR_EACH: Final = 2  # keys whose time is over, for each new one
+
+
+def memory_size() -> int:
+    """Bytes of memory that this process may use, as far as the system says."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text()
+    except OSError:
+        return size
+    return min(size, int(limit)) if limit.strip().isdigit() else size
 
 
 class MemoryEngine(LocalPresence, Engine):
@@ -69,6 +89,9 @@ class MemoryEngine(LocalPresence, Engine):
         """The topics that have logs, in the order in which they are looked at. A dict whose first entry goes again and
         again would be searched for it.
         """
+        self._stock = Stock()
+        self._most_stock = int(memory_size() * MEMORY_SHARE)
+        self._has_given_up = False
         self._keys = Keys()
         self._last_seen = Departures(MAX_LAST_SEEN)
         self._epoch_prefix = os.urandom(4).hex()
@@ -108,6 +131,8 @@ class MemoryEngine(LocalPresence, Engine):
             log = self._log(outgoing.topic, outgoing.retention)
             log.used_s = now_s
             log.add(publication, now_s)
+            if self._stock.size > self._most_stock:
+                self._give_up()
             published = Published(log.offset, log.epoch, duplicate=False)
         if key is not None:
             self._keys.note(outgoing.topic, key, published, now_s)
@@ -182,10 +207,32 @@ class MemoryEngine(LocalPresence, Engine):
         if log is None:
             if len(self._logs) >= MAX_QUIET_TOPICS:
                 self._look_at(_MADE_ROOM_BY, self._clock(), 0.0)
-            log = self._logs[topic] = Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention)
+            log = self._logs[topic] = Log(f"{self._epoch_prefix}{next(self._epoch_numbers):x}", retention, self._stock)
             self._turns.append(topic)
         log.retention = retention
         return log
+
+    def _give_up(self) -> None:
+        """Let topics that nobody hears keep nothing, and if that is not enough, others half of what they have."""
+        if not self._has_given_up:
+            self._has_given_up = True
+            size = self._stock.size // 1_000_000
+            _log.warning("the history of topics takes %d MB: the oldest of it is given up from now on", size)
+        heard: list[Log] = []
+        for _ in range(min(_MADE_SMALLER_BY, len(self._turns))):
+            topic = self._turns.popleft()
+            self._turns.append(topic)
+            log = self._logs[topic]
+            if topic in self._joined:
+                heard.append(log)
+            else:
+                log.give_up(len(log))
+            if self._stock.size <= self._most_stock:
+                return
+        for log in heard:
+            log.give_up((len(log) + 1) // 2)
+            if self._stock.size <= self._most_stock:
+                return
 
     def _sweep_on(self) -> None:
         self.sweep()

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastws.core.publication import Publication, Retention
-from fastws.engine.log import RELEASED_AT_ONCE, Log
+from fastws.engine.log import COST, RELEASED_AT_ONCE, Log, Stock
 
 
 def filled(count: int, retention: Retention) -> Log:
-    log = Log("e", retention)
+    log = Log("e", retention, Stock())
     for _ in range(count):
         log.add(Publication(b"1", 0), 0.0)
     return log
@@ -26,12 +26,14 @@ def offsets(publications: list[Publication]) -> list[int]:
 @given(
     st.integers(1, 12),
     st.sampled_from([0.0, 5.0]),
-    st.lists(st.one_of(st.just("add"), st.just("add"), st.floats(0, 9), st.integers(0, 20)), max_size=80),
+    st.lists(
+        st.one_of(st.just("add"), st.just("add"), st.just("give up"), st.floats(0, 9), st.integers(0, 20)), max_size=80
+    ),
     st.integers(0, 100),
     st.integers(0, 20),
 )
 def test_it_is_like_a_list(size: int, ttl_s: float, steps: list[str | float | int], offset: int, limit: int) -> None:
-    log, kept, now_s = Log("e", Retention(size, ttl_s)), list[tuple[float, int]](), 1000.0
+    log, kept, now_s = Log("e", Retention(size, ttl_s), Stock()), list[tuple[float, int]](), 1000.0
     count = 0
     for step in steps:
         if step == "add":
@@ -40,6 +42,9 @@ def test_it_is_like_a_list(size: int, ttl_s: float, steps: list[str | float | in
             log.add(publication, now_s)
             assert publication.offset == log.offset == count
             kept.append((now_s, count))
+        elif step == "give up":
+            log.give_up(2)
+            kept = kept[2:]
         elif isinstance(step, int):
             size = max(1, step)
             log.retention = Retention(size, ttl_s)
@@ -49,6 +54,8 @@ def test_it_is_like_a_list(size: int, ttl_s: float, steps: list[str | float | in
             log.trim(now_s)
         kept = [entry for entry in kept[-size:] if not ttl_s or entry[0] > now_s - ttl_s]
         there = [number for _, number in kept]
+        log.release()
+        assert log._stock.size == len(there) * (1 + COST)
         assert (len(log), log.trimmed) == (len(there), count - len(there))
         assert offsets(log.after(0)) == there
         assert offsets(log.after(offset)) == [number for number in there if number > offset]
@@ -75,6 +82,7 @@ def test_memory_of_many_is_given_back_by_and_by() -> None:
     assert [log.release(500), log.release(500), log.release(500)] == [500, left - 500, 0]
     assert log.is_released
     assert log._entries == []
+    assert log._stock.size == 0
 
 
 def test_pages_of_much_cost_what_is_in_them() -> None:

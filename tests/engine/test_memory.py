@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from fastws.core.publication import Position, Publication, Retention
 from fastws.engine.contract import EpochError, Order, Outcome, Outgoing
-from fastws.engine.memory import IDLE_S, LAST_SEEN_S, MemoryEngine
+from fastws.engine.log import COST
+from fastws.engine.memory import IDLE_S, LAST_SEEN_S, MemoryEngine, memory_size
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published, SessionInfo, TopicInfo, UserStatus
 
@@ -299,6 +302,42 @@ class TestMemory:
             assert engine.publish(Outgoing("kept", b"1", KEEP_3)) == Published(2, kept.epoch, duplicate=False)
 
         running(test)
+
+    def test_what_is_published_under_such_names_does_not_add_up(self, caplog: pytest.LogCaptureFixture) -> None:
+        def test(engine: MemoryEngine, events: RecordingEvents, clock: Clock) -> None:
+            engine._most_stock = 100 * (COST + 1)
+            engine.join("heard")
+            for number in range(60):
+                position = engine.publish(Outgoing("heard", b"%d" % (number % 10), Retention(60, 0.0)))
+            for number in range(1000):
+                engine.publish(Outgoing(f"t{number}", b"1", KEEP_3))
+                assert engine._stock.size <= engine._most_stock
+            assert caplog.text.count("given up") == 1
+            assert position.epoch
+            assert engine.recover("heard", Retention(60, 0.0), Position(position.epoch, 0)).recovered
+            for number in range(1000):
+                engine.join(f"t{number}")
+                engine.publish(Outgoing(f"t{number}", b"1", KEEP_3))
+            left = len(engine.history("heard", Retention(60, 0.0), None, 100).publications)
+            assert left < 60
+            for missed in (left, left + 1):
+                since = Position(position.epoch, 60 - missed)
+                assert engine.recover("heard", Retention(60, 0.0), since).recovered is (missed == left)
+            for size in (80 * COST, 1, 1):
+                engine.publish(Outgoing("t5", b"1" * size, KEEP_3))
+            assert engine._stock.size <= engine._most_stock
+
+        running(test)
+
+    def test_how_much_memory_there_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        assert 2**28 < memory_size() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit = tmp_path / "memory.max"
+        monkeypatch.setattr("fastws.engine.memory.Path", lambda _: limit)
+        unlimited = memory_size()
+        limit.write_text("max\n")
+        assert memory_size() == unlimited
+        limit.write_text("1000000\n")
+        assert memory_size() == 1_000_000
 
     def test_keys_that_clients_invent_do_not_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("fastws.engine.memory.MAX_KEYS", 50)
