@@ -171,8 +171,7 @@ class Opening:
 
         One that was welcomed already keeps its id and its subscriptions.
         """
-        if conn.phase != OPEN:
-            raise TopicError(closes.NOT_PERMITTED.code, "the connection has ended")  # while middleware waited
+        _check_open(conn)
         former = session.identity
         session.identity = credentials.identity
         is_new = session.phase != READY
@@ -227,6 +226,7 @@ class Opening:
 
         Subscriptions that it could not make any more end, unless the server had made them against the old token.
         """
+        _check_open(conn)
         identity = credentials.identity
         if identity.user != session.user or identity.tenant != session.tenant:
             raise FatalError(closes.UNAUTHORIZED, "the token is somebody else's", closes.INVALID_TOKEN)
@@ -318,6 +318,12 @@ def _read_subprotocol(conn: Connection, session: Session, details: Details) -> N
         if details.subprotocol == codec.subprotocol:
             conn.codec_index = session.codec = codec.index
     details.subprotocol = ""
+
+
+def _check_open(conn: Connection) -> None:
+    """Raise `TopicError` if it has ended while middleware waited: nobody may be anybody any more."""
+    if conn.phase != OPEN:
+        raise TopicError(closes.NOT_PERMITTED.code, "the connection has ended")
 
 
 def _send_early(conn: Connection, session: Session) -> None:

@@ -363,6 +363,34 @@ async def test_who_leaves_while_middleware_waits_is_gone_once(welcomed: bool, wa
         assert stage.hub.topics == {}
 
 
+@pytest.mark.parametrize("waits", ["before", "after"])
+async def test_who_leaves_while_middleware_waits_is_not_refreshed(waits: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = FastWS()
+    gate = asyncio.Event()
+
+    @app.use
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        if ctx.cmd == "refresh" and waits == "before":
+            await gate.wait()
+        result = await call_next(ctx)
+        if ctx.cmd == "refresh" and waits == "after":
+            await gate.wait()
+        return result
+
+    async with keyed(app) as stage:
+        player = knock(stage, offered=token(sub="42"))
+        await stage.settle()
+        player.say({"cmd": "refresh", "token": token(sub="42", device="web", topics=["chat:a"])})
+        await stage.settle()
+        player.vanish()
+        gate.set()
+        await stage.settle()
+        assert stage.hub.connections_of("", "42") == ()
+        assert stage.hub.users.audience_of("") is None
+        assert stage.hub.topics == {}
+        assert not caplog.records
+
+
 async def test_a_token_that_ends_while_hooks_wait() -> None:
     app = FastWS()
     gate = asyncio.Event()
