@@ -54,6 +54,8 @@ class Hub:
         self._orders = Orders(self.users, self.find)
         self._lost: set[Topic] = set()
         self._is_outage_told = False
+        self._caught_up: asyncio.Task[None] | None = None
+        """Fetches what was missed in the last outage."""
         self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
         """Of topics with history."""
 
@@ -220,12 +222,13 @@ class Hub:
     def on_restored(self, ts_ms: int) -> None:
         if self.is_degraded:
             self.is_degraded = False
-            caught_up = self.watch.catch_up(list(self.topics.values()))
-            caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
+            self._caught_up = self.watch.catch_up(list(self.topics.values()))
+            self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
 
     def _tell_restored(self, ts_ms: int, caught_up: asyncio.Task[None]) -> None:
         """What was missed has been delivered. Where it went away again meanwhile, that was one outage."""
-        if self._is_outage_told and not self.is_degraded and not caught_up.cancelled():
+        is_over = caught_up is self._caught_up and not self.is_degraded
+        if self._is_outage_told and is_over and not caught_up.cancelled():
             self._is_outage_told = False
             self._tell_everyone("restored", {"ts": ts_ms})
 

@@ -225,6 +225,26 @@ async def test_after_an_outage_what_was_missed_is_delivered(prompt: bool) -> Non
         assert await told(stage, player) == [3]
 
 
+async def test_two_outages_one_after_the_other_are_over_when_the_second_is() -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        for _ in range(2):
+            engine.go_away()
+            engine.is_away = False
+            await publish(stage, 1)
+            engine.link.clear()
+            engine.come_back()
+            await stage.settle()
+        first, second = engine.open
+        engine.answer(first)
+        await stage.settle()
+        assert [heard["event"] for heard in player.hear()] == ["degraded"]
+        engine.answer(second)
+        await stage.settle()
+        assert [heard["event"] for heard in player.hear()] == ["publication", "publication", "restored"]
+
+
 async def test_many_are_told_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "SLICE_S", 0.0)
     engine = DistantEngine(prompt=True, direct=True)
