@@ -39,6 +39,12 @@ def check_signature(handler: Any, where: str, *wanted: str, by_name: Iterable[st
     names = tuple(by_name)
     if accepts(handler, len(wanted), names):
         return
+    taken = [name for name in names if name in wanted]
+    if taken:
+        raise UsageError(
+            f"{name_of(handler)}{_signature(handler)} gets {taken[0]!r} by position already",
+            f"give {{{taken[0]}}} in the pattern another name",
+        )
     parameters = ", ".join((*wanted, *names))
     how = "async def" if is_coroutine_function(handler) else "def"
     called = getattr(handler, "__name__", "handler")

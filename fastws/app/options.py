@@ -13,7 +13,7 @@ from fastws.errors import ConfigError, UsageError
 
 def checked_headers(names: Iterable[str]) -> tuple[str, ...]:
     """Names of headers; `UsageError` for what is none."""
-    given = tuple(names)
+    given = tuple(names) if isinstance(names, Iterable) else (names,)
     wrong = [name for name in given if not isinstance(name, str) or not TOKEN.fullmatch(name)]
     if isinstance(names, str) or wrong:
         raise UsageError(

@@ -53,7 +53,7 @@ def check_path(decorator: str, path: Any) -> None:
 
 def checked_methods(methods: Iterable[str]) -> tuple[str, ...]:
     """HTTP methods, each once; `UsageError` for what is none."""
-    given = (methods,) if isinstance(methods, str) else tuple(methods)
+    given = (methods,) if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
     wrong = [method for method in given if not isinstance(method, str) or not TOKEN.fullmatch(method)]
     if isinstance(methods, str) or wrong or not given:
         raise UsageError(f"methods={methods!r} is no tuple of HTTP methods", 'write methods=("GET", "POST")')

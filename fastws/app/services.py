@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fastws.errors import UsageError
@@ -18,9 +18,10 @@ _CONNECTION_ID: Final = re.compile(r"[0-9a-f]{10}-[1-9a-f][0-9a-f]{0,15}", re.AS
 class ServiceCalls(ABC):
     """What `FastWS` and `Tenant` have in common.
 
-    Every call awaits what was asked for. It raises `UsageError` without a running server, `TopicError` for what is
-    wrong with its arguments (107 for names and data that cannot be, 102 for an undeclared namespace, 110 for too much
-    data), and `EngineError` when what carries messages between processes is away. Permissions do not apply.
+    Every call awaits what was asked for. It raises `UsageError` without a running server and for names that are no
+    text, `TopicError` for what is wrong with its arguments (107 for names and data that cannot be, 102 for an
+    undeclared namespace, 110 for too much data), and `EngineError` when what carries messages between processes is
+    away. Permissions do not apply.
     """
 
     @abstractmethod
@@ -45,7 +46,11 @@ class ServiceCalls(ABC):
         :param exclude: a connection, or its id, that shall not hear it.
         :returns: offset and epoch where the topic has history, and whether `key` was known.
         """
-        return await self._running("publish").publish(topic, data, key=key, exclude=exclude, tenant=self._tenant)
+        services = self._running("publish")
+        _check_texts("publish", topic=topic)
+        if key is not None:
+            _check_texts("publish", key=key)
+        return await services.publish(topic, data, key=key, exclude=exclude, tenant=self._tenant)
 
     async def broadcast(self, data: Any) -> None:
         """Send `{"event": "message", "data", "ts"}` to every connection of the client protocol."""
@@ -93,8 +98,9 @@ class ServiceCalls(ABC):
                 "app.disconnect() needs to know whom to disconnect",
                 'name one of them: user="42", conn=connection, or tenant="acme"',
             )
-        if user is not None and whose is None:
-            whose = ""
+        if user is not None:
+            _check_texts("disconnect", user=user)
+            whose = whose or ""
         return await services.disconnect(user=user, conn=conn, tenant=whose, code=code, reason=reason)
 
     async def subscribe(self, user: str, topic: str) -> int:
@@ -102,22 +108,30 @@ class ServiceCalls(ABC):
 
         :returns: how many connections were not subscribed yet.
         """
-        return await self._running("subscribe").subscribe(user, topic, tenant=self._tenant)
+        services = self._running("subscribe")
+        _check_texts("subscribe", user=user, topic=topic)
+        return await services.subscribe(user, topic, tenant=self._tenant)
 
     async def unsubscribe(self, user: str, topic: str) -> int:
         """The opposite; the push `unsubscribed` has code 2000.
 
         :returns: how many connections were subscribed.
         """
-        return await self._running("unsubscribe").unsubscribe(user, topic, tenant=self._tenant)
+        services = self._running("unsubscribe")
+        _check_texts("unsubscribe", user=user, topic=topic)
+        return await services.unsubscribe(user, topic, tenant=self._tenant)
 
     async def presence(self, topic: str) -> Presence:
         """Who is present in a topic: at most 1,000 connections of them by id; `TopicError` 108 where that is off."""
-        return await self._running("presence").presence(topic, tenant=self._tenant)
+        services = self._running("presence")
+        _check_texts("presence", topic=topic)
+        return await services.presence(topic, tenant=self._tenant)
 
     async def presence_stats(self, topic: str) -> PresenceStats:
         """How many connections and users are present in a topic; `TopicError` 108 where that is off."""
-        return await self._running("presence_stats").presence_stats(topic, tenant=self._tenant)
+        services = self._running("presence_stats")
+        _check_texts("presence_stats", topic=topic)
+        return await services.presence_stats(topic, tenant=self._tenant)
 
     async def history(
         self, topic: str, *, since: tuple[str, int] | None = None, limit: int = 100, reverse: bool = False
@@ -129,19 +143,25 @@ class ServiceCalls(ABC):
         :param reverse: the newest first.
         :raises TopicError: 108 where there is no history, 112 for another epoch, 106 for too many.
         """
-        return await self._running("history").history(
-            topic, since=since, limit=limit, reverse=reverse, tenant=self._tenant
-        )
+        services = self._running("history")
+        _check_texts("history", topic=topic)
+        return await services.history(topic, since=since, limit=limit, reverse=reverse, tenant=self._tenant)
 
-    async def status(self, users: Sequence[str]) -> Mapping[str, UserStatus]:
+    async def status(self, users: Iterable[str]) -> Mapping[str, UserStatus]:
         """Whether users are here, on which devices, and if not when they were; by their names."""
         if isinstance(users, str):
             raise UsageError(f"app.status({users!r}) wants several users", f"write app.status([{users!r}])")
-        return await self._running("status").status(users, tenant=self._tenant)
+        services = self._running("status")
+        names = list(users)
+        for name in names:
+            _check_texts("status", user=name)
+        return await services.status(names, tenant=self._tenant)
 
     async def sessions(self, user: str) -> Sequence[SessionInfo]:
         """The connections of a user, on all nodes."""
-        return await self._running("sessions").sessions(user, tenant=self._tenant)
+        services = self._running("sessions")
+        _check_texts("sessions", user=user)
+        return await services.sessions(user, tenant=self._tenant)
 
     async def online(self, attribute: str, value: Any) -> int:
         """How many connections there are with this value.
@@ -155,7 +175,9 @@ class ServiceCalls(ABC):
 
         :param pattern: the name of a topic, or the beginning of names and one `*`.
         """
-        return await self._running("topics").topics(pattern, tenant=self._tenant)
+        services = self._running("topics")
+        _check_texts("topics", pattern=pattern)
+        return await services.topics(pattern, tenant=self._tenant)
 
     def _whose(self, tenant: str | None) -> str | None:
         """The tenant that a call names, or that it is inside of."""
@@ -165,6 +187,16 @@ class ServiceCalls(ABC):
                 f"this is the tenant {own!r}, not {tenant!r}", "ask app.tenant(...) of the other, or app itself"
             )
         return tenant if own is None else own
+
+
+def _check_texts(service: str, **names: Any) -> None:
+    """Raise `UsageError` for a name that is no text, such as the number that a database knows a user by."""
+    for what, name in names.items():
+        if not isinstance(name, str):
+            raise UsageError(
+                f"app.{service}() got {name!r} as {what}, which is no text",
+                'users, topics and keys are named by text: write "42", not 42',
+            )
 
 
 class Tenant(ServiceCalls):

@@ -44,6 +44,6 @@ def test_a_schema_is_a_type() -> None:
 
 def test_headers_to_keep() -> None:
     assert FastWS(keep_headers=["User-Agent", "x-id"]).keep_headers == ("User-Agent", "x-id")
-    for wrong in ("user-agent", ("a b",), (5,), ("ä",)):
+    for wrong in ("user-agent", ("a b",), (5,), ("ä",), 5, None):
         with pytest.raises(UsageError):
             FastWS(keep_headers=wrong)  # type: ignore[arg-type]

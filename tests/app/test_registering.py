@@ -92,8 +92,9 @@ def test_parameters_come_by_their_names(wrong: Any) -> None:
     with pytest.raises(UsageError, match=r"cannot be called with \(conn, data, room\)"):
         FastWS().on_publish("chat:{room}")(wrong)
     FastWS().on_publish("chat:{room}")(lambda connection, content, *, room: content)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="another name"):
         FastWS().can_publish("chat:{conn}")(lambda conn: True)
+    FastWS().can_publish("chat:{conn}")(lambda connection, conn: True)
 
 
 def test_methods() -> None:

@@ -42,7 +42,7 @@ def test_http() -> None:
     assert app.http_routes["/form"].methods == ("GET", "POST")
 
 
-@pytest.mark.parametrize("methods", ["GET", (), ("get",), (5,), ("GET POST",)])
+@pytest.mark.parametrize("methods", [5, None, "GET", (), ("get",), (5,), ("GET POST",)])
 def test_methods_that_are_none(methods: Any) -> None:
     with pytest.raises(UsageError):
         FastWS().http("/x", methods=methods)

@@ -127,6 +127,38 @@ async def test_whom_to_disconnect_has_to_be_said(asked: tuple[FastWS, list[Any]]
     ]
 
 
+WRONG: list[Callable[[Any], Any]] = [
+    lambda a: a.publish(5, 1),
+    lambda a: a.publish("t", 1, key=5),
+    lambda a: a.disconnect(user=5),
+    lambda a: a.subscribe(5, "t"),
+    lambda a: a.subscribe("5", None),
+    lambda a: a.unsubscribe(5, "t"),
+    lambda a: a.presence(5),
+    lambda a: a.presence_stats(5),
+    lambda a: a.history(5),
+    lambda a: a.status(["1", 5]),
+    lambda a: a.sessions(b"5"),
+    lambda a: a.topics(5),
+]
+
+
+@pytest.mark.parametrize("call", WRONG)
+async def test_names_are_text(call: Callable[[Any], Any], asked: tuple[FastWS, list[Any]]) -> None:
+    app, heard = asked
+    for services in (app, app.tenant("acme")):
+        with pytest.raises(UsageError, match="which is no text") as raised:
+            await call(services)
+        assert '"42"' in raised.value.hint
+    assert heard == []
+
+
+async def test_status_of_what_can_be_read_once(asked: tuple[FastWS, list[Any]]) -> None:
+    app, heard = asked
+    await app.status(str(number) for number in range(2))
+    assert heard == [("status", ["0", "1"], {"tenant": ""})]
+
+
 async def test_status_is_about_several(asked: tuple[FastWS, list[Any]]) -> None:
     with pytest.raises(UsageError, match="several"):
         await asked[0].status("42")
