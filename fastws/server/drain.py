@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -15,6 +16,9 @@ MIN_SPREAD_MS: Final = 1000
 
 _TURN_S: Final = 0.05
 """How often more are closed, and how often it is seen whether all are gone."""
+
+_LOOKING_SHARE: Final = 10
+"""To see who is left takes no more than one part in so many of the time."""
 
 _LAST_WORD_S: Final = 0.25
 """How long a server that ends at once lets the kernel take its close frames."""
@@ -61,7 +65,8 @@ class Drain:
         self._pending = pending
         self._rate = rate
         self._timeout_s = timeout_s
-        self._told: set[Drainable] = set()
+        self._known: set[Drainable] = set()
+        self._waiting: deque[Drainable] = deque()
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -69,33 +74,49 @@ class Drain:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Close everyone with 1012 and `restarting retry_ms=<integer>`, in order of age, and reset who is left."""
+        """Close everyone with 1012 and `restarting retry_ms=<integer>`, in order of age, and reset who is left.
+
+        Those whose upgrade was under way when it began come last.
+        """
         loop = asyncio.get_running_loop()
-        begun = loop.time()
-        left = list(self._connections())
-        total = len(left)
-        spread_s = total / self._rate if self._rate > 0 else self._timeout_s / 2
-        while (left or self._pending()) and not self._stopped.is_set():
-            elapsed_s = loop.time() - begun
-            if self._timeout_s > 0 and elapsed_s >= self._timeout_s:
+        begun = look_again = loop.time()
+        left: list[Drainable] = []
+        while not self._stopped.is_set():
+            now = loop.time()
+            if now >= look_again:
+                left = self._look()
+                # Of a million it takes long, and they all would wait meanwhile.
+                look_again = now + _LOOKING_SHARE * (loop.time() - now)
+            if not left and not self._pending():
                 break
-            due = closes_due(total, elapsed_s, self._rate, self._timeout_s) - len(self._told)
-            self._tell([conn for conn in left if conn not in self._told][: max(due, 0)], spread_s)
+            if 0 < self._timeout_s <= now - begun:
+                break
+            self._tell(now - begun)
             if self._timeout_s <= 0:
                 await self._pause(_LAST_WORD_S)
-                left = list(self._connections())
                 break
             await self._pause(min(_TURN_S, self._timeout_s))
-            left = list(self._connections())
         if not self._stopped.is_set():
+            left = self._look()
             self.reset = len(left)
             for conn in left:
                 conn.abort()
 
-    def _tell(self, connections: Iterable[Drainable], spread_s: float) -> None:
-        for conn in connections:
-            self._told.add(conn)
-            conn.close(closes.RESTARTING.code, f"{closes.RESTARTING.reason} retry_ms={retry_ms(spread_s)}")
+    def _look(self) -> list[Drainable]:
+        """Who is left; newcomers are to be told as well."""
+        left = list(self._connections())
+        newcomers = [conn for conn in left if conn not in self._known]
+        self._known.update(newcomers)
+        self._waiting.extend(newcomers)
+        return left
+
+    def _tell(self, elapsed_s: float) -> None:
+        total = len(self._known)
+        told = total - len(self._waiting)
+        spread_s = total / self._rate if self._rate > 0 else self._timeout_s / 2
+        for _ in range(closes_due(total, elapsed_s, self._rate, self._timeout_s) - told):
+            reason = f"{closes.RESTARTING.reason} retry_ms={retry_ms(spread_s)}"
+            self._waiting.popleft().close(closes.RESTARTING.code, reason)
 
     async def _pause(self, seconds: float) -> None:
         try:

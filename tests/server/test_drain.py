@@ -116,6 +116,40 @@ async def test_without_a_timeout_all_go_at_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_comes_meanwhile_is_told_too() -> None:
+    """An upgrade whose hooks were under way."""
+    left: list[RecordingConnection] = []
+    upgrades = [1]
+
+    def arrive() -> None:
+        upgrades.clear()
+        RecordingConnection(left)
+
+    drain = Drain(lambda: left, lambda: len(upgrades), rate=0, timeout_s=10)
+    asyncio.get_running_loop().call_later(0.1, arrive)
+    begun = time.monotonic()
+    await drain.run()
+    assert time.monotonic() - begun < 5
+    assert (left, drain.reset) == ([], 0)
+
+
+@pytest.mark.asyncio
+async def test_to_look_around_takes_little_of_the_time() -> None:
+    left, _ = some(50)
+    looks = []
+
+    def look() -> list[RecordingConnection]:
+        looks.append(time.monotonic())
+        time.sleep(0.02)
+        return left
+
+    drain = Drain(look, lambda: 0, rate=0, timeout_s=1)
+    await drain.run()
+    assert drain.reset == 0
+    assert len(looks) <= 6
+
+
+@pytest.mark.asyncio
 async def test_nobody_there_is_no_wait() -> None:
     begun = time.monotonic()
     await Drain(list, lambda: 0, rate=0, timeout_s=30).run()

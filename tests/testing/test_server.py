@@ -268,6 +268,26 @@ async def test_a_drain_is_that_of_production() -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_upgrade_that_is_under_way_when_a_drain_begins() -> None:
+    app = FastWS()
+    asked, allowed = asyncio.Event(), asyncio.Event()
+
+    @app.on_upgrade
+    async def upgrade(request: HttpRequest) -> None:
+        asked.set()
+        await allowed.wait()
+
+    async with TestServer(app, drain_timeout=60, drain_rate=0) as server:
+        connecting = asyncio.ensure_future(server.connect())
+        await asked.wait()
+        draining = asyncio.ensure_future(server.drain())
+        await asyncio.sleep(0)
+        allowed.set()
+        assert (await (await connecting).wait_closed()).code == 1012
+        await asyncio.wait_for(draining, 5)
+
+
+@pytest.mark.asyncio
 async def test_a_start_that_fails_leaves_nothing() -> None:
     app = FastWS()
     fail = [True]
