@@ -12,6 +12,7 @@ import pytest
 
 from fastws import FastWS, Reject
 from fastws.gateway.auth.tokens import sign
+from tests.gateway.engines import DistantEngine
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
 
 pytestmark = pytest.mark.asyncio
@@ -32,9 +33,11 @@ def token(lasts_s: float | None = None, **claims: Any) -> str:
 
 
 @asynccontextmanager
-async def keyed(app: FastWS | None = None, **settings: Any) -> AsyncIterator[Stage]:
+async def keyed(app: FastWS | None = None, engine: Any = None, **settings: Any) -> AsyncIterator[Stage]:
     """A stage that verifies tokens."""
-    async with staged(app, **{"jwt_secret": SECRET, "dev": False, "namespaces": NAMESPACES, **settings}) as stage:
+    async with staged(
+        app, engine, **{"jwt_secret": SECRET, "dev": False, "namespaces": NAMESPACES, **settings}
+    ) as stage:
         yield stage
 
 
@@ -534,6 +537,33 @@ async def test_a_subscription_ends_with_its_token(codec: str) -> None:
         await due(player)
         player.hear()
         assert player.closed == (4001, "token_expired")
+
+
+@pytest.mark.parametrize("whom", ["engine", "rule"])
+async def test_a_subscription_does_not_begin_when_its_token_has_ended(whom: str) -> None:
+    app = FastWS(namespaces={"kept": {"subscribe": "token", "history_size": 10}})
+    engine = DistantEngine(prompt=whom == "rule")
+    allowed = asyncio.Event()
+
+    if whom == "rule":
+
+        @app.can_subscribe("kept:{room}")
+        async def rule(conn: Any, room: str) -> bool:
+            return await allowed.wait()
+
+    async with keyed(app, engine) as stage:
+        player = knock(stage, offered=token(sub="42"))
+        player.hear()
+        player.say({"id": 1, "cmd": "sub", "topic": "kept:a", "token": token(60, sub="42", topic="kept:a")})
+        await stage.settle()
+        player.conn.session.passes.note("kept:a", 0.0, may_publish=False)  # its time is over
+        await due(player)
+        allowed.set()
+        engine.answer_all()
+        await stage.settle()
+        assert player.hear_one()["error"]["code"] == 109
+        assert player.conn.topics == ()
+        assert stage.hub.topics == {}
 
 
 async def test_a_refresh_with_subscription_tokens_moves_the_connection_alone() -> None:

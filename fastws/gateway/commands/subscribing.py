@@ -58,6 +58,8 @@ class _Wanted(NamedTuple):
     """What the client has seen, if it wants the rest."""
     watching: bool = False
     """It wants to hear who joins and leaves."""
+    by_token: bool = False
+    """A token for the topic lets it in, and may end before it is."""
 
 
 class _Begun(NamedTuple):
@@ -92,6 +94,8 @@ class Subscribing:
         wanted = _Wanted(conn, session, key, name, namespace, since, bool(command.presence))
         self._check_new(wanted)
         waiting = self._access.check(conn, session, SUBSCRIBE, name, namespace, command.token)
+        if _has_token(session, key):
+            wanted = wanted._replace(by_token=True)
         if waiting is None:
             return self._begin(wanted, _result)
         return after(waiting, partial(self._begin, wanted, _result))
@@ -162,8 +166,10 @@ class Subscribing:
             raise TopicError(closes.ALREADY_SUBSCRIBED.code, "this connection is subscribed to the topic")
 
     def _check_room(self, wanted: _Wanted) -> None:
-        """Raise `TopicError` 105 or 106 if this cannot be."""
+        """Raise `TopicError` 105, 106 or 109 if this cannot be."""
         self._check_new(wanted)
+        if wanted.by_token and not _has_token(wanted.session, wanted.key):
+            raise TopicError(closes.EXPIRED.code, "the token for the topic has expired")
         if wanted.session.subscription_count >= self._max_topics:
             raise TopicError(
                 closes.LIMIT_EXCEEDED.code, f"one connection subscribes to at most {self._max_topics} topics"
@@ -239,6 +245,12 @@ class Subscribing:
             wanted.session.note_subscribed(topic)
             if self._listener is not None:
                 self._listener.subscribed(wanted.conn, topic.name)
+
+
+def _has_token(session: Session, key: str) -> bool:
+    """Whether it has shown a token for the topic that has not ended."""
+    passes = session.passes
+    return passes is not None and passes.of(key) is not None
 
 
 def _misfit() -> EngineError:
