@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastws.net.connection import Connection
     from fastws.net.http import HttpRequest, HttpResponse
     from fastws.types import (
+        Author,
         CloseInfo,
         ConnectionInfo,
         HistoryEntry,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Author",
     "CloseInfo",
     "Connection",
     "ConnectionInfo",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Author": "fastws.types",
     "CloseInfo": "fastws.types",
     "Connection": "fastws.net.connection",
     "ConnectionInfo": "fastws.types",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fastws
+from fastws import types
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,6 +17,11 @@ def test_every_public_name_is_there() -> None:
     for name in fastws.__all__:
         assert getattr(fastws, name) is not None
     assert dir(fastws) == sorted(fastws.__all__)
+
+
+def test_every_value_that_handlers_get_is_public() -> None:
+    declared = {name for name, value in vars(types).items() if getattr(value, "__module__", "") == types.__name__}
+    assert declared <= set(fastws.__all__)
 
 
 def test_names_of_the_readme_and_the_docs_can_be_imported_together() -> None:

@@ -1,6 +1,20 @@
 """The values that handlers get: their numbers and the order of their fields are fixed."""
 
-from fastws.types import CloseInfo, ConnectionInfo, Published, SendStatus
+from fastws.types import (
+    Author,
+    CloseInfo,
+    ConnectionInfo,
+    HistoryEntry,
+    HistoryPage,
+    Member,
+    Presence,
+    PresenceStats,
+    Published,
+    SendStatus,
+    SessionInfo,
+    TopicInfo,
+    UserStatus,
+)
 
 
 def test_send_status() -> None:
@@ -16,4 +30,14 @@ def test_fields() -> None:
     assert CloseInfo._fields == ("code", "reason")
     assert CloseInfo(1006) == (1006, "")
     assert ConnectionInfo._fields == ("id", "user", "tenant", "device", "node")
-    assert Published._fields == ("offset", "epoch", "duplicate")
+    assert Published._fields == ("offset", "epoch", "duplicate", "degraded")
+    assert Published(1, "e", False) == (1, "e", False, False)
+    assert Author._fields == ("user", "conn")
+    assert HistoryEntry._fields == ("data", "offset", "ts", "author")
+    assert HistoryPage._fields == ("publications", "epoch", "offset")
+    assert Member._fields == ("user", "device", "info")
+    assert PresenceStats._fields == ("connections", "users")
+    assert Presence._fields == ("members", "connections", "users", "truncated")
+    assert UserStatus._fields == ("online", "devices", "last_seen")
+    assert SessionInfo._fields == ("conn", "user", "tenant", "device", "node", "since")
+    assert TopicInfo._fields == ("topic", "subscribers")
