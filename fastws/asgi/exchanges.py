@@ -166,15 +166,25 @@ class Exchange(ABC):
 
     async def _read_on(self) -> None:
         try:
-            while True:
-                event = await self._receive()
-                if not event["type"].endswith(".disconnect"):
-                    await self.transport.may_read.wait()
-                if not self.hear(event):
-                    return
+            while self.hear(await self._next_event()):
+                pass
+        except Exception as error:
+            _log.error(
+                "what the ASGI server says is not to be understood", exc_info=error, extra={"conn": self.conn.id}
+            )
+            self.lose()
+
+    async def _next_event(self) -> Event:
+        """The next thing that the client says, once it is wanted. Where nothing can be received, it is gone."""
+        gone = f"{self.scope['type']}.disconnect"
+        try:
+            event = await self._receive()
         except Exception as error:
             _log.debug("nothing more can be received", exc_info=error, extra={"conn": self.conn.id})
-            self.lose()
+            return {"type": gone, "code": closes.ABNORMAL}
+        if event["type"] != gone:
+            await self.transport.may_read.wait()
+        return event
 
     async def stop_reading(self) -> None:
         """Receive no more."""

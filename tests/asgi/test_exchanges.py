@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from fastws.asgi import mount
 from fastws.asgi.exchanges import HIGH_WATER
 from fastws.net.http import HttpRequest
 from fastws.types import CloseInfo, ConnectionInfo
-from tests.asgi.calling import Call, calling
+from tests.asgi.calling import Call, calling, scope_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -263,6 +264,33 @@ async def test_an_asgi_server_that_cannot_send_any_more() -> None:
         recorded.conns[-1].send("into the void")
         await call.end()
         assert await recorded.end() == ("", 1006, "")
+
+
+async def test_an_asgi_server_that_says_what_nobody_understands(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded()
+    async with calling(recorded.mounted) as caller:
+        call = await caller.connect("/told")
+        call.incoming.put_nowait({"type": "websocket.receive", "txt": "x"})
+        await call.end()
+        assert await recorded.end() == ("", 1006, "")
+    assert [record.levelname for record in caplog.records if record.name == "fastws.asgi"] == ["ERROR"]
+
+
+async def test_an_asgi_server_that_cannot_receive_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    async def receive() -> dict[str, str]:
+        if events:
+            return {"type": events.pop()}
+        raise RuntimeError("closed")
+
+    async def send(event: object) -> None: ...
+
+    recorded = Recorded()
+    async with calling(recorded.mounted):
+        for path in ("/told", "/ws"):
+            events = ["websocket.connect"]
+            async with asyncio.timeout(5):
+                await recorded.mounted(scope_of("websocket", path), receive, send)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_to_be_cancelled_is_to_lose_the_connection() -> None:
