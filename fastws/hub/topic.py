@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from fastws.core.codecs import CODECS
+from fastws.core.codecs.data import fitted
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
 from fastws.hub.roll import Roll
@@ -108,4 +109,4 @@ class Topic:
         if not field:
             return _ALIKE
         content = orjson.loads(data)
-        return orjson.dumps(content[field]) if isinstance(content, dict) and field in content else _ALIKE
+        return fitted(orjson.dumps(content[field])) if isinstance(content, dict) and field in content else _ALIKE

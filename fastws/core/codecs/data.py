@@ -37,7 +37,16 @@ def pack_data(data: Any, *, of_client: bool = False) -> bytes:
     # NaN and the infinities are written as null, so only where one stands may there be any.
     if b"null" in packed and not _all_finite(data):
         raise DataError("the data has no form in JSON: NaN and infinities are no numbers there")
-    return packed
+    return fitted(packed)
+
+
+def fitted(packed: bytes) -> bytes:
+    """The same bytes, in as much memory as they need: for what orjson has written and somebody keeps.
+
+    orjson 3.13 leaves its result in the buffer that it has grown: 4 KB for the smallest, a megabyte for 70 KB. Half of
+    what copying through a `memoryview` takes: 50 ns.
+    """
+    return b"%b" % packed
 
 
 def _all_finite(data: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,3 +110,15 @@ def test_objects_of_declared_types_are_written_as_their_libraries_do(value: Any,
 def test_they_are_no_way_around_the_rules(value: Any) -> None:
     with pytest.raises(DataError):
         pack_data(value)
+
+
+@pytest.mark.parametrize("size", [1, 100, 5000, 70_000])
+@pytest.mark.parametrize("of_client", [True, False])
+def test_what_is_kept_takes_what_it_needs(size: int, of_client: bool) -> None:
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        packed = pack_data({"a": "x" * size}, of_client=of_client)
+        assert tracemalloc.get_traced_memory()[0] - before < len(packed) + 200
+    finally:
+        tracemalloc.stop()
