@@ -31,6 +31,8 @@ TURN_S: Final = 0.001
 
 # What is answered before authentication.
 _FOR_STRANGERS: Final = frozenset({Auth, Ping, Aside, Broken, Lines})
+# Whoever says these wrongly is told what is wrong; without a name it is no command that could be refused.
+_NAMES_FOR_STRANGERS: Final = frozenset({NAMES[Auth], NAMES[Ping], ""})
 
 
 class Execution:
@@ -120,6 +122,9 @@ class Execution:
 
     def _refuse_stranger(self, conn: Connection, session: Session, said: Any) -> None:
         if session.phase >= ENDED:
+            return
+        if type(said) is Fault and said.error is closes.MALFORMED and said.cmd in _NAMES_FOR_STRANGERS:
+            self._answer_fault(conn, session, said)
             return
         name = said.cmd if type(said) is Fault else NAMES[type(said)]
         self._fail(conn, name, said.id, TopicError(closes.UNAUTHORIZED.code, "authenticate first"))

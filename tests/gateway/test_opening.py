@@ -183,6 +183,19 @@ async def test_a_bad_token_answers_101_and_closes(codec: str, with_id: bool) -> 
 
 
 @both_codecs
+async def test_a_stranger_is_told_what_is_wrong_with_what_it_may_say(codec: str) -> None:
+    async with keyed() as stage:
+        player = knock(stage, codec)
+        assert player.ask("auth") == 107
+        assert player.ask("auth", token=5) == 107
+        assert player.ask("auth", token=None) == 107
+        player.say({"id": 1, "token": "x"}, {"id": 1, "cmd": 5}, {"id": {}, "cmd": "ping"})
+        assert [said["error"]["code"] for said in player.hear()] == [107, 107, 107]
+        assert player.ask("sub") == player.ask("nonsense") == player.ask("refresh", token=5) == player.ask("") == 101
+        assert player.closed is None
+
+
+@both_codecs
 async def test_an_expired_token_answers_109_and_another_may_follow(codec: str) -> None:
     async with keyed() as stage:
         player = knock(stage, codec)
