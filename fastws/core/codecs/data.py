@@ -41,10 +41,10 @@ def pack_data(data: Any, *, of_client: bool = False) -> bytes:
 
 
 def fitted(packed: bytes) -> bytes:
-    """The same bytes, in as much memory as they need: for what orjson has written and somebody keeps.
+    """The same bytes, in as much memory as they need: for what an encoder has written and somebody keeps.
 
-    orjson 3.13 leaves its result in the buffer that it has grown: 4 KB for the smallest, a megabyte for 70 KB. Half of
-    what copying through a `memoryview` takes: 50 ns.
+    orjson 3.13 leaves its result in the buffer that it has grown: 4 KB for the smallest, a megabyte for 70 KB; msgspec
+    a third more than is needed. This way it takes 50 ns, through a `memoryview` three times as long.
     """
     return b"%b" % packed
 

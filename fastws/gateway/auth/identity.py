@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from fastws.core.codecs.data import fitted
 from fastws.gateway.auth.claims import DEFAULT_DEVICE, STANDARD, Permissions, Verified
 from fastws.gateway.auth.permissions import NO_GRANTS, Grants
 
@@ -132,7 +133,7 @@ class Identities:
 
     def _extra(self, token: Verified) -> bytes:
         extra = {name: value for name, value in token.everything.items() if name not in STANDARD}
-        return msgspec.json.encode(extra) if extra else b""
+        return fitted(msgspec.json.encode(extra)) if extra else b""
 
 
 def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
