@@ -173,13 +173,16 @@ static void begin_step(worker *w, uint64_t now) {
     w->figures->step = r->step;
 }
 
-static void publish_what_is_due(worker *w, uint64_t now) {
+/* Says what is due at that time; whether that is all. */
+static int publish_what_is_due(worker *w, uint64_t at) {
     struct rooms *r = w->rooms;
-    uint64_t until = r->first + (uint64_t)((double)(now - r->started) / r->interval) + 1;
-    double behind = (double)(until - r->published) + (double)(w->figures->due - w->figures->heard) / r->speakers;
+    uint64_t until = r->first + (uint64_t)((double)(at - r->started) / r->interval) + 1;
+    uint64_t owed = until > r->published ? until - r->published : 0;
+    double behind = (double)owed + (double)(w->figures->due - w->figures->heard) / r->speakers;
     double most = OVERLOAD_LEAST + OVERLOAD_S * 1e9 / r->interval;
     if (behind > most || behind > OVERLOAD_MOST) w->shared->overloaded = 1;
     for (int i = 0; i < MOST_IN_A_TURN && r->published < until && !w->shared->spoiled; i++) publish(w);
+    return r->published >= until;
 }
 
 /* Whether a step is under way, so that the worker does not sleep; see spins. */
@@ -216,11 +219,10 @@ void rooms_turn(worker *w) {
     if (s->stalling && !r->stalled) stall(w);
     if (s->step != r->step) begin_step(w, now);
     if (!r->step || w->figures->silent == r->step) return;
-    if (s->quiet == r->step || s->overloaded) {
-        w->figures->silent = r->step;
-    } else {
-        publish_what_is_due(w, now);
-    }
+    /* What was due before the end of the window is said, however late: left out, a stall at the end would not show. */
+    int is_over = s->quiet == r->step;
+    int all_said = s->overloaded || publish_what_is_due(w, is_over ? s->measured_to : now);
+    if (s->overloaded || (is_over && all_said)) w->figures->silent = r->step;
 }
 
 /* At the end of the run: has every member heard what was said in its room, and no more? */

@@ -108,19 +108,24 @@ def run(port: int, rates: list[float], **options: float | str | bool) -> tuple[l
         return steps, load.release()
 
 
+def all_of(step: LoadResult, rate: float, members: int = MEMBERS) -> bool:
+    """Whether the latencies of all deliveries are there that were due in the window, which may end late."""
+    return abs(step.run.latency.count - step.run.seconds * rate * members) <= 2 * members
+
+
 def test_every_publication_is_heard_once_by_each_member(c_rooms: servers.Server) -> None:
     (slow, fast), end = run(c_rooms.port, [100, 1000])
     assert end.check().connected == ROOMS * MEMBERS
     for rate, step in ((100, slow), (1000, fast)):
         assert step.mode == "rooms"
-        assert step.run.latency.count == pytest.approx(0.4 * rate * MEMBERS, rel=0.1)
+        assert all_of(step, rate)
         assert 0 < step.run.latency.p50 <= step.run.latency.p99
 
 
 def test_several_processes_share_the_rooms(c_rooms: servers.Server) -> None:
     (step,), end = run(c_rooms.port, [500], processes=2)
     assert end.check().processes == 2
-    assert step.run.latency.count == pytest.approx(0.4 * 500 * MEMBERS, rel=0.1)
+    assert all_of(step, 500)
 
 
 def test_members_speak_in_turns_and_are_told_apart(tmp_path: Path) -> None:
@@ -173,7 +178,7 @@ def test_a_rate_that_cannot_be_kept_ends_early_and_the_next_step_is_right(c_room
     end.check()
     assert hopeless.run.seconds < 0.4
     assert hopeless.run.latency.count == 0 or hopeless.run.latency.p99 > 20_000
-    assert easy.run.latency.count == pytest.approx(0.4 * 100 * MEMBERS, rel=0.1)
+    assert all_of(easy, 100)
 
 
 @pytest.mark.parametrize(
@@ -210,12 +215,12 @@ def test_members_who_hear_nothing_are_named() -> None:
 def test_those_who_stall_are_not_waited_for_and_count_neither_before_nor_after(c_rooms: servers.Server) -> None:
     with Load("rooms", c_rooms.port, options={**OPTIONS, "stalled": 1}) as load:
         load.wait_connected()
-        before = load.step(500, 0.1, 0.4).run.latency.count
+        before = load.step(500, 0.1, 0.4)
         load.stall()
-        after = load.step(500, 0.1, 0.4).run.latency.count
+        after = load.step(500, 0.1, 0.4)
         load.release().check()
-    assert before == pytest.approx(0.4 * 500 * (MEMBERS - 1), rel=0.1)
-    assert after == pytest.approx(0.4 * 500 * (MEMBERS - 1), rel=0.1)
+    assert all_of(before, 500, MEMBERS - 1)
+    assert all_of(after, 500, MEMBERS - 1)
 
 
 @pytest.mark.parametrize(
