@@ -12,7 +12,6 @@ from typing import Any, Final
 from fastws.core.request import Request
 
 _SEPARATOR: Final = b"\r\n"  # never inside a name or value
-_TOKEN: Final = b"token="
 
 
 class Details:
@@ -64,26 +63,18 @@ class Details:
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     def forget_request(self, keep_headers: Collection[bytes]) -> bool:
-        """Drop the request but for the headers to keep, and the credentials with the token in the query that gave them.
+        """Drop the request but for the headers to keep, and the credentials. The query stays: whoever judged a token in
+        it has taken it out.
 
         False: nothing is left that is worth keeping.
         """
-        if self.credentials is not None:
-            self.query = _without_token(self.query)
-            self.credentials = None
+        self.credentials = None
         if self.request is not None:
             kept = [part for pair in self.request.headers if pair[0] in keep_headers for part in pair]
             self.kept_headers = _SEPARATOR.join(kept)
             self.request = None
         worth = (self.kept_headers, self.query, self.subprotocol, self.client, self.drain_waiters)
         return any(worth) or self.state is not None or self.passes is not None
-
-
-def _without_token(query: bytes) -> bytes:
-    """A million of them are 200 MB; and what is not kept is not logged by somebody who writes down queries."""
-    if _TOKEN not in query:
-        return query
-    return b"&".join(part for part in query.split(b"&") if not part.startswith(_TOKEN))
 
 
 class Session:

@@ -141,7 +141,7 @@ async def may_join(conn, room):
 
 @app.raw("/whoami", auth=True)
 def whoami(conn, message):
-    conn.send(f"{conn.user} {conn.tenant} {conn.device} {conn.info} {conn.claims.get('rooms')} {message}")
+    conn.send(f"{conn.user} {conn.tenant} {conn.device} {conn.info} {conn.claims.get('rooms')} {conn.query} {message}")
 
 
 @app.raw("/anyone")
@@ -433,7 +433,7 @@ def test_raw_endpoints_that_ask_for_a_token(keyed: ServerProcess) -> None:
         client, _ = enter(keyed, offered, place, path="/whoami")
         with client:
             client.send_text("hi")
-            assert client.read_message() == "42 acme web {'a': 1} ['r'] hi"
+            assert client.read_message() == "42 acme web {'a': 1} ['r'] {} hi"
     for request in (upgrade("/whoami"), upgrade("/whoami", "Authorization: Bearer x")):
         refused = http(keyed, request)
         assert refused.status == 401
@@ -479,4 +479,4 @@ def test_routes_with_auth_trust_nobody_without_a_key_but_under_dev() -> None:
         with Talker(server) as client:
             client.upgrade("/whoami")
             client.send_text("hi")
-            assert client.read_message() == "  default None None hi"
+            assert client.read_message() == "  default None None {} hi"

@@ -105,6 +105,16 @@ async def test_a_token_without_a_user_is_anonymous_where_that_is_accepted() -> N
         assert player.ask("sub", topic="open:a") == 103
 
 
+async def test_nobody_sees_the_token_in_the_query() -> None:
+    app = FastWS()
+    seen: list[dict[str, str]] = []
+    app.on_connect(lambda conn: seen.append(conn.query))
+    async with keyed(app) as stage:
+        query = b"room=1&token=" + token(sub="42").encode() + b"&%74oken=x&tokens=2"
+        player = stage.connect(query=query)
+        assert seen == [player.conn.query] == [{"room": "1", "tokens": "2"}]
+
+
 @both_codecs
 async def test_topics_of_the_token_are_subscribed_behind_the_welcome(codec: str) -> None:
     async with keyed(namespaces=NAMESPACES | {"closed": {"subscribe": "nobody", "history_size": 5}}) as stage:
