@@ -37,9 +37,9 @@ GRACE_S: Final = 2.0
 class Serving:
     """An application on the running event loop: everything of a worker but its process.
 
-    `build`, `open`, `run_startup_hooks`, then connections: `listen` on what `bind` has bound, or
-    `listeners.make_connection` for transports from elsewhere. `empty` drains. `shutdown` gives everything back, also
-    after a start that failed half way.
+    The methods stand in the order in which they are called: `build`, `bind`, `open`, `run_startup_hooks`, `listen`,
+    `empty`, `shutdown`. Who has transports of its own binds nothing, and asks `listeners.make_connection` for what to
+    connect them to. Whatever fails, `shutdown` gives everything back.
     """
 
     def __init__(self, settings: Settings, app: FastWS) -> None:
@@ -91,20 +91,6 @@ class Serving:
             self.listeners.adopt(sock)
         return address
 
-    async def open(self) -> None:
-        """Start clock and engine; services work after this."""
-        self.loop_data.start()
-        await self.parts.start()
-
-    async def run_startup_hooks(self) -> bool:
-        """Let the application start. False: that was interrupted. Raises `StartError` if it fails."""
-        return await self.lifespan.start()
-
-    async def listen(self) -> None:
-        """Let connections in through what was bound."""
-        await self.listeners.listen()
-        self.lag.start()
-
     def bind_admin(self) -> str:
         """Bind the admin address, make what will answer there, and return it as it is printed; empty if it is off.
 
@@ -136,6 +122,20 @@ class Serving:
             max_message_size=settings.max_message_size,
             access_log=settings.access_log,
         )
+
+    async def open(self) -> None:
+        """Start clock and engine; services work after this."""
+        self.loop_data.start()
+        await self.parts.start()
+
+    async def run_startup_hooks(self) -> bool:
+        """Let the application start. False: that was interrupted. Raises `StartError` if it fails."""
+        return await self.lifespan.start()
+
+    async def listen(self) -> None:
+        """Let connections in through what was bound."""
+        await self.listeners.listen()
+        self.lag.start()
 
     async def serve_admin(self) -> None:
         """Answer on the admin address, from now on until the end of `shutdown`. Raises `StartError`."""
