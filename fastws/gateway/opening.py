@@ -101,6 +101,8 @@ class Opening:
             self._begin(conn, session, found)
         else:
             session.phase = STRANGER
+            if not self._hooks.watch_connect:
+                self._forget_request(session)  # nobody will look at 16 KiB of headers
             conn.max_message_size = min(conn.max_message_size, MAX_STRANGER_MESSAGE)
             conn.set_deadline(self._settings.auth_timeout)
 
@@ -264,8 +266,7 @@ class Opening:
 
     def _welcome(self, conn: Connection, session: Session, expires: int | None) -> None:
         """It is ready: tell it what it is called, and hear it."""
-        if session.details is not None and not session.details.forget_request(self._keep_headers):
-            session.details = None
+        self._forget_request(session)
         if session.phase != READY:
             session.phase = READY
             self._hub.enter(conn)
@@ -279,6 +280,10 @@ class Opening:
         if expires is not None:
             content["expires"] = expires
         push(conn, "welcome", content)
+
+    def _forget_request(self, session: Session) -> None:
+        if session.details is not None and not session.details.forget_request(self._keep_headers):
+            session.details = None
 
     async def _subscribe(self, conn: Connection, session: Session, topics: tuple[str, ...]) -> None:
         """Subscribe it to the topics that its token names. What cannot be is logged, and left out."""

@@ -159,6 +159,22 @@ async def test_a_stranger_authenticates(codec: str) -> None:
         assert player.conn.session.work is None
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_headers_of_strangers_are_kept_only_for_hooks_that_may_ask(asked: bool) -> None:
+    app = FastWS(keep_headers=["x-kept"])
+    seen: list[str | None] = []
+    if asked:
+        app.on_connect(lambda conn: seen.append(conn.headers.get("x-seen")))
+    async with keyed(app) as stage:
+        headers = ((b"x-seen", b"1"), (b"x-kept", b"2"))
+        player = stage.connect(headers=headers, welcomed=False)
+        assert (player.conn.session.details.request is not None) is asked
+        player.say({"cmd": "auth", "token": token(sub="42")})
+        assert player.hear_one()["event"] == "welcome"
+        assert seen == ["1"] * asked
+        assert dict(player.conn.headers) == {"x-kept": "2"}
+
+
 @both_codecs
 async def test_without_an_id_the_welcome_is_the_answer(codec: str) -> None:
     async with keyed() as stage:
