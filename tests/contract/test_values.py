@@ -202,9 +202,16 @@ def test_numbers_without_a_place_answer_107(server: ServerProcess, data: str) ->
             assert client.hear()["error"]["code"] == 107
 
 
-@pytest.mark.parametrize(
-    "text", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "'a'", "[1,]", '"\t"', '"\\ud800"']
-)
+@pytest.mark.parametrize("data", ['"\\ud83d"', '{"cut":["a\\udc00"]}', '{"\\ud800":1}'])
+def test_half_of_a_surrogate_pair_answers_107(server: ServerProcess, data: str) -> None:
+    """JSON by its grammar (RFC 8259 8.2), as `JSON.stringify` writes it where an emoji was cut."""
+    with Talker.welcomed(server) as client:
+        client.send_text('{"cmd":"pub","topic":"a","id":1,"data":' + data + "}")
+        assert client.hear()["error"]["code"] == 107
+        assert "ts" in client.ask("ping")
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "'a'", "[1,]", '"\t"'])
 def test_what_is_no_json_closes_4501(server: ServerProcess, text: str) -> None:
     with Talker.welcomed(server) as client:
         client.send_text('{"cmd":"pub","topic":"a","id":1,"data":' + text + "}")
