@@ -160,8 +160,8 @@ def _once(name: str, options: SlowOptions) -> Slowed:
     one = servers.fastws(APP, *outbox, cpus=server_cpus) if name in FASTWS else servers.peer(name, cpus=server_cpus)
     with one as server, Load("rooms", server.port, cpus=client_cpus, options=load_options(name, options)) as load:
         load.wait_connected()
+        files = measure.open_files(server.pids)  # some may be found slow, and be closed, before they stop altogether
         without = load.step(options.rate, WARMUP_S, options.seconds).run.latency
-        files = measure.open_files(server.pids)
         with PeakMemory(server) as memory:
             load.stall()
             beside = load.step(options.rate, WARMUP_S, options.seconds).run.latency
