@@ -87,6 +87,10 @@ def doubts(settings: Settings) -> list[str]:
     found: list[str] = []
     if settings.jwt_secret is not None and len(settings.jwt_secret.encode("utf-8", "replace")) < _SAFE_SECRET:
         found.append(f"--jwt-secret has fewer than {_SAFE_SECRET} bytes, which can be guessed from any token")
+    if settings.jwt_secret is not None and settings.jwt_secret != settings.jwt_secret.strip():
+        found.append(
+            "--jwt-secret begins or ends with white space, which is part of it: is that how tokens are signed?"
+        )
     if not any(getattr(settings, name) for name in _KEYS):
         found += [
             f"{OPTIONS[name].flag} is set without a key: no token can be valid"
