@@ -64,7 +64,7 @@ class Lifespan:
             self._task.cancel()
 
     async def end(self) -> None:
-        """Run the hooks of `on_shutdown`, unless it has not started. Each takes its time, and raises nothing here."""
+        """Run the hooks of `on_shutdown`, unless it has not started. Each takes its time; an `Exception` is logged."""
         task = self._task
         if task is None or not self._started.done() or self._ending.is_set():
             return
@@ -74,6 +74,8 @@ class Lifespan:
             await asyncio.wait((task,), timeout=HASTE_S)
         finally:
             await _cancel(task)
+        if not task.cancelled():
+            task.result()
         if not self._is_at_shutdown:
             # The task did not live to see this: the loop ends, which cancels them all, or a task group cancelled it.
             await self._run_shutdown_hooks()
@@ -91,7 +93,7 @@ class Lifespan:
                 if not is_cancelled():
                     self._failure = _failed(hook, error)
                 return
-            except SystemExit as error:
+            except BaseException as error:  # `start` raises it: sys.exit(), pytest.fail()
                 self._failure = error
                 return
             if is_cancelled():

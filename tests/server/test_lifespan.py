@@ -85,13 +85,25 @@ async def test_a_hook_that_fails(kind: str, caplog: pytest.LogCaptureFixture) ->
     assert "on_shutdown failed" in caplog.text
 
 
-async def test_an_application_that_exits() -> None:
-    def leave() -> None:
+async def test_what_is_no_exception_is_not_taken_for_a_failure() -> None:
+    """As `sys.exit()` and `pytest.fail()` raise."""
+
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        pytest.fail("on purpose")
+
+    def leave_at_once() -> None:
         raise SystemExit(7)
 
     with pytest.raises(SystemExit) as left:
-        await Lifespan([leave], []).start()
+        await Lifespan([leave_at_once], []).start()
     assert left.value.code == 7
+    with pytest.raises(pytest.fail.Exception, match="on purpose"):
+        await Lifespan([leave], []).start()
+    life = Lifespan([], [leave])
+    await life.start()
+    with pytest.raises(pytest.fail.Exception, match="on purpose"):
+        await life.end()
 
 
 async def test_a_hook_that_cancels_its_task() -> None:
