@@ -237,15 +237,31 @@ class TestServer:
             await client.take_welcome(timeout)
         return client
 
-    async def http_get(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    async def http_get(
+        self, path: str, headers: Mapping[str, str] | None = None, *, timeout: float = TIMEOUT_S
+    ) -> Response:
         """GET a path of the same port."""
-        return await self.http("GET", path, headers)
+        return await self.http("GET", path, headers, timeout=timeout)
 
     async def http(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        *,
+        timeout: float = TIMEOUT_S,
     ) -> Response:
-        """Send any HTTP request; the answer, whatever its status."""
-        return await _fetch(Target(self.http_url, uds=self.settings.uds, insecure=True), method, path, headers, body)
+        """Send any HTTP request; the answer, whatever its status.
+
+        :raises AssertionError: it is not there after `timeout` seconds.
+        """
+        target = Target(self.http_url, uds=self.settings.uds, insecure=True)
+        try:
+            async with asyncio.timeout(timeout):
+                return await _fetch(target, method, path, headers, body)
+        except TimeoutError:
+            raise AssertionError(f"{method} {path} was not answered within {timeout:g} s") from None
 
     async def api(self, method: str, /, **fields: Any) -> Any:
         """Call a method of the control API, as a back end does, and return its result; it takes `admin_port=0`.
@@ -257,7 +273,8 @@ class TestServer:
         key = self.settings.admin_key
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         body = json.dumps(fields).encode()
-        answer = (await _fetch(Target(self.admin_url), "POST", f"/api/{method}", headers, body)).json()
+        async with asyncio.timeout(TIMEOUT_S):
+            answer = (await _fetch(Target(self.admin_url), "POST", f"/api/{method}", headers, body)).json()
         if "error" in answer:
             raise CommandError(method, answer["error"])
         return answer["result"]
@@ -321,13 +338,12 @@ async def _fetch(target: Target, method: str, path: str, headers: Mapping[str, s
     given = {name.lower() for name in headers or {}}
     pairs = [(name, value) for name, value in own.items() if name.lower() not in given] + [*(headers or {}).items()]
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in pairs)]
-    async with asyncio.timeout(TIMEOUT_S):
-        reader, writer = await open_streams(target)
-        try:
-            writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-            head, _, rest = (await reader.read(-1)).partition(b"\r\n\r\n")
-        finally:
-            writer.close()
+    reader, writer = await open_streams(target)
+    try:
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        head, _, rest = (await reader.read(-1)).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
     if not head:
         raise ConnectError("the server closed the connection before it answered")
     first, *others = head.split(b"\r\n")

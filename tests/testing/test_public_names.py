@@ -22,8 +22,8 @@ OF_SERVERS = {
     "connect": "(path=None, *, user=None, tenant=None, device=None, claims=None, token=None, headers=(), origin=None, "
     f"query=None, subprotocol=None, codec='json', {TIMEOUT})",
     "url_of": "(path)",
-    "http_get": "(path, headers=None)",
-    "http": "(method, path, headers=None, body=b'')",
+    "http_get": "(path, headers=None, *, timeout=5.0)",
+    "http": "(method, path, headers=None, body=b'', *, timeout=5.0)",
     "api": "(method, /, **fields)",
 }
 VALUES_OF_SERVERS = {"app", "settings", "url", "http_url", "admin_url"}

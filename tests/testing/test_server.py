@@ -177,6 +177,19 @@ async def test_plain_http() -> None:
 
 
 @pytest.mark.asyncio
+async def test_http_that_is_not_answered() -> None:
+    app = FastWS()
+
+    @app.http("/stuck")
+    async def stuck(request: HttpRequest) -> None:
+        await asyncio.Event().wait()
+
+    async with TestServer(app, drain_timeout=0.1) as server:
+        with pytest.raises(AssertionError, match=r"GET /stuck was not answered within 0\.05 s"):
+            await server.http_get("/stuck", timeout=0.05)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("settings", [{}, {"admin_key": "k" * 16}])
 async def test_the_control_api(settings: dict[str, str]) -> None:
     async with TestServer(Recorded().app, admin_port=0, **settings) as server:
