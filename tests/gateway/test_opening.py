@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fastws import FastWS, Reject
+from fastws.engine.memory import MemoryEngine
 from fastws.gateway.auth.tokens import sign
 from tests.gateway.engines import DistantEngine
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
@@ -274,6 +275,22 @@ async def test_presence_tells_who_it_is_now(codec: str) -> None:
             found = player.ask("presence", topic="open:a")
             member = {"user": "42", "device": claims.get("device", "default"), "info": claims["info"]}
             assert found == {"members": {conn_id: member}, "connections": 1, "users": 1}
+
+
+async def test_an_engine_that_keeps_members_is_told_who_it_is_now() -> None:
+    told: list[tuple[str, str, str]] = []
+
+    class Keeping(MemoryEngine):
+        def present(self, topic: str, conn: str, member: Any, *, announce: bool) -> None:
+            told.append((topic, member.user, member.device))
+
+    namespaces = {"open": {"subscribe": "all", "presence": True}}
+    async with keyed(None, Keeping(), anonymous=True, namespaces=namespaces) as stage:
+        player = stage.connect()
+        player.ask("sub", topic="open:a")
+        for cmd, device in (("auth", "web"), ("refresh", "web"), ("refresh", "phone")):
+            player.say({"cmd": cmd, "token": token(60, sub="42", device=device)})
+        assert told == [("open:a", "", "default"), ("open:a", "42", "web"), ("open:a", "42", "phone")]
 
 
 async def test_topics_of_another_tenant_are_others() -> None:

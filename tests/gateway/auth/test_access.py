@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -214,10 +215,12 @@ def pass_for(topic: str, **claims: Any) -> str:
     return sign({"topic": topic, "sub": "42"} | claims, SECRET)
 
 
-def entry(session: Session, topic: str, token: str | None, namespace: Namespace = ASKED) -> int:
+def entry(
+    session: Session, topic: str, token: str | None, namespace: Namespace = ASKED, *, action: str = SUBSCRIBE
+) -> int:
     judge = Access(Namespaces({}), anonymous_is_trusted=True, verifier=Verifier([SharedSecret(SECRET)]))
     try:
-        assert judge.check(Clockwork(), session, SUBSCRIBE, topic, namespace, token) is None  # type: ignore[arg-type]
+        assert judge.check(Clockwork(), session, action, topic, namespace, token) is None  # type: ignore[arg-type]
     except TopicError as error:
         return error.code
     return 0
@@ -284,6 +287,16 @@ async def test_whoever_showed_a_token_may_look_at_the_topic(session: Session) ->
     assert entry(session, "chat:a", pass_for("chat:a")) == 0
     assert entry(session, "chat:a", None) == 0
     assert entry(session, "chat:b", None) == 103
+
+
+@pytest.mark.asyncio
+async def test_a_token_publishes_only_where_it_has_subscribed(session: Session) -> None:
+    """A subscription may still fail after its token was found right."""
+    assert entry(session, "chat:a", pass_for("chat:a", pub=True)) == 0
+    assert entry(session, "chat:a", None, action=PUBLISH) == 103
+    session.note_subscribed(SimpleNamespace(key="chat:a"))  # type: ignore[arg-type]
+    assert entry(session, "chat:a", None, action=PUBLISH) == 0
+    assert entry(session, "chat:b", None, action=PUBLISH) == 103
 
 
 def test_without_a_verifier_no_token_is_right(session: Session) -> None:

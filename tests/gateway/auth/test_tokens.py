@@ -124,6 +124,16 @@ def test_another_secret() -> None:
     assert refused(sign({"sub": "1"}, SECRET), secret="")
 
 
+@pytest.mark.parametrize("algorithm", sorted(DIGESTS))
+def test_every_bit_of_the_signature_counts(algorithm: str) -> None:
+    signed, _, signature = sign({"sub": "1"}, SECRET, algorithm).rpartition(".")
+    digest = from_base64(signature.encode())
+    wrong = [digest[:size] for size in (0, 1, len(digest) - 1)] + [digest + b"\0", digest * 2]
+    wrong += [digest[:place] + bytes([digest[place] ^ 1]) + digest[place + 1 :] for place in range(len(digest))]
+    for other in wrong:
+        assert "signature" in refused(f"{signed}.{to_base64(other).decode()}")
+
+
 def test_no_key_no_token() -> None:
     with pytest.raises(TokenError, match="no key"):
         Verifier([]).verify(sign({"sub": "1"}, ""))
@@ -140,6 +150,11 @@ def test_times() -> None:
 @pytest.mark.parametrize(("now_s", "valid"), [(99.999, True), (100.0, False), (100.5, False)])
 def test_leeway_is_none(now_s: float, valid: bool) -> None:
     judge = verifier(clock=lambda: now_s)
+    if valid:
+        with pytest.raises(TokenError, match="yet"):
+            judge.verify(sign({"nbf": 100}, SECRET))
+    else:
+        judge.verify(sign({"nbf": 100}, SECRET))
     for exp in (100, 100.9):
         token = sign({"exp": exp}, SECRET)
         if valid:
