@@ -104,8 +104,8 @@ class Ingress:
         """
     def on_lost(self, conn: Any) -> None:
         """The socket of a connection that was never opened is gone."""
-    def on_released(self, conn: Any) -> None:
-        """Any connection's socket is gone."""
+    def on_released(self, conn: Any) -> Any:
+        """Any connection's socket is gone. Returns the session that it keeps, if somebody still asks for it."""
 
 class Gathering:
     """Base of Audience. Not made from Python."""

@@ -73,7 +73,7 @@ cdef class Ingress:
         """Nothing to do unless the layer above keeps something for connections that are not open yet."""
 
     def on_released(self, conn):
-        """Nothing to do unless the layer above counts sockets."""
+        """Nothing to do unless the layer above counts sockets. Returns the session that the connection keeps."""
 
 
 cdef class Gathering:

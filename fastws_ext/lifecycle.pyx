@@ -104,7 +104,6 @@ cdef class Lifecycle(Sender):
 
     cdef int open(self, Endpoint endpoint, bytes answer, int window_bits) except -1:
         """Become OPEN under `endpoint`; for the HTTP stage."""
-        cdef object value
         self.flags = (self.flags & ~F_DECIDING) | F_OPENED
         self.state = OPEN
         self.endpoint = endpoint
@@ -292,6 +291,7 @@ cdef class Lifecycle(Sender):
 
     cdef int say_farewell(self) except -1:
         """What is due when the socket is gone, whatever fails on the way."""
+        session = None
         if self.outbox is not None and self.endpoint is not None:
             self.endpoint.dropped_ended += self.outbox.frames()
         self.outbox = None
@@ -303,12 +303,12 @@ cdef class Lifecycle(Sender):
                     self.ingress.on_lost(self)
                 self.notify()
             finally:
-                self.ingress.on_released(self)
+                session = self.ingress.on_released(self)
         finally:
             self.leave_all()
             self.link = None        # only now: the layers above may ask for the address
             self.flow = None
-            self.session = None
+            self.session = session
         return 0
 
     cdef int notify(self) except -1:

@@ -149,18 +149,16 @@ class Ingress(FastIngress):
         if task is not None:
             task.cancel()
 
-    def on_released(self, conn: Connection) -> None:
-        """A socket is gone."""
+    def on_released(self, conn: Connection) -> Session | None:
+        """A socket is gone. The connection keeps its session while a handler runs that may ask for it."""
         if conn.endpoint is not None:
             address = self._counted.pop(conn.number, None)
             self.admission.release(_peer_address(conn) if address is None else address)
             if self.site.access_log:
                 extra = {"conn": conn.id, "status": conn.close_code, "remote": _address_of(conn)}
                 _access.info("closed %s %d", conn.path, conn.close_code, extra=extra)
-        session = conn.session
-        if session is not None and session.is_busy:
-            # The wire lets go of the session after this; a handler that still runs keeps it.
-            self._loop.call_soon(setattr, conn, "session", session)
+        session: Session | None = conn.session
+        return session if session is not None and session.is_busy else None
 
     def close(self) -> None:
         """Cancel handlers and hooks that are under way."""

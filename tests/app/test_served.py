@@ -169,3 +169,26 @@ async def test_middleware_is_around_raw_endpoints_that_ask_who_it_is() -> None:
             await server.connect(user="banned")
         assert closed.value.code == 4507
         shop.clock.cancel()
+
+
+async def test_a_handler_that_a_disconnect_hook_wakes_still_knows_whose_call_it_is() -> None:
+    app = FastWS()
+    told: list[Any] = []
+    begun, gone = asyncio.Event(), asyncio.Event()
+    app.on_disconnect(lambda info, close: gone.set())
+
+    @app.rpc("wait")
+    async def wait(conn: Connection, data: Any) -> None:
+        conn.state["order"] = data
+        begun.set()
+        await gone.wait()
+        told.append((conn.user, conn.state.get("order")))
+
+    async with TestServer(app) as server:
+        client = await server.connect(user="ann")
+        await client.send("rpc", method="wait", data=7)
+        await begun.wait()
+        await client.abort()
+        while not told:
+            await asyncio.sleep(0.001)
+    assert told == [("ann", 7)]
