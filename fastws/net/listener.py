@@ -221,6 +221,7 @@ class Listeners:
 
     async def close(self) -> None:
         """Stop listening and reset what is left."""
+        await self._take_what_was_accepted()
         for server in self._servers:
             server.close()
         if self._acceptor is not None:
@@ -233,3 +234,14 @@ class Listeners:
             sock.close()
         # The loop's transports report their end in the next turn.
         await asyncio.sleep(0)
+
+    async def _take_what_was_accepted(self) -> None:
+        """asyncio forgets, open, what it has accepted and not announced when its server is closed."""
+        if self._reactor is not None or not self._servers:
+            return
+        for server in self._servers:
+            for sock in server.sockets:
+                self._loop.remove_reader(sock.fileno())
+        # Its transport is made in the first turn, and is with us in the second.
+        for _ in range(2):
+            await asyncio.sleep(0)

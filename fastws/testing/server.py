@@ -203,6 +203,7 @@ class TestServer:
         :param origin: the header `Origin` that a browser would send.
         :param subprotocol: the ones to offer; by default the client protocol's for `codec`, none on raw endpoints.
         :param codec: `json` or `msgpack`.
+        :param timeout: seconds that the upgrade, and then the welcome, may take.
         :raises RefusedError: the upgrade is answered with another status.
         :raises ConnectionClosed: the server closes instead of a welcome, as for `Reject(4507)` in `on_connect`.
         """
@@ -230,7 +231,11 @@ class TestServer:
         return Connecting(self, target, codec if speaks else None, speaks and welcomed, timeout)
 
     async def _open(self, target: Target, codec: str | None, welcomed: bool, timeout: float) -> Client:
-        client = await Client.open(target, codec=codec)
+        try:
+            async with asyncio.timeout(timeout):
+                client = await Client.open(target, codec=codec)
+        except TimeoutError:
+            raise AssertionError(f"the upgrade was not answered within {timeout:g} s") from None
         self._clients = [other for other in self._clients if other.closed is None]
         self._clients.append(client)
         if welcomed:

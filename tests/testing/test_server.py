@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -17,7 +18,7 @@ from fastws import Connection, FastWS, Reject, UsageError
 from fastws.errors import ConfigError, StartError
 from fastws.gateway.auth.tokens import sign
 from fastws.net.http import HttpRequest
-from fastws.testing import CommandError, ConnectError, ConnectionClosed, RefusedError, TestServer
+from fastws.testing import Client, CommandError, ConnectError, ConnectionClosed, RefusedError, TestServer
 from fastws.types import CloseInfo, ConnectionInfo
 from tests.support.certificates import self_signed
 
@@ -298,6 +299,45 @@ async def test_an_upgrade_that_is_under_way_when_a_drain_begins() -> None:
         allowed.set()
         assert (await (await connecting).wait_closed()).code == 1012
         await asyncio.wait_for(draining, 5)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_is_just_coming_when_it_ends_is_told(loop: str) -> None:
+    """In whatever turn of the loop: refused, reset or closed, but nobody waits for ever."""
+    troubles: list[dict[str, Any]] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+        app = Recorded().app
+        for turns in range(8):
+            async with TestServer(app) as server:
+                coming = [asyncio.ensure_future(Client.open(server.url)) for _ in range(3)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            done, waiting = await asyncio.wait(coming, timeout=5)
+            assert not waiting, turns
+            for client in done:
+                if client.exception() is None:
+                    await client.result().wait_closed()
+                else:
+                    assert isinstance(client.exception(), ConnectError)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
+        runner.run(scenario())
+    assert not troubles
+
+
+@pytest.mark.asyncio
+async def test_an_upgrade_that_is_not_answered() -> None:
+    app = FastWS()
+
+    @app.on_upgrade
+    async def upgrade(request: HttpRequest) -> None:
+        await asyncio.Event().wait()
+
+    async with TestServer(app, handshake_timeout=0, drain_timeout=0.1) as server:
+        with pytest.raises(AssertionError, match=r"the upgrade was not answered within 0\.05 s"):
+            await server.connect(timeout=0.05)
 
 
 @pytest.mark.asyncio
