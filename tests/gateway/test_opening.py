@@ -138,6 +138,18 @@ async def test_topics_of_the_token_count_against_the_limit(caplog: pytest.LogCap
         assert len([record for record in caplog.records if "topics" in record.message]) == 1
 
 
+async def test_topics_of_the_token_while_the_engine_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    namespaces = {"kept": {"history_size": 5}, "chat": {}}
+    engine = DistantEngine(prompt=True)
+    async with keyed(None, engine, namespaces=namespaces) as stage:
+        engine.go_away()
+        for _ in range(2):
+            player = knock(stage, offered=token(sub="42", topics=["kept:a", "chat:a", "kept:b"]))
+            assert [heard["event"] for heard in player.hear()] == ["welcome", "subscribed"]
+            assert player.conn.topics == ("chat:a",)
+        assert [record.levelname for record in caplog.records if "topics" in record.message] == ["WARNING"]
+
+
 # With the command `auth`.
 
 
@@ -158,6 +170,17 @@ async def test_a_stranger_authenticates(codec: str) -> None:
         assert 58 < player.conn.deadline < 62
         assert player.ask("auth", token=token(sub="42")) == 107
         assert player.conn.session.work is None
+
+
+async def test_a_stranger_says_no_more_than_anybody() -> None:
+    async with keyed(max_message_size=1000) as stage:
+        player = knock(stage)
+        player.say({"cmd": "ping", "id": 1, "pad": "x" * 900})
+        assert player.hear_one()["id"] == 1
+        player.say({"cmd": "ping", "id": 2, "pad": "x" * 1000})
+        assert player.hear() == []
+        assert player.closed is not None
+        assert player.closed[0] == 1009
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -296,17 +319,21 @@ async def test_an_engine_that_keeps_members_is_told_who_it_is_now() -> None:
 async def test_topics_of_another_tenant_are_others() -> None:
     async with keyed(anonymous=True) as stage:
         player = stage.connect()
-        player.ask("sub", topic="open:a")
+        for name in "abc":
+            player.ask("sub", topic=f"open:{name}")
         player.say({"cmd": "auth", "token": token(sub="42", tenant="acme")})
-        welcome, ended = player.hear()
+        welcome, *ended = player.hear()
         assert welcome["tenant"] == "acme"
-        assert ended == {
-            "event": "unsubscribed",
-            "topic": "open:a",
-            "code": 2500,
-            "reason": "insufficient_state",
-            "resubscribe": True,
-        }
+        assert ended == [
+            {
+                "event": "unsubscribed",
+                "topic": f"open:{name}",
+                "code": 2500,
+                "reason": "insufficient_state",
+                "resubscribe": True,
+            }
+            for name in "abc"
+        ]
         assert player.ask("sub", topic="open:a")["topic"] == "open:a"
         assert set(stage.hub.topics) == {"acme\0open:a"}
 
@@ -355,6 +382,14 @@ async def test_hooks_see_the_user_and_all_claims_and_speak_behind_the_welcome(wa
         second.vanish()
         await stage.settle()
         assert log[2:] == [("42", 1006)]
+
+
+async def test_what_hooks_said_is_not_said_again_to_a_user() -> None:
+    async with keyed(asking([], waits=False), anonymous=True, messages_per_second=100) as stage:
+        player = knock(stage)
+        player.say({"cmd": "auth", "token": token(sub="42")})
+        heard = [said["event"] for said in player.hear()]
+        assert heard.count("message") == heard.count("welcome") == 2
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -505,6 +540,20 @@ async def test_a_newer_token_of_the_same_user(codec: str) -> None:
         assert player.conn.deadline == 0
         assert player.conn.device == "default"
         assert stage.hub.connections_of("", "42") == (player.conn,)
+
+
+async def test_an_anonymous_client_has_a_newer_token() -> None:
+    async with keyed(anonymous=True) as stage:
+        player = knock(stage, offered=token(60, permissions={"sub": ["chat:*"]}))
+        player.hear_one()
+        assert player.ask("sub", topic="chat:a")["topic"] == "chat:a"
+        player.say({"cmd": "refresh", "id": 1, "token": token(600)})
+        reply, ended = player.hear()
+        assert reply["result"]["expires"] > time.time() + 590
+        assert ended["reason"] == "permission_revoked"
+        assert player.ask("sub", topic="chat:a") == 103
+        assert player.ask("refresh", token=token(600, sub="42")) == 101
+        assert player.closed == (4500, "invalid_token")
 
 
 @both_codecs

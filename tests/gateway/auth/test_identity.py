@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any
 
+import pytest
+
 from fastws.gateway.auth.claims import Verified, read_claims
 from fastws.gateway.auth.identity import ANONYMOUS, MAX_ALIKE, Identities, Identity, Profile
 
@@ -53,6 +55,33 @@ def test_what_is_equal_is_one_object() -> None:
     other = identities.of(token(**(FULL | {"device": "web"})))
     assert other.profile is not first.profile
     assert other.profile.grants is first.profile.grants
+
+
+OTHERS: dict[str, Any] = {
+    "tenant": "other",
+    "device": "web",
+    "info": {"name": "Bob"},
+    "permissions": {"sub": []},
+    "roles": [],
+    "rooms": ["b"],
+}
+
+
+@pytest.mark.parametrize("claim", OTHERS)
+def test_nobody_is_given_what_another_token_says(claim: str) -> None:
+    identities = Identities(keep_claims=True)
+    first = identities.of(token(**FULL))
+    for second in (
+        token(**FULL | {claim: OTHERS[claim]}),
+        token(**{name: FULL[name] for name in FULL if name != claim}),
+    ):
+        identity = identities.of(second)
+        alone = Identities(keep_claims=True).of(second)
+        assert identity.profile is not first.profile
+        assert identity.claims == alone.claims
+        for topic in ("chat:a", "a"):
+            lists = (identity.profile.grants.subscribe, alone.profile.grants.subscribe)
+            assert len({None if one is None else topic in one for one in lists}) == 1
 
 
 def test_own_claims_are_kept_only_where_somebody_may_ask() -> None:
