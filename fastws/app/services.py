@@ -61,7 +61,7 @@ class ServiceCalls(ABC):
 
         :param user_or_conn: a `Connection`, the id of one (ten hexadecimal digits, a dash and more of them), or else
             the name of a user.
-        :returns: to how many connections.
+        :returns: to how many connections; 0 for one of a raw endpoint, which has no pushes but `conn.send`.
         """
         services = self._running("push")
         if isinstance(user_or_conn, str) and not _CONNECTION_ID.fullmatch(user_or_conn):
