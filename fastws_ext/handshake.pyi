@@ -36,4 +36,3 @@ class FastIngress(Ingress):
 
 def accept_key(key: bytes) -> bytes:
     """The Sec-WebSocket-Accept value for a Sec-WebSocket-Key of 24 characters (RFC 6455 4.2.2)."""
-
