@@ -200,6 +200,8 @@ def publish(
 def token(*, user: str, tenant: str, device: str, ttl: str, others: tuple[str, ...], file: str | None) -> None:
     """Make a JWT from the configured secret, with the configured issuer and audience.
 
+    The secret is FASTWS_JWT_SECRET, or jwt_secret in the table [auth] of the file.
+
     \b
       fastws token --user 42
       fastws token --user 42 --ttl 5m --claim 'permissions={"sub": ["chat:*"], "pub": []}'
