@@ -8,6 +8,7 @@ cdef enum:
     QUICK_NS = 5000             # a frame that takes longer is followed by a look at the clock
     LOOK_EVERY = 16             # quick frames
     LEAVING_PER_PASS = 32       # close frames that are answered as they come
+    LEAVING_LATER = 2048        # that wait for a turn: each takes some 230 bytes meanwhile
 
 cdef class Wire(Lifecycle):
     cdef int receive(self, const uint8_t* p, Py_ssize_t n) except -1

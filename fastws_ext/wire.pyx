@@ -69,7 +69,7 @@ cdef class Wire(Lifecycle):
         cdef LoopData loop = self.ingress.loop_data
         if first == (128 | OP_CLOSE) and self.flow is None:
             loop.leaving += 1
-            return loop.leaving > LEAVING_PER_PASS
+            return loop.leaving > LEAVING_PER_PASS and loop.run.end - loop.run.head < LEAVING_LATER
         return self.flags & F_LONG and loop.run.head < loop.run.end
 
     cdef int on_run(self) except -1:
