@@ -87,12 +87,20 @@ def read_frame(stream: "socket.SocketIO") -> tuple[int, bytes] | None:
 def spreading_server(spread: Spread, piece: int = 65536) -> Iterator[Spreading]:
     """Serve on 127.0.0.1 until the block is left: `/publish` for the publisher, any other path for subscribers."""
     server = Spreading(spread, piece)
+    with accepting(server.serve) as port:
+        server.port = port
+        yield server
+
+
+@contextmanager
+def accepting(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Call `serve` with each client of 127.0.0.1, in a thread of its own, until the block is left; yields the port."""
     threads: list[threading.Thread] = []
 
     def handle(client: socket.socket) -> None:
         with client:
             try:
-                server.serve(client)
+                serve(client)
             except OSError:  # the client has gone without a word
                 pass
 
@@ -106,10 +114,9 @@ def spreading_server(spread: Spread, piece: int = 65536) -> Iterator[Spreading]:
             threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        server.port = listener.getsockname()[1]
         acceptor = threading.Thread(target=accept, daemon=True)
         acceptor.start()
-        yield server
+        yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
     acceptor.join(10.0)
     for thread in threads:

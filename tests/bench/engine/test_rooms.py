@@ -10,7 +10,7 @@ import pytest
 
 from bench import servers
 from bench.load import Load, LoadError, LoadResult
-from tests.bench.engine.spreading import read_frame, text
+from tests.bench.engine.spreading import accepting, read_frame, text
 from tests.bench.test_load import good_upgrade
 
 ROOMS, MEMBERS = 3, 4
@@ -49,8 +49,8 @@ class Talking:
         room = request.split()[1].decode().partition("?")[0]
         with self._lock:
             self.requests.append(request)
+            client.sendall(good_upgrade(key_line(request)))  # before anybody speaks to it
             self.members.append((room, client))
-        client.sendall(good_upgrade(key_line(request)))
         while (frame := read_frame(stream)) is not None and frame[0] != 8:
             with self._lock:
                 self.said.append((room, frame[1]))
@@ -72,28 +72,8 @@ def key_line(request: bytes) -> bytes:
 def talking(deliver: Deliver) -> Iterator[tuple[Talking, int]]:
     """The server on 127.0.0.1 until the block is left, and its port."""
     server = Talking(deliver)
-
-    def handle(client: socket.socket) -> None:
-        with client:
-            try:
-                server.serve(client)
-            except OSError:  # the client has gone without a word
-                pass
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=handle, args=(client,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        acceptor = threading.Thread(target=accept, daemon=True)
-        acceptor.start()
-        yield server, listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-    acceptor.join(10.0)
+    with accepting(server.serve) as port:
+        yield server, port
 
 
 def to_its_room(_: int, own: str, spoken_in: str, payload: bytes) -> bytes:
