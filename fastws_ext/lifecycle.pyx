@@ -22,11 +22,8 @@ cdef class Lifecycle(Sender):
         self.arrived(<const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
 
     def get_buffer(self, size_hint):
-        """asyncio's side of the BufferedProtocol: uvloop's transports read into what this returns.
-
-        One for all connections, as what arrives is taken apart before anything else is read. For TLS this saves that
-        256 KiB are allocated and given back for every read.
-        """
+        """asyncio's side of the BufferedProtocol: what uvloop's transports read into, one for all connections, as all
+        is taken apart before the next read. For TLS this saves 256 KiB allocated and given back for every read."""
         cdef LoopData loop = self.ingress.loop_data
         loop.lent = bytearray(RECEIVE_SIZE) if loop.lent is None or loop.lent_in_use else loop.lent
         return loop.lent
@@ -49,6 +46,7 @@ cdef class Lifecycle(Sender):
 
     def connection_lost(self, error):
         """asyncio's side of the Protocol."""
+        self.flags &= ~F_RESET      # nothing is left to reset, and asyncio's transport would raise
         self.lost()
 
     def pause_writing(self):

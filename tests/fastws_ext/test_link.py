@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastws_ext.wire import Wire
 from tests.fastws_ext.harness import (
+    GONE,
     HANDSHAKING,
     OPEN,
     Client,
@@ -260,6 +261,20 @@ async def test_a_transport_does_not_outlive_the_time_we_give_a_peer_that_never_r
         await turns(3)
         conn.close(4000)
         await until(lambda: gone == [conn])
+
+
+@over("uvloop", "asyncio")
+async def test_a_transport_that_ended_by_itself_is_not_aborted_as_well(transport: str) -> None:
+    """After `connection_lost` asyncio's transport knows its loop no more, and raises if it had only been closed."""
+    async with serving(transport, max_outbox=60_000) as server:
+        client = await server.connect(receive_buffer=4096)
+        (conn,) = server.conns
+        while conn.send(bytes(30_000)) != GONE:  # a slow consumer: to be reset in the end
+            pass
+        conn.transport.close()  # when it has sent what it took
+        await client.read_until_eof()
+        await server.all_closed()
+        assert server.closes == [(4003, "slow_consumer")]
 
 
 # Transports that are not TCP
