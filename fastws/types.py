@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+DEFAULT_DEVICE: Final = "default"
+"""The device of a client that did not say."""
 
 
 class SendStatus(IntEnum):

@@ -22,7 +22,7 @@ The order of calls of one caller is kept even where their answers come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -130,6 +130,36 @@ class Outcome(NamedTuple):
         return Outcome(self.connections + other.connections, self.refused or other.refused)
 
 
+class Cap(NamedTuple):
+    """How many connections one user may have, and who goes where there are too many."""
+
+    limit: int
+    """0 = any number."""
+    replaces: bool
+    """The oldest go, and whatever had the same device, if that has a name; else the newcomer is refused."""
+
+
+class Admission(NamedTuple):
+    """What came of asking for a place."""
+
+    admitted: bool
+    replaced: Sequence[str] = ()
+    """Connections that had to go. They have been told, wherever they are."""
+
+
+class NodeFigures(NamedTuple):
+    """One process that serves connections."""
+
+    name: str
+    """Of its node; processes of one machine that belong together share it."""
+    worker: int
+    """Which of them, from 0."""
+    version: str
+    connections: int
+    uptime_s: float
+    draining: bool
+
+
 class EngineEvents(Protocol):
     """What an engine calls. Events must not raise, and must not wait."""
 
@@ -158,7 +188,24 @@ class EngineEvents(Protocol):
     def on_restored(self, ts_ms: int) -> None:
         """It is back, and every joined topic is heard again. What was missed is asked for after this."""
 
+    def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
+        """The process of these connections died, and they with it. Of all processes one is told, once for each."""
+
+    def on_fenced(self) -> None:
+        """Others took this process for dead, and have said of every connection that is here now that it is lost."""
+
     # What an engine may ask, so that it has no second copy of it.
+
+    def figures(self) -> NodeFigures:
+        """How this process is, for `Engine.nodes`."""
+
+    def sessions_here(self) -> Iterator[SessionInfo]:
+        """Every connection with an entry at the engine, one by one: taken a part at a time, and others come and go in
+        between. Who comes after this was called need not be among them; who is gone meanwhile may be.
+        """
+
+    def presence_here(self) -> Iterator[tuple[str, str, Member]]:
+        """(topic, connection, member) of everybody who is present, in the same way."""
 
     def members_of(self, topic: str, limit: int) -> Presence:
         """Who of a topic is in this process, at most `limit` of them by name, which somebody is about to be told."""
@@ -190,10 +237,12 @@ class Engine(ABC):
         """End. What was published before is delivered or stored as promised; nothing is called after this."""
 
     @abstractmethod
-    def join(self, topic: str) -> None:
-        """Want a topic's publications in this process from now on; does not wait.
+    def join(self, topic: str) -> Answer[None]:
+        """Want a topic's publications in this process from now on.
 
-        What `recover` answers after this leaves no gap before the first event.
+        What is published after this has answered is heard; what `recover` answers, if it is called after this was
+        called, leaves no gap before the first event. While the engine is away it answers at once: what is published
+        here is heard, and the rest from `on_restored` on.
         """
 
     @abstractmethod
@@ -227,6 +276,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def positions(self, topics: Sequence[str]) -> Answer[Sequence[Position | None]]:
+        """Where topics with history are; None for one of which nothing is known. It changes nothing."""
+
+    @abstractmethod
     def present(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
         """A connection of this process is subscribed to the topic, or who it is has changed; does not wait.
 
@@ -249,8 +302,19 @@ class Engine(ABC):
         """How many are."""
 
     @abstractmethod
+    def admit(self, user: str, conn: str, device: str, cap: Cap) -> Answer[Admission]:
+        """Ask before `attach` whether a user with a name may have one more connection, over all processes, and let the
+        older ones go that have to. Two of them at the same moment never take one place.
+
+        The place is the connection's from then on; `detach` gives it back. While the engine is away the connections of
+        this process are all that counts.
+        """
+
+    @abstractmethod
     def attach(self, user: str, conn: str, device: str) -> None:
-        """A connection of a user with a name is here; does not wait."""
+        """A connection is here; does not wait. `user` is the tenant's name without a user for an anonymous one, of
+        which only those are told that `on_lost` shall know about.
+        """
 
     @abstractmethod
     def detach(self, user: str, conn: str, *, is_last: bool) -> None:
@@ -270,6 +334,10 @@ class Engine(ABC):
 
         `pattern` is the name of a topic, or the beginning of one and `*`.
         """
+
+    @abstractmethod
+    def nodes(self) -> Answer[Sequence[NodeFigures]]:
+        """All processes that are alive, this one among them."""
 
     @abstractmethod
     def order(self, order: Order) -> Answer[Outcome]:

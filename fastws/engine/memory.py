@@ -13,11 +13,15 @@ from time import monotonic, time
 from typing import Final
 
 from fastws.core.publication import Position, Publication, Retention
+from fastws.engine.admission import admitted_here
 from fastws.engine.contract import (
+    Admission,
     Answer,
+    Cap,
     Engine,
     EngineEvents,
     EpochError,
+    NodeFigures,
     Order,
     Outcome,
     Outgoing,
@@ -161,6 +165,13 @@ class MemoryEngine(LocalPresence, Engine):
             return Page(position, log.after(since.offset if since is not None else 0, limit))
         return Page(position, log.before(since.offset if since is not None else None, limit))
 
+    def positions(self, topics: Sequence[str]) -> Sequence[Position | None]:
+        logs = [self._logs.get(topic) for topic in topics]
+        return [Position(log.epoch, log.offset) if log is not None else None for log in logs]
+
+    def admit(self, user: str, conn: str, device: str, cap: Cap) -> Answer[Admission]:
+        return admitted_here(self._listener, user, conn, device, cap)
+
     def attach(self, user: str, conn: str, device: str) -> None:  # noqa: ARG002 - the hub knows its connections
         self._last_seen.forget(user)
 
@@ -183,6 +194,9 @@ class MemoryEngine(LocalPresence, Engine):
 
     def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
         return self._listener.topics_of(tenant, pattern)
+
+    def nodes(self) -> Sequence[NodeFigures]:
+        return [self._listener.figures()]
 
     def order(self, order: Order) -> Answer[Outcome]:
         return self._listener.on_order(order)

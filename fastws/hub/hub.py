@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -11,14 +11,14 @@ from fastws import closes
 from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace, scoped, unscoped
-from fastws.engine.contract import Answer, Change, Engine, Order, Outcome
+from fastws.engine.contract import Answer, Change, Engine, NodeFigures, Order, Outcome
 from fastws.hub.canary import Canary
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
-from fastws.hub.presence import Attendance, note_others, present_here
+from fastws.hub.presence import Attendance, member_of, note_others, present_here
 from fastws.hub.topic import Arrival, Topic
 from fastws.hub.users import Arrivals, Users
 from fastws.hub.watch import Watch
-from fastws.types import Presence, SessionInfo, TopicInfo
+from fastws.types import Member, Presence, SessionInfo, TopicInfo
 from fastws_ext.fanout import Tally
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
@@ -46,6 +46,12 @@ class Hub:
         """What connects processes is away."""
         self.canary: Canary | None = None
         """Is given what comes for its topic."""
+        self.bereaved: Callable[[Sequence[SessionInfo]], None] | None = None
+        """Is told of connections of other processes that were lost with them."""
+        self.reported = 0
+        """Connections up to this number were reported as lost by others, who took this process for dead."""
+        self.describe: Callable[[], NodeFigures] | None = None
+        """Says how this process is."""
         self._loop_data = loop_data
         self._engine = engine
         self._node_name = node_name
@@ -238,7 +244,34 @@ class Hub:
         for audience in self.users.audiences():
             audience.publish(frames)
 
+    def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
+        if self.bereaved is not None:
+            self.bereaved(sessions)
+
+    def on_fenced(self) -> None:
+        self.reported = max((conn.number for conn in self.connections.wires()), default=self.reported)
+
     # What the engine asks.
+
+    def figures(self) -> NodeFigures:
+        if self.describe is None:
+            return NodeFigures(self._node_name, 0, "", len(self.connections), 0.0, draining=False)
+        return self.describe()
+
+    def sessions_here(self) -> Iterator[SessionInfo]:
+        for conn in self.connections.wires():
+            if not conn.close_code:
+                yield self._session_of(conn)
+
+    def presence_here(self) -> Iterator[tuple[str, str, Member]]:
+        for topic in list(self.topics.values()):
+            if topic.roll is not None:
+                for conn in topic.audience.wires():
+                    yield topic.key, conn.id, member_of(conn)
+
+    def _session_of(self, conn: Any) -> SessionInfo:
+        since_ms = self._arrivals.when_ms(conn.number)
+        return SessionInfo(conn.id, conn.user, conn.tenant, conn.device, self._node_name, since_ms)
 
     def members_of(self, topic: str, limit: int) -> Presence:
         heard = self.topics.get(topic)
@@ -246,10 +279,7 @@ class Hub:
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         tenant, name = unscoped(user)
-        return [
-            SessionInfo(conn.id, name, tenant, conn.device, self._node_name, self._arrivals.when_ms(conn.number))
-            for conn in self.users.connections_of(tenant, name)
-        ]
+        return [self._session_of(conn) for conn in self.users.connections_of(tenant, name)]
 
     def devices_of(self, user: str) -> Sequence[str]:
         connections = self.users.connections_of(*unscoped(user), limit=_LOOKED_AT_FOR_DEVICES)

@@ -9,11 +9,10 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fastws.core.codecs.data import pack_data
+from fastws.types import DEFAULT_DEVICE
 
 MAX_NAME: Final = 255
 """Characters of a user, a tenant, a device or a role."""
-
-DEFAULT_DEVICE: Final = "default"
 
 _LAST_MOMENT: Final = 2**53
 

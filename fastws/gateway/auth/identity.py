@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET
 
 from fastws.core.codecs.data import fitted
-from fastws.gateway.auth.claims import DEFAULT_DEVICE, STANDARD, Permissions, Verified
+from fastws.gateway.auth.claims import STANDARD, Permissions, Verified
 from fastws.gateway.auth.permissions import NO_GRANTS, Grants
+from fastws.types import DEFAULT_DEVICE
 
 MAX_ALIKE: Final = 1024
 """Profiles that are looked up before a new one is made. Where each user has its own, looking them up helps nobody."""

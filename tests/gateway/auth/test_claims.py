@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from fastws.gateway.auth.claims import DEFAULT_DEVICE, MAX_NAME, STANDARD, read_claims
+from fastws.gateway.auth.claims import MAX_NAME, STANDARD, read_claims
+from fastws.types import DEFAULT_DEVICE
 
 
 def read(**claims: Any) -> Any:

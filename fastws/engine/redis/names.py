@@ -1,0 +1,86 @@
+"""How keys and channels are called in Redis.
+
+Everything belongs to one of `PARTITIONS` partitions, whose number is the hash tag of its name (Redis cluster
+specification, "Hash tags"): what is in one partition is in one slot of a cluster, and a script may use all of it. A
+topic's partition is made of its name, a user's of its; neither name is ever a pattern.
+
+    <prefix>:{17}:<kind>:<name>
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zlib import crc32
+
+PARTITIONS: Final = 256
+"""Fixed: processes of all versions have to agree on it."""
+
+HOME: Final = 0
+"""The partition of what the cluster of nodes has in common: leases, fencing numbers, announcements."""
+
+# Kinds of keys. One or two letters, as there may be millions of them.
+ERA: Final = b"era"
+"""Hash of a partition: which life of which master its data belongs to; see `Script.needs_era`."""
+META: Final = b"m"
+"""Hash of a topic with history: epoch, offset, era, former epochs."""
+HISTORY: Final = b"h"
+"""Stream of a topic with history."""
+KEY: Final = b"k"
+"""A publication's key, with its result."""
+PRESENCE: Final = b"p"
+"""Hash of a topic: connection -> member."""
+PRESENT_USERS: Final = b"pu"
+"""Hash of a topic: user -> connections."""
+NODE_TOPICS: Final = b"nt"
+"""Set of a node and partition: its topics of that partition that have presence."""
+SESSIONS: Final = b"s"
+"""Hash of a user: connection -> node, device, since."""
+NODE_USERS: Final = b"nu"
+"""Set of a node and partition: its users of that partition."""
+LAST_SEEN: Final = b"ls"
+"""When a user was here last."""
+SUBSCRIBED: Final = b"sub"
+"""Sorted set of a partition: topics with subscribers, for `topics`."""
+MAILBOX: Final = b"mb"
+"""Stream of a node; its partition is made of the node's id."""
+LEASE: Final = b"lease"
+NODES: Final = b"nodes"
+"""Hash in HOME: node id -> what it says of itself."""
+ALIVE: Final = b"alive"
+"""Sorted set in HOME: node id -> when its lease ends."""
+FENCE: Final = b"fence"
+"""Counter in HOME: the fencing number of the next registration."""
+
+# Kinds of channels.
+TOPIC: Final = b"t"
+ANNOUNCEMENTS: Final = b"all"
+BELL: Final = b"bell"
+"""Of a node: what is put into its mailbox is said here at once."""
+
+
+def partition_of(name: str) -> int:
+    """The partition of a topic, a user or a node."""
+    return crc32(name.encode("utf-8", "surrogatepass")) % PARTITIONS
+
+
+class Names:
+    """The names under one prefix, as bytes."""
+
+    def __init__(self, prefix: str) -> None:
+        self._tags: Final = [f"{prefix}:{{{number}}}:".encode() for number in range(PARTITIONS)]
+
+    def key(self, kind: bytes, partition: int, name: str = "") -> bytes:
+        """The name of a key or channel of a partition."""
+        return self._tags[partition] + kind + b":" + name.encode("utf-8", "surrogatepass")
+
+    def of(self, kind: bytes, name: str) -> bytes:
+        """The same in the partition of `name`."""
+        return self.key(kind, partition_of(name), name)
+
+    def node_key(self, kind: bytes, partition: int, node: str) -> bytes:
+        """What a node has in a partition."""
+        return self.key(kind, partition, node)
+
+    def name_in(self, key: bytes) -> str:
+        """The name in a key or channel that one of the above has made."""
+        return key.partition(b"}:")[2].partition(b":")[2].decode("utf-8", "surrogatepass")

@@ -1,0 +1,30 @@
+"""What has to happen at once in Redis: scripts in Lua, one file each, beside this one."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+_HERE: Final = files(__package__)
+
+
+class Script(NamedTuple):
+    """A script as it is called by `EVALSHA`."""
+
+    name: str
+    text: bytes
+    sha: bytes
+    """Hexadecimal, as Redis names it."""
+    needs_era: bool
+    """Its first key is the era of the partition. Who runs it has said before, on the same connection, whom it is
+    connected to: so it sees a new era whenever what it reads may have lost what was written last.
+    """
+
+
+@cache
+def script(name: str, *, needs_era: bool = False) -> Script:
+    """The script of a file, by its name without the suffix."""
+    text = (_HERE / f"{name}.lua").read_bytes()
+    return Script(name, text, sha1(text, usedforsecurity=False).hexdigest().encode(), needs_era)
