@@ -1,0 +1,144 @@
+"""What processes say to each other: bytes with a version and a kind.
+
+    version  u8   VERSION
+    kind     u8   what follows
+
+A publication goes on, numbers in network order, with what the script that gives it its offset knows,
+
+    flags    u8   FROM_SERVER; unknown ones mean nothing
+    epoch    u8   length
+    offset   u64  0 without history
+    ts       u64  Unix milliseconds
+    epoch
+
+and then with what its publisher knows:
+
+    user, connection, connection that shall not hear it, trace: u16 each, lengths
+    all four, then the data up to the end
+
+A batch is publications of one topic, each behind its length (u32). What cannot be read, or is of another version or of
+an unknown kind, is counted and left out by those who hear it: during an upgrade there are processes that know more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Final, NamedTuple
+
+from fastws.core.publication import Publication
+from fastws.engine.contract import Outgoing
+from fastws.errors import EngineError
+
+VERSION: Final = 1
+
+PUBLICATION: Final = 1
+BATCH: Final = 2
+CHANGES: Final = 3
+"""Who joined a topic and who left it."""
+ANNOUNCEMENT: Final = 4
+LETTER: Final = 5
+"""From one process to another."""
+
+FROM_SERVER: Final = 1
+"""No client is its author."""
+
+MAX_LENGTH: Final = 0xFFFF
+"""Bytes of a name inside an envelope."""
+
+_HEAD: Final = Struct(">BBBBQQ")
+_TAIL: Final = Struct(">HHHH")
+_LENGTH: Final = Struct(">I")
+_BEGINNINGS: Final = {kind: bytes((VERSION, kind)) for kind in (PUBLICATION, BATCH, CHANGES, ANNOUNCEMENT, LETTER)}
+
+
+class Arrived(NamedTuple):
+    """A publication as it came."""
+
+    publication: Publication
+    exclude: str
+    epoch: str
+
+
+def pack(kind: int, body: bytes) -> bytes:
+    """An envelope of one of the kinds above."""
+    return _BEGINNINGS[kind] + body
+
+
+def unpack(envelope: bytes) -> tuple[int, bytes] | None:
+    """Kind and body; None if there is nothing in it that this process understands."""
+    if len(envelope) < 2 or envelope[0] != VERSION or envelope[1] not in _BEGINNINGS:
+        return None
+    return envelope[1], envelope[2:]
+
+
+def tail_of(outgoing: Outgoing) -> bytes:
+    """What the publisher knows. `EngineError` if the name of the user is too long for any envelope."""
+    user = (outgoing.user or "").encode("utf-8", "surrogatepass")
+    conn = outgoing.conn.encode("utf-8", "surrogatepass")
+    exclude = outgoing.exclude.encode("utf-8", "surrogatepass")
+    if len(exclude) > MAX_LENGTH:
+        exclude = b""  # no connection is called so
+    if len(user) > MAX_LENGTH or len(conn) > MAX_LENGTH:
+        raise EngineError("the name of the user is too long to be told to other processes", temporary=False)
+    return b"".join((_TAIL.pack(len(user), len(conn), len(exclude), 0), user, conn, exclude, outgoing.data))
+
+
+def flags_of(outgoing: Outgoing) -> int:
+    """The flags of a publication."""
+    return FROM_SERVER if outgoing.user is None else 0
+
+
+def envelope_of(flags: int, tail: bytes, ts_ms: int, offset: int = 0, epoch: str = "") -> bytes:
+    """A publication. The script of a topic with history makes the same."""
+    name = epoch.encode()
+    return b"".join((_HEAD.pack(VERSION, PUBLICATION, flags, len(name), offset, ts_ms), name, tail))
+
+
+def batch_of(envelopes: Iterable[bytes]) -> bytes:
+    """Publications of one topic, in their order."""
+    parts = [_BEGINNINGS[BATCH]]
+    for envelope in envelopes:
+        parts += (_LENGTH.pack(len(envelope)), envelope)
+    return b"".join(parts)
+
+
+def publication_in(envelope: bytes) -> Arrived | None:
+    """The publication in an envelope; None if there is none, or it is damaged."""
+    if len(envelope) < _HEAD.size:
+        return None
+    version, kind, flags, epoch_length, offset, ts_ms = _HEAD.unpack_from(envelope)
+    begin = _HEAD.size + epoch_length
+    if version != VERSION or kind != PUBLICATION or len(envelope) < begin + _TAIL.size:
+        return None
+    user_length, conn_length, exclude_length, trace_length = _TAIL.unpack_from(envelope, begin)
+    user_at = begin + _TAIL.size
+    conn_at = user_at + user_length
+    exclude_at = conn_at + conn_length
+    trace_at = exclude_at + exclude_length
+    data_at = trace_at + trace_length
+    if data_at >= len(envelope):
+        return None  # no data is no JSON
+    try:
+        epoch = envelope[_HEAD.size : begin].decode()
+        user = None if flags & FROM_SERVER else envelope[user_at:conn_at].decode("utf-8", "surrogatepass")
+        conn = envelope[conn_at:exclude_at].decode("utf-8", "surrogatepass")
+        exclude = envelope[exclude_at:trace_at].decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    return Arrived(Publication(envelope[data_at:], ts_ms, offset, user, conn), exclude, epoch)
+
+
+def publications_in(envelope: bytes) -> Sequence[Arrived] | None:
+    """The publications in a batch; None if it is damaged anywhere."""
+    at, found = 2, []
+    while at < len(envelope):
+        begin = at + _LENGTH.size
+        if begin > len(envelope):
+            return None
+        at = begin + int(_LENGTH.unpack_from(envelope, begin - _LENGTH.size)[0])
+        arrived = publication_in(envelope[begin:at]) if at <= len(envelope) else None
+        if arrived is None:
+            return None
+        found.append(arrived)
+    return found
