@@ -14,6 +14,7 @@ from typing import Final
 from fastws.core.publication import Publication
 from fastws.engine.contract import Engine, Outgoing
 from fastws.errors import EngineError
+from fastws.types import Published
 
 _log: Final = logging.getLogger("fastws.hub")
 
@@ -44,9 +45,14 @@ class Canary:
         return self._loop.time() - self._heard_s <= WITHIN_S
 
     def start(self) -> None:
-        """Send the first one; the others follow."""
-        self._engine.join(self.topic)
-        self._send()
+        """Send the first one as soon as it would be heard; the others follow."""
+        answer = self._engine.join(self.topic)
+        if isinstance(answer, Awaitable):
+            self._next = self._loop.call_later(INTERVAL_S, self._send)
+            self._sending = self._loop.create_task(self._join_later(answer))
+            self._sending.add_done_callback(self._joined)
+        else:
+            self._send()
 
     def stop(self) -> None:
         """Send no more."""
@@ -75,14 +81,36 @@ class Canary:
             _log.debug("the canary was not sent: %s", error)
             return
         if isinstance(answer, Awaitable):
-            self._sending = self._loop.create_task(self._send_later(answer))
+            self._sending = self._loop.create_task(self._send_later(data, answer))
             self._sending.add_done_callback(self._sent)
+        elif answer.degraded:
+            self._forget(data)
 
-    async def _send_later(self, answer: Awaitable[object]) -> None:
+    def _forget(self, data: bytes) -> None:
+        """What came back has not left this process: what connects processes is away."""
+        self._recent = deque((other for other in self._recent if other != data), self._recent.maxlen)
+        self._heard_s = float("-inf")
+
+    async def _join_later(self, answer: Awaitable[None]) -> None:
         try:
             await answer
         except EngineError as error:
+            _log.debug("the canary is not heard: %s", error)
+
+    def _joined(self, task: asyncio.Task[None]) -> None:
+        self._sent(task)
+        if self._next is not None:
+            self._next.cancel()
+            self._send()
+
+    async def _send_later(self, data: bytes, answer: Awaitable[Published]) -> None:
+        try:
+            published = await answer
+        except EngineError as error:
             _log.debug("the canary was not sent: %s", error)
+        else:
+            if published.degraded:
+                self._forget(data)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending = None

@@ -13,9 +13,13 @@ from fastws.engine.contract import Outgoing
 from fastws.errors import EngineError
 from fastws.hub import canary as module
 from fastws.hub.canary import INTERVAL_S, WITHIN_S, Canary
+from fastws.types import Published
 from tests.gateway.stage import staged
 
 pytestmark = pytest.mark.asyncio
+
+PUBLISHED = Published(None, None, duplicate=False)
+ALONE = PUBLISHED._replace(degraded=True)
 
 
 class ManualLoop:
@@ -55,15 +59,17 @@ class CarryingEngine:
         self.sent: list[Publication] = []
         self.loses = False
         self.error: EngineError | None = None
-        self.answer: asyncio.Future[None] | None = None
+        self.answer: asyncio.Future[Published] | Published = PUBLISHED
+        self.confirmation: asyncio.Future[None] | None = None
 
-    def join(self, topic: str) -> None:
+    def join(self, topic: str) -> asyncio.Future[None] | None:
         self.joined.append(topic)
+        return self.confirmation
 
     def leave(self, topic: str) -> None:
         self.joined.remove(topic)
 
-    def publish(self, outgoing: Outgoing) -> asyncio.Future[None] | None:
+    def publish(self, outgoing: Outgoing) -> asyncio.Future[Published] | Published:
         if self.error is not None:
             raise self.error
         assert outgoing.topic in self.joined
@@ -151,12 +157,58 @@ async def test_an_engine_that_answers_later(error: Exception | None, caplog: pyt
     canary.start()
     loop.pass_time(3 * INTERVAL_S)
     assert len(engine.sent) == 1  # the next one waits until this one has left
-    engine.answer.set_result(None) if error is None else engine.answer.set_exception(error)
+    engine.answer.set_result(PUBLISHED) if error is None else engine.answer.set_exception(error)
     await ended()
-    engine.answer = None
+    engine.answer = PUBLISHED
     loop.pass_time(INTERVAL_S)
     assert len(engine.sent) == 2
     assert ("could not be sent" in caplog.text) is isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_one_that_has_not_left_this_process_does_not_count(later: bool) -> None:
+    canary, engine, loop = made()
+    canary.start()
+    assert canary.is_back
+    engine.answer = ALONE
+    if later:
+        engine.answer = asyncio.get_running_loop().create_future()
+        engine.answer.set_result(ALONE)
+    loop.pass_time(INTERVAL_S)
+    await ended()
+    assert not canary.is_back
+    canary.on_publication(engine.sent[-1])
+    assert not canary.is_back
+    engine.answer = PUBLISHED
+    loop.pass_time(INTERVAL_S)
+    assert canary.is_back
+
+
+@pytest.mark.parametrize("error", [None, EngineError("away")])
+async def test_the_first_one_waits_until_it_would_be_heard(error: Exception | None) -> None:
+    canary, engine, loop = made()
+    engine.confirmation = asyncio.get_running_loop().create_future()
+    canary.start()
+    await asyncio.sleep(0)
+    assert not engine.sent
+    engine.confirmation.set_result(None) if error is None else engine.confirmation.set_exception(error)
+    await ended()
+    assert len(engine.sent) == 1
+    assert canary.is_back
+    loop.pass_time(INTERVAL_S)
+    assert len(engine.sent) == 2
+
+
+async def test_stopping_before_it_would_be_heard() -> None:
+    canary, engine, loop = made()
+    engine.confirmation = asyncio.get_running_loop().create_future()
+    canary.start()
+    await asyncio.sleep(0)
+    canary.stop()
+    await ended()
+    assert not engine.sent
+    assert not engine.joined
+    assert loop.due is None
 
 
 async def test_stopping_ends_what_is_on_its_way() -> None:
