@@ -4,7 +4,7 @@ from fastws.config.addresses import as_url, is_loopback
 from fastws.config.declare import Group, Option
 from fastws.config.load import load
 from fastws.config.namespaces import NAMESPACE_KEYS, check_namespaces, contradictions
-from fastws.config.settings import GROUPS, OPTIONS, Settings
+from fastws.config.settings import GROUPS, OPTIONS, Settings, masked
 
 __all__ = [
     "GROUPS",
@@ -18,4 +18,5 @@ __all__ = [
     "contradictions",
     "is_loopback",
     "load",
+    "masked",
 ]

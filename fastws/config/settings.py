@@ -31,7 +31,7 @@ GROUPS = (SERVER, ENGINE, ADMIN, LIMITS, HEARTBEAT, WEBSOCKET, AUTH, TLS, SHUTDO
 
 MASK = "***"
 _URL_PASSWORD = re.compile(r"(://[^/?#:@]*:)[^/?#]*@")
-_QUERY_PASSWORD = re.compile(r"([?&]password=)[^&#]*")
+_QUERY_PASSWORD = re.compile(r"([?&][a-z_]*password=)[^&#]*")
 
 
 def node_name_of(host_name: str) -> str:

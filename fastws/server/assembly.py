@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from secrets import token_hex
 from typing import Any, Final
 
 from fastws.app import FastWS, RawRoute
@@ -13,13 +14,13 @@ from fastws.core.deflate import compress, inflate
 from fastws.core.law import Law
 from fastws.core.proxies import TrustedProxies
 from fastws.core.upgrade import OriginRules, UpgradeRules, origin_rules
-from fastws.engine.memory import MemoryEngine
-from fastws.errors import ConfigError
+from fastws.errors import ConfigError, EngineError, StartError
 from fastws.gateway.gateway import Gateway
 from fastws.hub.canary import Canary
 from fastws.hub.hub import Hub
 from fastws.net.http import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
+from fastws.server.engines import make_engine
 from fastws.server.lag import SlowHandlers
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
@@ -48,9 +49,10 @@ class Assembly:
         self._origins = origin_rules(settings.origins) if settings.origins else OriginRules()
         if settings.path in (*app.raw_routes, *app.http_routes):
             raise ConfigError(f"{settings.path} is a path of the application and --path too: change one of them")
-        self.engine = MemoryEngine()
+        self.engine = make_engine(settings)
         self.hub = Hub(loop_data, self.engine, settings.node_name)
-        self._canary = self.hub.canary = Canary(self.engine, loop, settings.node_name)
+        # Processes of one node share its name, and none shall take another one's canary for its own.
+        self._canary = self.hub.canary = Canary(self.engine, loop, f"{settings.node_name}:{token_hex(8)}")
         self.gateway = Gateway(app, settings, self.hub, self.engine, loop)
         self.slow_handlers = SlowHandlers(loop)
         self.is_running = False
@@ -73,8 +75,11 @@ class Assembly:
         )
 
     async def start(self) -> None:
-        """Start the engine; the application may use the services after this."""
-        await self.gateway.start()
+        """Start the engine; the application may use the services after this. Raises `StartError`."""
+        try:
+            await self.gateway.start()
+        except EngineError as error:
+            raise StartError(f"the engine cannot start: {error}") from error
         self.is_running = True
         self._canary.start()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fastws.config import OPTIONS, Settings, as_url, is_loopback
+from fastws.config import OPTIONS, Settings, as_url, is_loopback, masked
 from fastws.config.not_built import NOT_BUILT
 from fastws.errors import ConfigError, StartError
 from fastws.net.admission import DESCRIPTOR_RESERVE
@@ -136,7 +136,7 @@ def first_line(settings: Settings, program: str) -> str:
     if settings.uds is not None:
         address = f"unix:{settings.uds}" + (" with TLS" if settings.ssl_certfile is not None else "")
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
-    engine = "memory" if settings.redis == "none" else f"redis {settings.shown('redis')}"
+    engine = "memory" if settings.redis == "none" else f"redis ({masked(settings.redis)})"
     return (
         f"{program} on {address}, {workers}, engine {engine}, event loop {loop_name()}, "
         f"codec {codec_name()}, serving {settings.app or 'the built-in gateway'}"

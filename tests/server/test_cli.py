@@ -62,7 +62,6 @@ def test_version(tmp_path: Path) -> None:
         (["chat"], 2, "Error: MODULE:APP is a module and an attribute"),
         (["--config", "none.toml"], 2, "Error: none.toml: there is no such file"),
         (["--workers", "2"], 2, "Error: --workers cannot be set yet"),
-        (["--redis", "redis://localhost"], 2, "Error: --redis cannot be set yet"),
         (["--jwt-jwks", "http://x"], 2, "Error: --jwt-jwks cannot be set yet"),
         (["--ssl-ca-certs", "x"], 2, "Error: --ssl-ca-certs cannot be set yet"),
         (["--ssl-certfile", "none.pem"], 2, "Error: --ssl-certfile none.pem: cannot be read: No such file"),
