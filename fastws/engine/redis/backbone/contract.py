@@ -36,6 +36,9 @@ class BackboneEvents(Protocol):
 class Backbone(ABC):
     """All connections of this process. Whatever fails raises `EngineError`, within `DEADLINE_S`."""
 
+    publish_command: bytes = b"PUBLISH"
+    """How a script publishes to a channel of its partition; `SPUBLISH` in a cluster."""
+
     @abstractmethod
     async def start(self, events: BackboneEvents) -> None:
         """Connect; `EngineError` with a sentence that says what to do if that cannot be done in time."""
