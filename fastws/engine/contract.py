@@ -160,6 +160,16 @@ class NodeFigures(NamedTuple):
     draining: bool
 
 
+class Listing(Protocol):
+    """While an engine finds out who is in a topic, for somebody who may be told who comes and goes as well."""
+
+    def is_outdated(self) -> bool:
+        """Something was told since this was asked last that the answer may lack: find out again."""
+
+    def end(self) -> None:
+        """It has found out, or given up; what happened meanwhile is told when this turn of the loop is over."""
+
+
 class EngineEvents(Protocol):
     """What an engine calls. Events must not raise, and must not wait."""
 
@@ -178,6 +188,9 @@ class EngineEvents(Protocol):
         A join comes before what its connection publishes to the topic afterwards, and each is reported once, a leave
         also where the process of the connection died.
         """
+
+    def on_crowd(self, topic: str, joined: int, left: int) -> None:
+        """So many connections of other processes came to a joined topic and left it: too many to be named."""
 
     def on_order(self, order: Order) -> Answer[Outcome]:
         """Do this with the connections of this process."""
@@ -209,6 +222,9 @@ class EngineEvents(Protocol):
 
     def members_of(self, topic: str, limit: int) -> Presence:
         """Who of a topic is in this process, at most `limit` of them by name, which somebody is about to be told."""
+
+    def listing(self, topic: str) -> Listing:
+        """Others are asked who is in a topic; `members_of` is asked when they have answered."""
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         """The connections of a user in this process."""

@@ -14,7 +14,7 @@ from fastws.core.topics import Namespace, scoped, unscoped
 from fastws.engine.contract import Answer, Change, Engine, NodeFigures, Order, Outcome
 from fastws.hub.canary import Canary
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
-from fastws.hub.presence import Attendance, member_of, note_others, present_here
+from fastws.hub.presence import Asking, Attendance, count_others, member_of, note_others, present_here
 from fastws.hub.topic import Arrival, Topic
 from fastws.hub.users import Arrivals, Users
 from fastws.hub.watch import Watch
@@ -216,6 +216,11 @@ class Hub:
         if heard is not None:
             note_others(heard, changes)
 
+    def on_crowd(self, topic: str, joined: int, left: int) -> None:
+        heard = self.topics.get(topic)
+        if heard is not None:
+            count_others(heard, joined, left)
+
     def on_order(self, order: Order) -> Answer[Outcome]:
         return self._orders.carry_out(order)
 
@@ -276,6 +281,9 @@ class Hub:
     def members_of(self, topic: str, limit: int) -> Presence:
         heard = self.topics.get(topic)
         return present_here(heard, limit) if heard is not None else Presence({}, 0, 0, truncated=False)
+
+    def listing(self, topic: str) -> Asking:
+        return Asking(self.topics.get(topic))
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         tenant, name = unscoped(user)

@@ -3,6 +3,9 @@
 Telling each of N members at once that N others came would be N times N frames. So changes are collected and told
 together, after a time that grows with the number of those who are told: what is spent on it is bounded, whatever
 happens. Where too many came and went to be named, it is told how many.
+
+Whoever keeps a list of the members begins with one that it was given, and changes it by what it is told. So nothing is
+told while somebody asks other processes who is there: it might be older than the answer, and would be heard before it.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ class News:
     """
 
     __slots__ = (
-        *("_changes", "_crowded", "_joined", "_left", "_listed", "_name", "_newcomers", "_places", "_summarise"),
-        "audience",
+        *("_asked", "_changes", "_crowded", "_is_due", "_joined", "_left", "_listed", "_name", "_newcomers"),
+        *("_places", "_summarise", "audience", "told_early"),
     )
 
     def __init__(self, loop_data: LoopData, name: str, summarise: Callable[[int, int], None]) -> None:
@@ -48,6 +51,12 @@ class News:
         self._summarise = summarise
         self._newcomers: dict[Any, int] = {}
         """Those who came while changes were waiting, in order, and which of the changes is the first one after that."""
+        self._asked = 0
+        """Listings under way."""
+        self._is_due = False
+        """Changes wait for them, and for nothing else."""
+        self.told_early = 0
+        """Times that changes could not wait for them, so far: what others have answered may lack what was told."""
         self._begin()
 
     def _begin(self) -> None:
@@ -61,6 +70,7 @@ class News:
         self._crowded = False
         """There are too many to be named; they are counted instead."""
         self._joined = self._left = 0
+        self._is_due = False
 
     @property
     def watchers(self) -> int:
@@ -83,20 +93,15 @@ class News:
         """Somebody is told who is there now; it may be one who is told of changes as well."""
         self._listed = len(self._changes)
 
-    def note(self, change: Change) -> None:
-        """Somebody came or left."""
-        if not self.watchers:
-            if self._changes or self._crowded:
-                self._begin()
+    def note(self, change: Change, *, elsewhere: bool = False) -> None:
+        """Somebody came or left; `elsewhere`: in another process."""
+        if not self._expect():
             return
-        if not self._changes and not self._crowded:
-            interval_s = min(max(MIN_INTERVAL_S, self.watchers * S_PER_WATCHER), MAX_INTERVAL_S)
-            asyncio.get_running_loop().call_later(interval_s, self._flush_later, self._changes)
         if change.joined:
             self._joined += 1
         else:
             self._left += 1
-        if self._crowded or (not change.joined and self._cancels(change.conn)):
+        if self._crowded or (not change.joined and self._cancels(change.conn, elsewhere=elsewhere)):
             return
         if change.joined:
             self._places[change.conn] = len(self._changes)
@@ -105,10 +110,32 @@ class News:
         if self._joined + self._left > named or len(self._changes) > _MAX_KEPT:
             self._crowd()
 
-    def _cancels(self, conn_id: str) -> bool:
-        """Forget a join that was not told, because its connection has left; not if somebody has seen it listed."""
+    def count(self, joined: int, left: int) -> None:
+        """So many came and left in other processes, and nobody says who."""
+        if self._expect():
+            self._joined += joined
+            self._left += left
+            if not self._crowded:
+                self._crowd()
+
+    def _expect(self) -> bool:
+        """A change is about to be noted; False if nobody wants to know."""
+        if not self.watchers:
+            if self._changes or self._crowded:
+                self._begin()
+            return False
+        if not self._changes and not self._crowded:
+            interval_s = min(max(MIN_INTERVAL_S, self.watchers * S_PER_WATCHER), MAX_INTERVAL_S)
+            asyncio.get_running_loop().call_later(interval_s, self._flush_later, self._changes)
+        return True
+
+    def _cancels(self, conn_id: str, *, elsewhere: bool) -> bool:
+        """Forget a join that was not told, because its connection has left; not if somebody has seen it listed.
+
+        What other processes have listed may come before the join does.
+        """
         place = self._places.pop(conn_id, None)
-        if place is None or place < self._listed:
+        if place is None or place < self._listed or elsewhere:
             return False
         self._changes[place] = None
         self._joined -= 1
@@ -126,12 +153,16 @@ class News:
     def precede(self, conn_id: str) -> None:
         """Something of this connection is about to be delivered: if it came just now, that is told first."""
         if conn_id in self._places:
+            if self._asked:
+                self.told_early += 1
             self.flush()
 
     def _flush_later(self, changes: list[Change | None]) -> None:
         """The time is over, unless these were told already."""
         if changes is self._changes:
-            if self.watchers:
+            if self._asked:
+                self._is_due = True
+            elif self.watchers:
                 self.flush()
             else:
                 self._begin()  # nobody is told, and the engine that would be asked may have stopped
@@ -174,6 +205,18 @@ class News:
             content["info"] = change.info
         payload = codec.push("join" if change.joined else "leave", content)
         return encode_frame(codec.opcode, payload) if payload else b""
+
+    # While others are asked.
+
+    def ask(self) -> None:
+        """Others are asked who is there: tell nothing until `answered`."""
+        self._asked += 1
+
+    def answered(self) -> None:
+        """They have been; once for each `ask`. Whoever asked is told in this turn of the loop."""
+        self._asked -= 1
+        if not self._asked and self._is_due:
+            asyncio.get_running_loop().call_soon(self._flush_later, self._changes)
 
     def tell(self, event: str, content: dict[str, Any]) -> None:
         """Tell one thing to all."""

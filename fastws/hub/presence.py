@@ -97,7 +97,39 @@ def note_others(topic: Topic, changes: Sequence[Change]) -> None:
     news = topic.roll.news if topic.roll is not None else None
     if news is not None:
         for change in changes:
-            news.note(change)
+            news.note(change, elsewhere=True)
+
+
+def count_others(topic: Topic, joined: int, left: int) -> None:
+    """So many connections of other processes came and left."""
+    news = topic.roll.news if topic.roll is not None else None
+    if news is not None:
+        news.count(joined, left)
+
+
+class Asking:
+    """Other processes are asked who is in a topic; see `fastws.engine.contract.Listing`."""
+
+    __slots__ = ("_news", "_told_early")
+
+    def __init__(self, topic: Topic | None) -> None:
+        self._news = topic.roll.news if topic is not None and topic.roll is not None else None
+        self._told_early = 0
+        if self._news is not None:
+            self._news.ask()
+            self._told_early = self._news.told_early
+
+    def is_outdated(self) -> bool:
+        """What is told because it could not wait has made the answer wrong, since this was asked last."""
+        before = self._told_early
+        if self._news is not None:
+            self._told_early = self._news.told_early
+        return self._told_early != before
+
+    def end(self) -> None:
+        """The answer is about to be told."""
+        if self._news is not None:
+            self._news.answered()
 
 
 def present_here(topic: Topic, limit: int) -> Presence:

@@ -208,6 +208,65 @@ async def test_nobody_is_told() -> None:
         assert (await heard_by(stage, player), told) == ([], [])
 
 
+async def test_what_others_have_counted_is_told_as_a_number() -> None:
+    async with staged() as stage:
+        news, told = fresh(stage)
+        news.count(5, 5)
+        player = stage.connect()
+        news.watch(player.conn)
+        news.note(join("c-1"))
+        news.count(200, 3)
+        news.note(leave("c-2"))
+        news.flush()
+        assert (told, player.hear()) == ([(201, 4)], [])
+
+
+async def test_one_of_another_process_that_came_and_left_is_told_both() -> None:
+    """Somebody may have seen it listed before its join was heard here."""
+    async with staged() as stage:
+        news, _ = fresh(stage)
+        player = stage.connect()
+        news.watch(player.conn)
+        news.note(join("c-1"), elsewhere=True)
+        news.note(leave("c-1"), elsewhere=True)
+        news.flush()
+        assert await heard_by(stage, player) == [("join", "c-1"), ("leave", "c-1")]
+
+
+async def test_nothing_is_told_while_others_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news_module, "MIN_INTERVAL_S", 0.01)
+    async with staged() as stage:
+        news, _ = fresh(stage)
+        player = stage.connect()
+        news.watch(player.conn)
+        news.ask()
+        news.ask()
+        news.note(leave("c-1"), elsewhere=True)
+        news.answered()
+        await asyncio.sleep(0.05)
+        assert await heard_by(stage, player) == []
+        news.answered()
+        assert player.hear() == []
+        assert await heard_by(stage, player) == [("leave", "c-1")]
+        assert news.told_early == 0
+
+
+async def test_what_cannot_wait_for_an_answer_is_told_and_the_answer_is_outdated() -> None:
+    async with staged() as stage:
+        news, _ = fresh(stage)
+        player = stage.connect()
+        news.watch(player.conn)
+        news.ask()
+        news.note(join("c-1"), elsewhere=True)
+        news.precede("c-1")
+        assert await heard_by(stage, player) == [("join", "c-1")]
+        assert news.told_early == 1
+        news.answered()
+        news.note(join("c-2"))
+        news.precede("c-2")
+        assert news.told_early == 1
+
+
 ACTS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["sub", "watch", "unsub", "vanish", "precede"]), st.integers(0, 7)),

@@ -300,3 +300,23 @@ async def test_what_presence_costs_a_connection() -> None:
             for player in players:
                 unsubscribe(stage, player, topic)
         assert (sizes[1] - sizes[0]) / count < 60
+
+
+async def test_listing_with_others() -> None:
+    async with staged(app()) as stage:
+        watcher = stage.connect()
+        assert stage.hub.listing("room:a").is_outdated() is False
+        topic = subscribe(stage, watcher, "room:a", watching=True)
+        stage.hub.listing("room:b").end()
+        listing = stage.hub.listing("room:a")
+        stage.hub.on_join_leave("room:a", [Change("far-1", "ann", None, joined=True)])
+        assert listing.is_outdated() is False
+        topic.roll.news.precede("far-1")
+        assert listing.is_outdated() is True
+        assert listing.is_outdated() is False
+        stage.hub.on_crowd("room:a", 1000, 10)
+        listing.end()
+        await tell(stage, "room:a")
+        assert [message["event"] for message in watcher.hear()] == ["join", "presence"]
+        stage.hub.on_crowd("room:nobody", 1, 1)
+        stage.hub.on_join_leave("room:nobody", [])
