@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fastws.config import OPTIONS, Settings, as_url, is_loopback, masked
+from fastws.config import OPTIONS, Settings, as_url, is_loopback
 from fastws.config.not_built import NOT_BUILT
 from fastws.errors import ConfigError, StartError
 from fastws.net.admission import DESCRIPTOR_RESERVE
 from fastws.net.tls.context import server_context
+from fastws.server.engines import engine_line
 
 _MILLION = 1_000_000
 _KEYS = ("jwt_secret", "jwt_public_key", "jwt_jwks")
@@ -91,6 +92,8 @@ def doubts(settings: Settings) -> list[str]:
         found.append(
             "--jwt-secret begins or ends with white space, which is part of it: is that how tokens are signed?"
         )
+    if settings.data_dir is not None and settings.redis not in ("none", "embedded"):
+        found.append("--data-dir is of the embedded Redis, and has no effect on the one that --redis names")
     if not any(getattr(settings, name) for name in _KEYS):
         found += [
             f"{OPTIONS[name].flag} is set without a key: no token can be valid"
@@ -136,9 +139,8 @@ def first_line(settings: Settings, program: str) -> str:
     if settings.uds is not None:
         address = f"unix:{settings.uds}" + (" with TLS" if settings.ssl_certfile is not None else "")
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
-    engine = "memory" if settings.redis == "none" else f"redis ({masked(settings.redis)})"
     return (
-        f"{program} on {address}, {workers}, engine {engine}, event loop {loop_name()}, "
+        f"{program} on {address}, {workers}, engine {engine_line(settings)}, event loop {loop_name()}, "
         f"codec {codec_name()}, serving {settings.app or 'the built-in gateway'}"
     )
 

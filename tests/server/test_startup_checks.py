@@ -156,6 +156,8 @@ def test_lists_of_ports() -> None:
         (Settings(jwt_secret="x" * 31), ["--jwt-secret has fewer than 32 bytes"]),
         (Settings(jwt_secret="\u00e4" * 16), []),
         (Settings(jwt_secret="x" * 32 + "\n"), ["--jwt-secret begins or ends with white space"]),
+        (Settings(data_dir="d", redis="redis://h"), ["--data-dir is of the embedded Redis"]),
+        (Settings(data_dir="d", redis="embedded"), []),
         (
             Settings(jwt_issuer="me", jwt_audience="us"),
             ["--jwt-issuer is set without", "--jwt-audience is set without"],

@@ -1,5 +1,9 @@
-"""Which engine the settings ask for, and the Redis that it needs."""
+"""Which engine the settings ask for, and the Redis that it needs.
 
-from fastws.server.engines.making import lease_s, make_engine
+A process that serves calls, in this order, `chosen`, `provided` around everything else, and `make_engine` in each
+worker.
+"""
 
-__all__ = ["lease_s", "make_engine"]
+from fastws.server.engines.making import chosen, engine_line, lease_s, make_engine, provided
+
+__all__ = ["chosen", "engine_line", "lease_s", "make_engine", "provided"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
-from fastws.config import Settings
+from fastws.config import Settings, masked
 from fastws.engine.contract import Engine
 from fastws.engine.memory import MemoryEngine
-from fastws.errors import ConfigError
+from fastws.errors import ConfigError, StartError
+from fastws.server.engines.binaries import find_binary
+from fastws.server.engines.embedded import EmbeddedRedis
 
 LONGEST_LEASE_S: Final = 90.0
 LEASE_WITHOUT_PINGS_S: Final = 75.0
@@ -19,6 +24,49 @@ def lease_s(settings: Settings) -> float:
     if not settings.ping_interval:
         return LEASE_WITHOUT_PINGS_S
     return min(_PINGS_IN_A_LEASE * settings.ping_interval, LONGEST_LEASE_S)
+
+
+def chosen(settings: Settings) -> Settings:
+    """The same settings, with `embedded` where nobody named a Redis and one is needed.
+
+    Raises `StartError` if none can be started then.
+    """
+    wants = "--redis embedded"
+    if settings.redis == "none":
+        wants = f"--workers {settings.workers}" if settings.workers > 1 else "--data-dir"
+        if settings.workers == 1 and settings.data_dir is None:
+            return settings
+    elif settings.redis != "embedded":
+        return settings
+    try:
+        find_binary()
+    except StartError as error:
+        raise StartError(f"{wants} needs a Redis: {error}") from error
+    return replace(settings, redis="embedded")
+
+
+@contextmanager
+def provided(settings: Settings) -> Iterator[Settings]:
+    """Run an embedded Redis for the time of the block, where the settings ask for one: those of the block name its URL.
+
+    Raises `StartError` if it cannot run.
+    """
+    if settings.redis != "embedded":
+        yield settings
+        return
+    with EmbeddedRedis(find_binary().path, settings.data_dir) as redis:
+        yield replace(settings, redis=redis.url)
+
+
+def engine_line(settings: Settings) -> str:
+    """What carries messages, and where it is, without secrets."""
+    if settings.redis == "none":
+        return "memory"
+    if settings.redis != "embedded":
+        return f"redis ({masked(settings.redis)})"
+    binary = find_binary()
+    kept = f", data in {settings.data_dir}" if settings.data_dir is not None else ""
+    return f"redis (embedded, {binary.path} {binary.version}{kept})"
 
 
 def make_engine(settings: Settings) -> Engine:

