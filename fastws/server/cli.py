@@ -19,7 +19,7 @@ from fastws.config.not_built import NOT_BUILT
 from fastws.config.values import Flag, Items
 from fastws.errors import StartupError
 from fastws.observe import logs
-from fastws.server import startup_checks
+from fastws.server import engines, startup_checks
 from fastws.server.process import reloader
 
 PROGRAM = f"fastws {__version__}"
@@ -75,6 +75,7 @@ def serve(settings: Settings) -> int:
     """
     logs.configure(settings)
     startup_checks.protect(settings)
+    settings = engines.chosen(settings)
     logs.announce(settings, startup_checks.first_line(settings, PROGRAM))
     warn(settings)
     startup_checks.raise_descriptor_limit()
@@ -82,7 +83,8 @@ def serve(settings: Settings) -> int:
     from fastws.server import loader, worker  # noqa: PLC0415
 
     app = loader.load_app(settings.app, settings.app_dir) if settings.app is not None else None
-    return worker.run(settings, app)
+    with engines.provided(settings) as provided:
+        return worker.run(provided, app)
 
 
 def warn(settings: Settings) -> None:
