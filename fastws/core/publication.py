@@ -24,9 +24,11 @@ class Retention(NamedTuple):
 class Publication:
     """What was published to a topic; never changed once it is made."""
 
-    __slots__ = ("conn", "data", "offset", "ts_ms", "user")
+    __slots__ = ("conn", "data", "exclude", "offset", "ts_ms", "user")
 
-    def __init__(self, data: bytes, ts_ms: int, offset: int = 0, user: str | None = None, conn: str = "") -> None:
+    def __init__(
+        self, data: bytes, ts_ms: int, offset: int = 0, user: str | None = None, conn: str = "", exclude: str = ""
+    ) -> None:
         self.data = data
         """JSON."""
         self.ts_ms = ts_ms
@@ -37,3 +39,5 @@ class Publication:
         """Who published, empty if anonymous; None if a server did."""
         self.conn = conn
         """The connection that published; empty if a server did."""
+        self.exclude = exclude
+        """The connection that shall not hear it; empty if there is none."""

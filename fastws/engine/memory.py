@@ -129,7 +129,8 @@ class MemoryEngine(LocalPresence, Engine):
             if len(self._keys) >= MAX_KEYS:
                 # Forgetting one instead would deliver its publication twice.
                 raise EngineError("as many keys of publications are remembered as may be")
-        publication = Publication(outgoing.data, int(self._wall_clock() * 1000), 0, outgoing.user, outgoing.conn)
+        now_ms = int(self._wall_clock() * 1000)
+        publication = Publication(outgoing.data, now_ms, 0, outgoing.user, outgoing.conn, outgoing.exclude)
         published = _WITHOUT_HISTORY
         if outgoing.retention is not None:
             log = self._log(outgoing.topic, outgoing.retention)

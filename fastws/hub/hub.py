@@ -133,7 +133,9 @@ class Hub:
         topic = self.topics.get(key)
         if topic is None:
             topic = self.topics[key] = Topic(self._loop_data, key, name, namespace, self.tally)
-            self._engine.join(key)
+            answer = self._engine.join(key)
+            if answer is not None:
+                self.watch.await_join(topic, answer)
         return topic
 
     def heard_by(self, conn: Any, key: str) -> Topic | None:
@@ -268,11 +270,12 @@ class Hub:
             if not conn.close_code:
                 yield self._session_of(conn)
 
-    def presence_here(self) -> Iterator[tuple[str, str, Member]]:
+    def presence_here(self) -> Iterator[tuple[str, str, Member, bool]]:
         for topic in list(self.topics.values()):
             if topic.roll is not None:
+                announce = topic.namespace.join_leave
                 for conn in topic.audience.wires():
-                    yield topic.key, conn.id, member_of(conn)
+                    yield topic.key, conn.id, member_of(conn), announce
 
     def _session_of(self, conn: Any) -> SessionInfo:
         since_ms = self._arrivals.when_ms(conn.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -65,7 +66,10 @@ class Kept:
 class Topic:
     """A topic with its audience. It is made by the hub and lives as long as somebody hears it."""
 
-    __slots__ = ("audience", "awaited", "epoch", "held", "key", "name", "namespace", "offset", "recent", "roll")
+    __slots__ = (
+        *("audience", "awaited", "epoch", "held", "joining", "key", "name", "namespace", "offset", "recent", "roll"),
+        "seen",
+    )
 
     def __init__(
         self, loop_data: LoopData, key: str, name: str, namespace: Namespace, tally: Tally | None = None
@@ -78,11 +82,15 @@ class Topic:
         self.audience = Audience(loop_data, _POLICIES[namespace.slow_policy], tally)
         self.awaited = 0
         """Connections that will hear it once the engine has answered."""
+        self.joining: asyncio.Future[None] | None = None
+        """Done when the engine hears it; it may have failed. None: it is heard."""
         self.roll = Roll() if namespace.presence or namespace.join_leave else None
         """Who is present; None where the namespace does not tell."""
         self.epoch = ""
         self.offset = UNKNOWN
         """What the audience has heard: everything up to there. For topics with history."""
+        self.seen = 0
+        """Where it was when the watch looked last."""
         self.recent: Kept | None = None
         """What came since the first of those who are awaited has asked, or the newest of it; None while nobody is."""
         self.held: Kept | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -81,6 +82,13 @@ class Watch:
         _remember(topic, arrival)
         self._deliver(topic, arrival.publication, arrival.exclude)
 
+    def await_join(self, topic: Topic, answer: Awaitable[None]) -> None:
+        """The engine will hear the topic when it has answered; who is told before that that it hears it might miss
+        something.
+        """
+        topic.joining = joining = asyncio.ensure_future(answer)
+        joining.add_done_callback(partial(_joined, topic))
+
     # What is missing.
 
     def _fetch(self, topic: Topic, arrival: Arrival | None) -> Awaitable[None] | None:
@@ -133,11 +141,9 @@ class Watch:
         if not recovery.recovered or position.epoch != topic.epoch or position.offset < known:
             self._lose(topic)
             return
-        # Who shall not hear it is known only of what came by itself.
-        excluded = {arrival.publication.offset: arrival.exclude for arrival in held.arrivals}
         for publication in recovery.publications:
             if publication.offset == topic.offset + 1:
-                self._pass_on(topic, Arrival(publication, excluded.get(publication.offset, ""), topic.epoch))
+                self._pass_on(topic, Arrival(publication, publication.exclude, topic.epoch))
         if topic.offset < position.offset:
             self._lose(topic)
         for arrival in held.arrivals:
@@ -202,6 +208,12 @@ class Watch:
         if [publication.offset for publication in more] != list(range(offset + 1, topic.offset + 1)):
             return None
         return Meeting(Position(epoch, topic.offset), more, 0)
+
+
+def _joined(topic: Topic, joining: asyncio.Future[None]) -> None:
+    """If it could not be joined, whoever asks for it until nobody does any more is told so."""
+    if not joining.cancelled() and joining.exception() is None:
+        topic.joining = None
 
 
 def _remember(topic: Topic, arrival: Arrival) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
 from time import time
+from typing import Any, Final, TypeVar
 
 from fastws.engine.contract import EngineEvents
 from fastws.engine.redis.backbone.contract import Backbone
@@ -11,6 +14,12 @@ from fastws.engine.redis.names import HOME, Names
 from fastws.errors import EngineError, InternalError
 
 Hear = Callable[[bytes], None]
+HearOfTopic = Callable[[str, bytes], None]
+"""Called with the topic and the envelope."""
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("fastws.engine")
 
 
 class Common:
@@ -25,6 +34,12 @@ class Common:
         """
         self.listeners: dict[bytes, Hear] = {}
         """What is called for each channel that is no topic's."""
+        self.kinds: dict[int, HearOfTopic] = {}
+        """What is called for each kind of envelope in a topic's channel that is no publication."""
+        self.unreadable: dict[str, int] = {}
+        """Envelopes that were left out because nobody here can read them, by what they should have been."""
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """What is under way; cancelled when the engine stops."""
         self._events: EngineEvents | None = None
 
     @property
@@ -42,6 +57,24 @@ class Common:
     def is_running(self) -> bool:
         """Whether events are wanted."""
         return self._events is not None
+
+    def later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something that has to wait. Its answer need not be awaited."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    def skip(self, what: str) -> None:
+        """An envelope cannot be read, or is of a version or kind that comes later than this program."""
+        count = self.unreadable[what] = self.unreadable.get(what, 0) + 1
+        if not count & (count - 1):
+            _log.warning("%d envelopes of kind %s were left out: they are damaged, or of a newer fastws", count, what)
 
     def require(self, partition: int) -> None:
         """Raise `EngineError` if the server of this partition is away."""

@@ -70,11 +70,14 @@ class RedisEngine(Engine):
     async def stop(self) -> None:
         if self._returning is not None:
             self._returning.cancel()
+        self._topics.stop()
         try:
             await self._nodes.stop()
         finally:
             self._common.events = None
             await self._common.backbone.stop()
+            for task in list(self._common.tasks):
+                task.cancel()
 
     # What the backbone calls.
 

@@ -126,7 +126,7 @@ def publication_in(envelope: bytes) -> Arrived | None:
         exclude = envelope[exclude_at:trace_at].decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return None
-    return Arrived(Publication(envelope[data_at:], ts_ms, offset, user, conn), exclude, epoch)
+    return Arrived(Publication(envelope[data_at:], ts_ms, offset, user, conn, exclude), exclude, epoch)
 
 
 def publications_in(envelope: bytes) -> Sequence[Arrived] | None:

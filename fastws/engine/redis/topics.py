@@ -1,14 +1,17 @@
-# ruff: noqa: ARG002
 """Publications: to everybody who hears a topic, and into its history."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import count
 
 from fastws.core.publication import Position, Retention
 from fastws.engine.contract import Answer, Outgoing, Page, Recovery
 from fastws.engine.redis.common import Common
-from fastws.errors import EngineError
+from fastws.engine.redis.topic.channels import Channels
+from fastws.engine.redis.topic.past import Past
+from fastws.engine.redis.topic.sending import Sending
 from fastws.types import Published, TopicInfo
 
 
@@ -17,37 +20,51 @@ class Topics:
 
     def __init__(self, common: Common) -> None:
         self._common = common
+        self._channels = Channels(common)
+        self._epoch_prefix = os.urandom(6).hex()
+        self._epoch_numbers = count(1)
+        self._sending = Sending(common, self._channels, self._new_epoch)
+        self._past = Past(common, self._channels, self._new_epoch)
+
+    def _new_epoch(self) -> str:
+        """A name that no epoch has had, in any process."""
+        return f"{self._epoch_prefix}{next(self._epoch_numbers):x}"
 
     def hear(self, channel: bytes, payload: bytes) -> bool:
         """Something was said in a channel; False if it is no topic's."""
-        raise EngineError("not there yet")
+        return self._channels.hear(channel, payload)
 
     def join(self, topic: str) -> Answer[None]:
         """Subscribe to its channel."""
-        raise EngineError("not there yet")
+        return self._channels.join(topic)
 
     def leave(self, topic: str) -> None:
         """Unsubscribe, after a moment."""
-        raise EngineError("not there yet")
+        self._channels.leave(topic)
 
     def publish(self, outgoing: Outgoing) -> Answer[Published]:
         """Publish."""
-        raise EngineError("not there yet")
+        return self._sending.publish(outgoing)
 
     def recover(self, topic: str, retention: Retention, since: Position | None) -> Answer[Recovery]:
         """What was missed."""
-        raise EngineError("not there yet")
+        return self._past.recover(topic, retention, since)
 
     def history(
         self, topic: str, retention: Retention, since: Position | None, limit: int, *, reverse: bool = False
     ) -> Answer[Page]:
         """A page."""
-        raise EngineError("not there yet")
+        return self._past.history(topic, retention, since, limit, reverse=reverse)
 
     def positions(self, topics: Sequence[str]) -> Answer[Sequence[Position | None]]:
         """Where they are."""
-        raise EngineError("not there yet")
+        return self._common.later(self._past.positions(topics))
 
     def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
         """Those that somebody hears."""
-        raise EngineError("not there yet")
+        return self._common.events.topics_of(tenant, pattern)
+
+    def stop(self) -> None:
+        """Send what waits, and hear nothing any more."""
+        self._sending.flush()
+        self._channels.stop()

@@ -185,7 +185,7 @@ class Subscribing:
         for _ in range(TRIES):
             topic = self._hub.topic(wanted.key, wanted.name, wanted.namespace)
             answer = self._ask(wanted, topic)
-            if answer is not None and not isinstance(answer, Recovery):
+            if isinstance(answer, Awaitable):
                 self._hub.watch.expect(topic)
                 return self._begin_later(wanted, topic, answer, tell)
             begun = self._enter(wanted, topic, answer)
@@ -195,7 +195,7 @@ class Subscribing:
         raise _misfit()
 
     async def _begin_later(
-        self, wanted: _Wanted, topic: Topic, answer: Answer[Recovery] | None, tell: Callable[[_Begun], T]
+        self, wanted: _Wanted, topic: Topic, answer: Answer[Recovery | None], tell: Callable[[_Begun], T]
     ) -> T:
         """What is published until the engine has answered is told with its answer. `topic` expects the connection."""
         for tries_left in range(TRIES - 1, -1, -1):
@@ -214,11 +214,12 @@ class Subscribing:
                 self._hub.watch.expect(topic)
         raise _misfit()
 
-    def _ask(self, wanted: _Wanted, topic: Topic) -> Answer[Recovery] | None:
-        """Where the topic is; None for one without history."""
+    def _ask(self, wanted: _Wanted, topic: Topic) -> Answer[Recovery | None]:
+        """Where the topic is, as soon as the engine hears it; None for one without history."""
         retention = wanted.namespace.retention
         if retention is None:
-            return None
+            # Others wait for the same: who gives up must not take it from them.
+            return None if topic.joining is None else asyncio.shield(topic.joining)
         try:
             return self._engine.recover(wanted.key, retention, wanted.since)
         except BaseException:

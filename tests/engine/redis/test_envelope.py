@@ -38,6 +38,7 @@ def test_a_publication_comes_back_as_it_was() -> None:
     publication, exclude, epoch = arrived
     assert (publication.data, publication.ts_ms, publication.offset) == (b'{"a":1}', 17, 2**53)
     assert (publication.user, publication.conn, exclude, epoch) == ("ann", "n-1", "n-2", "e1")
+    assert publication.exclude == exclude
 
 
 @pytest.mark.parametrize("user", [None, "", "ann", "é\ud800", "u" * 65535])

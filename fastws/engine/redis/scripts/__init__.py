@@ -24,7 +24,7 @@ class Script(NamedTuple):
 
 
 @cache
-def script(name: str, *, needs_era: bool = False) -> Script:
-    """The script of a file, by its name without the suffix."""
-    text = (_HERE / f"{name}.lua").read_bytes()
+def script(name: str, *, after: str = "", needs_era: bool = False) -> Script:
+    """The script of a file, by its name without the suffix; behind that of another one, whose functions it calls."""
+    text = b"".join((_HERE / f"{part}.lua").read_bytes() for part in (after, name) if part)
     return Script(name, text, sha1(text, usedforsecurity=False).hexdigest().encode(), needs_era)

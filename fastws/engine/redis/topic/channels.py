@@ -1,0 +1,147 @@
+"""The channels that this process hears: one for each topic that was joined."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from itertools import islice
+from typing import Final
+
+from fastws.engine.contract import Answer
+from fastws.engine.redis.common import Common
+from fastws.engine.redis.envelope import BATCH, PUBLICATION, VERSION, Arrived, publication_in, publications_in
+from fastws.engine.redis.names import TOPIC, partition_of
+from fastws.errors import EngineError
+
+_log: Final = logging.getLogger("fastws.engine")
+
+LINGER_S: Final = 1.0
+"""Seconds that a channel is heard, at least, after the topic was left: who comes back does not cost anything."""
+
+_LEFT_AT_ONCE: Final = 2000  # channels per turn, some 5 ms with what the link does
+
+
+class Channels:
+    """Subscribes to channels, and says what comes from them."""
+
+    def __init__(self, common: Common) -> None:
+        self._common = common
+        self._heard: dict[bytes, str] = {}
+        """Channel -> topic, of those that are joined."""
+        self._lingering: dict[bytes, str] = {}
+        """Those that were left since the last sweep,"""
+        self._ending: dict[bytes, str] = {}
+        """and those that the next one unsubscribes from."""
+        self._joining: dict[str, asyncio.Task[None]] = {}
+        """Topics whose subscription is not confirmed."""
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def hear(self, channel: bytes, payload: bytes) -> bool:
+        """Something was said in a channel; False if it is no topic's."""
+        topic = self._heard.get(channel)
+        if topic is None:
+            return channel in self._lingering or channel in self._ending
+        if len(payload) < 2 or payload[0] != VERSION:
+            self._common.skip("publication")
+        elif payload[1] == PUBLICATION:
+            arrived = publication_in(payload)
+            if arrived is None:
+                self._common.skip("publication")
+            else:
+                self._tell(topic, arrived)
+        elif payload[1] == BATCH:
+            many = publications_in(payload)
+            if many is None:
+                self._common.skip("publication")
+            else:
+                for arrived in many:
+                    self._tell(topic, arrived)
+        else:
+            listener = self._common.kinds.get(payload[1])
+            if listener is None:
+                self._common.skip("publication")
+            else:
+                listener(topic, payload)
+        return True
+
+    def _tell(self, topic: str, arrived: Arrived) -> None:
+        publication, exclude, epoch = arrived
+        try:
+            self._common.events.on_publication(topic, publication, exclude, epoch)
+        except Exception:
+            # Its data is no JSON, which nobody looks at before it is encoded for somebody.
+            self._common.skip("publication")
+            _log.debug("a publication could not be delivered", exc_info=True)
+
+    def is_joined(self, topic: str) -> bool:
+        """Whether somebody here hears it."""
+        return self._common.names.of(TOPIC, topic) in self._heard
+
+    def join(self, topic: str) -> Answer[None]:
+        """Subscribe to its channel."""
+        channel = self._common.names.of(TOPIC, topic)
+        if channel in self._heard:
+            return self.joining(topic)
+        self._heard[channel] = topic
+        is_subscribed = self._lingering.pop(channel, None) is not None or self._ending.pop(channel, None) is not None
+        if not is_subscribed:
+            answer = self._common.backbone.subscribe(partition_of(topic), channel)
+            if answer is not None:
+                task = self._common.later(self._confirm(topic, answer))
+                self._joining[topic] = task
+                task.add_done_callback(lambda done: self._confirmed(topic, done))
+        return self.joining(topic)
+
+    async def _confirm(self, topic: str, answer: Awaitable[None]) -> None:
+        try:
+            await answer
+        except EngineError:
+            if self._common.backbone.is_up(partition_of(topic)):
+                raise
+            # The link broke meanwhile: the channel is heard again when it is back, as all others are.
+
+    def _confirmed(self, topic: str, task: asyncio.Task[None]) -> None:
+        if self._joining.get(topic) is task:
+            del self._joining[topic]
+
+    def joining(self, topic: str) -> asyncio.Future[None] | None:
+        """What is done when its channel is heard; None if it is. Whoever waits for it may give up."""
+        task = self._joining.get(topic)
+        if task is None:
+            return None
+        answer = asyncio.shield(task)
+        answer.add_done_callback(_looked_at)
+        return answer
+
+    def leave(self, topic: str) -> None:
+        """Unsubscribe, after a moment."""
+        channel = self._common.names.of(TOPIC, topic)
+        if self._heard.pop(channel, None) is not None:
+            self._lingering[channel] = topic
+            if self._sweeper is None:
+                self._sweeper = asyncio.get_running_loop().call_later(LINGER_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Unsubscribe from what was left between one and two sweeps ago, a part at a time."""
+        loop = asyncio.get_running_loop()
+        for channel in list(islice(self._ending, _LEFT_AT_ONCE)):
+            topic = self._ending.pop(channel)
+            self._common.backbone.unsubscribe(partition_of(topic), channel)
+        if self._ending:
+            self._sweeper = loop.call_later(0, self._sweep)
+            return
+        self._ending, self._lingering = self._lingering, self._ending
+        self._sweeper = loop.call_later(LINGER_S, self._sweep) if self._ending else None
+
+    def stop(self) -> None:
+        """Nothing is unsubscribed any more: the connections end."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+
+def _looked_at(answer: asyncio.Future[None]) -> None:
+    """Nobody has to wait for it."""
+    if not answer.cancelled():
+        answer.exception()
