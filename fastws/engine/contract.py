@@ -217,8 +217,10 @@ class EngineEvents(Protocol):
         between. Who comes after this was called need not be among them; who is gone meanwhile may be.
         """
 
-    def presence_here(self) -> Iterator[tuple[str, str, Member]]:
-        """(topic, connection, member) of everybody who is present, in the same way."""
+    def presence_here(self) -> Iterator[tuple[str, str, Member, bool]]:
+        """(topic, connection, member, whether it was announced) of everybody who is present, in the same way, one topic
+        after the other.
+        """
 
     def members_of(self, topic: str, limit: int) -> Presence:
         """Who of a topic is in this process, at most `limit` of them by name, which somebody is about to be told."""
