@@ -47,6 +47,8 @@ class Published(NamedTuple):
     """True if `key` was seen within the last 5 minutes: nothing was delivered, the position is the first one's."""
     degraded: bool = False
     """True if what connects servers is away: only the subscribers of this process heard it."""
+    nodes: int = 1
+    """Processes that it was given to: with Redis, those in which somebody is subscribed."""
 
 
 class Author(NamedTuple):

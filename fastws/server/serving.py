@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import socket
+from collections.abc import Awaitable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from fastws import __version__
 from fastws.app import FastWS
 from fastws.config import Settings, as_url
+from fastws.engine.contract import NodeFigures
 from fastws.errors import FastWSError, StartError
 from fastws.net.admission import Admission
 from fastws.net.ingress import Ingress
 from fastws.net.listener import Listeners, bind_tcp, bind_unix, start_listening
 from fastws.server.assembly import Assembly
 from fastws.server.drain import Drain
+from fastws.server.engines.nodes import nodes_of
 from fastws.server.lag import LoopLag
 from fastws.server.lifespan import Lifespan
 from fastws.server.startup_checks import tls_context
@@ -42,9 +45,11 @@ class Serving:
     connect them to. Whatever fails, `shutdown` gives everything back.
     """
 
-    def __init__(self, settings: Settings, app: FastWS) -> None:
+    def __init__(self, settings: Settings, app: FastWS, worker: int = 0) -> None:
+        """`worker`: which of the processes of this node it is, from 0."""
         self.settings = settings
         self.app = app
+        self.worker = worker
         self._drain: Drain | None = None
         self._admin: AdminServer | None = None
         self._admin_sockets: list[socket.socket] = []
@@ -64,6 +69,7 @@ class Serving:
         self.parts = Assembly(
             settings, self.app, self.loop, self.loop_data, is_ready=self._is_ready, demo_page=_demo_page(settings)
         )
+        self.parts.hub.describe = self._figures
         self.ingress = Ingress(
             self.loop_data, self.loop, self.parts.site, self.admission, timeout_s=settings.handshake_timeout
         )
@@ -115,7 +121,7 @@ class Serving:
 
         settings = self.settings
         return AdminServer(
-            Context(self.parts.gateway.services, lambda: [self._node()], Floor()),
+            Context(self.parts.gateway.services, self._nodes, Floor()),
             Guard(settings.admin_key, settings.admin_host),
             self._is_ready,
             is_serving=lambda: self.parts.is_running,
@@ -134,6 +140,7 @@ class Serving:
 
     async def listen(self) -> None:
         """Let connections in through what was bound."""
+        self._ready_s = self.loop.time()
         await self.listeners.listen()
         self.lag.start()
 
@@ -143,7 +150,6 @@ class Serving:
             return
         from fastws.observe.admin.server import BACKLOG  # noqa: PLC0415
 
-        self._ready_s = self.loop.time()
         try:
             for sock in self._admin_sockets:
                 start_listening(sock, BACKLOG)
@@ -151,18 +157,20 @@ class Serving:
             raise _of_admin_address(error) from error
         await self._admin.start(self._admin_sockets)
 
-    def _node(self) -> Node:
-        """How this node is."""
-        from fastws.observe.admin.results import Node  # noqa: PLC0415
+    async def _nodes(self) -> list[Node]:
+        """Every node, this one among them. Raises `EngineError`."""
+        answer = self.parts.engine.nodes()
+        return nodes_of(await answer if isinstance(answer, Awaitable) else answer, self.parts.engine.name)
 
+    def _figures(self) -> NodeFigures:
+        """How this process is."""
         endpoints = [path.endpoint for path in self.parts.site.sockets.values()]
-        return Node(
-            id=self.settings.node_name,
+        return NodeFigures(
+            name=self.settings.node_name,
+            worker=self.worker,
             version=__version__,
             connections=sum(endpoint.opened - sum(endpoint.closed.values()) for endpoint in endpoints),
-            workers=1,
-            uptime=round(self.loop.time() - self._ready_s, 3),
-            engine=self.parts.engine.name,
+            uptime_s=self.loop.time() - self._ready_s if self._ready_s else 0.0,
             draining=self.admission.draining,
         )
 

@@ -48,15 +48,19 @@ def error_answer(error: ErrorCode, message: str, status: int | None = None) -> A
     return _failed(results.Failure(error.code, error.reason, message), status)
 
 
-async def call(context: Context, name: str, body: bytes) -> Answer:
-    """Carry out one call. Raises nothing; `body` may be empty where no field is needed."""
+async def call(context: Context, name: str, body: bytes, idempotency_key: str = "") -> Answer:
+    """Carry out one call. Raises nothing; `body` may be empty where no field is needed.
+
+    With `idempotency_key` publications that have no key of their own get one made of it: a call that is repeated at
+    another node, which has not seen the first one, delivers nothing.
+    """
     turn = await context.floor.turn()
     try:
         if name == BATCH:
-            result: results.Result = await _run_batch(context, _decoded(_batch, body))
+            result: results.Result = await _run_batch(context, _decoded(_batch, body), idempotency_key)
         else:
             method = _method(name)
-            result = await method.run(context, _decoded(_decoders[name], body))
+            result = await method.run(context, _keyed(_decoded(_decoders[name], body), idempotency_key))
         return Answer(200, _encoder.encode({"result": result}))
     except Exception as error:  # what is not foreseen is logged, and answered all the same
         return _failed(_why(name, error))
@@ -84,23 +88,31 @@ def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise refused(f"the body is no JSON: {error}") from None
 
 
-async def _run_batch(context: Context, batch: bodies.Batch) -> results.BatchResult:
+async def _run_batch(context: Context, batch: bodies.Batch, idempotency_key: str) -> results.BatchResult:
     if len(batch.commands) > MAX_COMMANDS:
         raise refused(f"at most {MAX_COMMANDS} commands", closes.LIMIT_EXCEEDED)
     replies: list[dict[str, Any]] = []
     turn = await context.floor.turn()
-    for command in batch.commands:
+    for number, command in enumerate(batch.commands):
         name = ""
         try:
             name, fields = _command(command)
             if batch.tenant and "tenant" not in fields:
                 fields = {**fields, "tenant": batch.tenant}
             method = _method(name)
-            replies.append({"result": await method.run(context, _converted(fields, method))})
+            key = f"{idempotency_key}\0{number}" if idempotency_key else ""
+            replies.append({"result": await method.run(context, _keyed(_converted(fields, method), key))})
         except Exception as error:  # as in `call`: one that fails does not stop the rest
             replies.append({"error": _why(name, error)})
         await turn.give_way()
     return results.BatchResult(replies=replies)
+
+
+def _keyed(body: bodies.Body, idempotency_key: str) -> bodies.Body:
+    """The same body, with a key that no caller has thought of where a publication has none."""
+    if idempotency_key and isinstance(body, bodies.Publish | bodies.Broadcast) and body.key is None:
+        body.key = f"\0http\0{idempotency_key}"
+    return body
 
 
 def _command(command: dict[str, Any]) -> tuple[str, dict[str, Any]]:

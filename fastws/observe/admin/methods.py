@@ -41,7 +41,7 @@ class Context(NamedTuple):
     """What methods work on."""
 
     services: Services
-    nodes: Callable[[], list[results.Node]]
+    nodes: Callable[[], Awaitable[list[results.Node]]]
     floor: Floor
 
 
@@ -191,7 +191,7 @@ async def _online(context: Context, body: bodies.Online) -> results.CountResult:
 
 
 async def _nodes(context: Context, _body: bodies.Nodes) -> results.NodesResult:
-    return results.NodesResult(nodes=context.nodes())
+    return results.NodesResult(nodes=await context.nodes())
 
 
 METHODS: Final = {
@@ -253,7 +253,7 @@ def _published(published: types.Published) -> results.PublishResult:
         offset=_or_absent(published.offset),
         epoch=_or_absent(published.epoch),
         duplicate=published.duplicate,
-        nodes=1,
+        nodes=published.nodes,
         degraded=published.degraded or UNSET,
     )
 

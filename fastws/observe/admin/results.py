@@ -24,7 +24,9 @@ class PublishResult(Result, kw_only=True):
     offset: int | UnsetType = UNSET
     epoch: str | UnsetType = UNSET
     duplicate: Annotated[bool, Meta(description="The key was seen before: nothing was delivered.")]
-    nodes: Annotated[int, Meta(description="Nodes that it was given to.")]
+    nodes: Annotated[
+        int, Meta(description="Processes that it was given to: with Redis, those that have subscribers of the topic.")
+    ]
     degraded: (
         Annotated[bool, Meta(description="The engine is away: only this node's subscribers heard it.")] | UnsetType
     ) = UNSET
@@ -145,14 +147,14 @@ class StatusResult(Result, kw_only=True):
 
 
 class Node(Result, kw_only=True):
-    """One node, as it is now."""
+    """One node, as it is now: all workers of one name."""
 
     id: Annotated[str, Meta(description="The option --node-name.")]
-    version: Annotated[str, Meta(description="The version of fastws.")]
-    connections: Annotated[int, Meta(description="WebSockets that are open.")]
-    workers: int
-    uptime: Annotated[float, Meta(description="Seconds since it was ready.")]
-    engine: Annotated[str, Meta(description="What carries messages, such as `memory`.")]
+    version: Annotated[str, Meta(description="The version of fastws, of the worker that was started last.")]
+    connections: Annotated[int, Meta(description="WebSockets that are open, in all its workers.")]
+    workers: Annotated[int, Meta(description="Processes that serve connections.")]
+    uptime: Annotated[float, Meta(description="Seconds since the oldest of them was ready.")]
+    engine: Annotated[str, Meta(description="What carries messages: `memory` or `redis`.")]
     draining: Annotated[bool, Meta(description="It lets nobody in and moves its connections away.")]
 
 

@@ -183,10 +183,11 @@ class AdminServer:
             return body
         if not self._is_serving():
             return _STOPPED
-        run = partial(call, self._context, name, body)
         key = request.headers.get("Idempotency-Key")
         # What has no effect has none twice either, and its answers may be large.
-        return await run() if key is None or name in READING else await self._idempotency.once(key, name, body, run)
+        if key is None or name in READING:
+            return await call(self._context, name, body)
+        return await self._idempotency.once(key, name, body, partial(call, self._context, name, body, key))
 
     async def _body(self, request: web.BaseRequest) -> bytes | Answer:
         """The body, or the answer where it is too large or too slow."""

@@ -25,6 +25,11 @@ from fastws.types import (
 NODE = results.Node(id="n1", version="1.0", connections=2, workers=1, uptime=3.5, engine="memory", draining=False)
 
 
+async def only_node() -> list[results.Node]:
+    """What the method `nodes` answers."""
+    return [NODE]
+
+
 class CannedServices:
     """`calls` has what was asked, in order. Topics of the namespace `none` are unknown, `away` has no engine."""
 
@@ -120,4 +125,4 @@ class CannedServices:
 def canned() -> tuple[CannedServices, Context]:
     """The services, and the context in which methods use them."""
     services = CannedServices()
-    return services, Context(services, lambda: [NODE], Floor())
+    return services, Context(services, only_node, Floor())

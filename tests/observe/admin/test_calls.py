@@ -13,6 +13,13 @@ from fastws.observe.admin.methods import MISSING
 from tests.observe.admin.doubles import canned
 
 
+async def keys_of(name: str, body: dict[str, Any], idempotency_key: str) -> list[str | None]:
+    """The keys of what is published by a call with an `Idempotency-Key`."""
+    services, context = canned()
+    assert (await call(context, name, msgspec.json.encode(body), idempotency_key)).status == 200
+    return [arguments["key"] for _, arguments in services.calls]
+
+
 async def asked(name: str, body: bytes | dict[str, Any]) -> tuple[int, Any]:
     """Status and content of the answer."""
     _, context = canned()
@@ -25,6 +32,24 @@ async def test_a_result() -> None:
     assert await asked("publish", {"topic": "news", "data": 1}) == (200, {"result": {"duplicate": False, "nodes": 1}})
     status, content = await asked("nodes", b"")
     assert (status, content["result"]["nodes"][0]["id"]) == (200, "n1")
+
+
+@pytest.mark.asyncio
+async def test_an_idempotency_key_is_one_of_each_publication() -> None:
+    news = {"topic": "news", "data": 1}
+    (key,) = await keys_of("publish", news, "k")
+    assert key is not None
+    assert key.endswith("k")
+    assert key != "k"  # a client's key is never the same
+    assert await keys_of("publish", news, "k") == [key]
+    assert await keys_of("publish", news, "other") != [key]
+    assert await keys_of("publish", {**news, "key": "own"}, "k") == ["own"]
+    assert await keys_of("publish", news, "") == [None]
+    assert await keys_of("broadcast", {"topics": ["a", "b"], "data": 1}, "k") == [key, key]
+    one = {"method": "publish", **news}
+    batched = await keys_of("batch", {"commands": [one, {**one, "key": "own"}, one]}, "k")
+    assert batched[1] == "own"
+    assert len({key, *batched}) == 4
 
 
 @pytest.mark.asyncio

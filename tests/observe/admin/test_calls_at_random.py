@@ -16,7 +16,7 @@ from fastws.observe.admin.floor import Floor
 from fastws.observe.admin.methods import METHODS, Context
 from fastws.observe.admin.openapi import description
 from tests.gateway.stage import staged
-from tests.observe.admin.doubles import NODE
+from tests.observe.admin.doubles import only_node
 
 DESCRIPTION = json.loads(msgspec.json.encode(description()))
 
@@ -57,7 +57,7 @@ BATCHES = st.lists(CALLS.map(lambda one: {**one[1], "method": one[0]}) | BODIES,
 async def answered(calls: list[tuple[str, bytes]]) -> list[tuple[str, int, Any]]:
     """Have them carried out one after the other, while somebody is here."""
     async with staged(dev=True) as stage:
-        context = Context(stage.gateway.services, lambda: [NODE], Floor())
+        context = Context(stage.gateway.services, only_node, Floor())
         player = stage.connect()
         player.ask("sub", topic="chat:1", presence=True)
         answers = [(name, await call(context, name, body)) for name, body in calls]
