@@ -31,7 +31,7 @@ def test_fields() -> None:
     assert CloseInfo(1006) == (1006, "")
     assert ConnectionInfo._fields == ("id", "user", "tenant", "device", "node")
     assert Published._fields == ("offset", "epoch", "duplicate", "degraded", "nodes")
-    assert Published(1, "e", False) == (1, "e", False, False)
+    assert Published(1, "e", False) == (1, "e", False, False, 1)
     assert Author._fields == ("user", "conn")
     assert HistoryEntry._fields == ("data", "offset", "ts", "author")
     assert HistoryPage._fields == ("publications", "epoch", "offset")
