@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from collections.abc import Iterator
 
 import pytest
 
-from fastws.net.admission import DESCRIPTOR_RESERVE, Admission, descriptor_capacity
+from fastws.net.admission import DESCRIPTOR_RESERVE, Admission, OwnCounts, descriptor_capacity
+from fastws_ext.shared import Board
 
 
 def reason(admission: Admission, address: str = "1.2.3.4", sockets: int = 1) -> str | None:
@@ -47,14 +50,15 @@ def test_the_number_per_address() -> None:
 
 
 def test_nothing_is_kept_for_addresses_that_are_gone() -> None:
-    admission = Admission(max_per_address=5)
+    counts = OwnCounts()
+    admission = Admission(max_per_address=5, counts=counts)
     for number in range(100):
         for _ in range(2):
             assert reason(admission, f"10.0.0.{number}") is None
     for number in range(100):
         for _ in range(2):
             admission.release(f"10.0.0.{number}")
-    assert admission._per_address == {}
+    assert counts._per_address == {}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", ""])
@@ -105,3 +109,47 @@ def test_open_sockets_stay_below_the_descriptor_limit() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit > 4 * DESCRIPTOR_RESERVE:
         assert descriptor_capacity() == limit - DESCRIPTOR_RESERVE
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    board = Board.create(4, 64, 16)
+    yield board
+    os.close(board.fd)
+
+
+def test_limits_hold_for_all_workers_of_a_node_together(board: Board) -> None:
+    workers = [Admission(max_connections=3, max_per_address=2, counts=board.seat(index)) for index in range(2)]
+    for index in range(2):
+        board.seat(index).open(100 + index, index, 1000)
+    first, second = workers
+    assert [reason(first), reason(second), reason(first), reason(second)] == [
+        None,
+        None,
+        "max-connections-per-ip",
+        "max-connections-per-ip",
+    ]
+    assert reason(first, "1.2.3.5") is None
+    assert [reason(worker, "1.2.3.6") for worker in workers] == ["max-connections"] * 2
+    assert first.is_full
+    assert second.is_full
+    second.release("1.2.3.4")
+    assert reason(first) is None
+    board.clear(0)
+    assert [reason(second), reason(second), reason(second)] == [None, None, "max-connections-per-ip"]
+
+
+class TakenMeanwhile(OwnCounts):
+    """Another worker takes the last place between the question and the answer."""
+
+    def enter(self, limit: int) -> bool:
+        del limit
+        return False
+
+
+def test_a_place_that_another_worker_took_meanwhile_costs_the_address_nothing() -> None:
+    counts = TakenMeanwhile()
+    admission = Admission(max_connections=1, max_per_address=1, counts=counts)
+    assert reason(admission) == "max-connections"
+    assert counts._per_address == {}
+    assert admission.admitted == 0
