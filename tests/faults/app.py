@@ -1,0 +1,31 @@
+"""What the nodes serve: topics with and without history, and a file that has who came and who went."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fastws import FastWS
+
+_EVENTS = Path(os.environ["FAULTS_EVENTS"])
+_file = os.open(_EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+app = FastWS(
+    namespaces={
+        "kept": {"history_size": 50_000, "history_ttl": 600, "recover": True, "presence": True},
+        "plain": {},
+    }
+)
+
+
+@app.on_connect
+def connected(conn: Any) -> None:
+    """One write for each, so that lines of several processes never mix and outlive whoever wrote them."""
+    os.write(_file, f"+ {conn.id}\n".encode())
+
+
+@app.on_disconnect
+def disconnected(info: Any, close: Any) -> None:
+    """The same of one that has ended, wherever it was."""
+    os.write(_file, f"- {info.id} {close.code} {close.reason}\n".encode())
