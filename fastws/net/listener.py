@@ -32,10 +32,11 @@ USER_TIMEOUT_MS: Final = 60_000
 _UNIX_MODE: Final = 0o666  # a proxy of another user connects; who may is decided by the directory
 
 
-def bind_tcp(host: str, port: int, *, keepalive: bool = True) -> list[socket.socket]:
+def bind_tcp(host: str, port: int, *, keepalive: bool = True, shared: bool = False) -> list[socket.socket]:
     """Bind every address that `host` stands for, all to one port; 0 takes a free one.
 
-    What is set here is inherited by the connections. Raises `StartError` if the name is not known or the port is taken.
+    `shared`: others of this user may bind the same addresses in this way (socket(7), SO_REUSEPORT). What is set here is
+    inherited by the connections. Raises `StartError` if the name is not known or the port is taken.
     """
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -49,7 +50,7 @@ def bind_tcp(host: str, port: int, *, keepalive: bool = True) -> list[socket.soc
         for family, kind, protocol, _, address in dict.fromkeys(found):
             own_port = sockets[0].getsockname()[1] if sockets else port
             try:
-                sockets.append(_bind(family, kind, protocol, (address[0], own_port, *address[2:]), keepalive))
+                sockets.append(_bind(family, kind, protocol, (address[0], own_port, *address[2:]), keepalive, shared))
             except OSError as error:
                 # `localhost` is often ::1 as well where there is no IPv6; one address of the name is enough.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -65,13 +66,15 @@ def bind_tcp(host: str, port: int, *, keepalive: bool = True) -> list[socket.soc
 
 
 def _bind(
-    family: int, kind: int, protocol: int, address: tuple[str | int | bytes, ...], keepalive: bool
+    family: int, kind: int, protocol: int, address: tuple[str | int | bytes, ...], keepalive: bool, shared: bool
 ) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        # Not SO_REUSEPORT: with it a second server on the same port would start, and take half of the connections.
+        # SO_REUSEPORT among workers only: else a second server would start on the port and take half of the clients.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if keepalive:
@@ -173,15 +176,17 @@ class Listeners:
             )
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
+        self._is_bound = False
         self._on_loop: set[Connection] = set()
 
     @property
     def is_bound(self) -> bool:
-        """Whether there is anything to listen on."""
-        return bool(self._sockets)
+        """Whether there was anything to listen on."""
+        return self._is_bound
 
     def adopt(self, sock: socket.socket) -> None:
         """Take a bound socket, to be listened on by `listen` and closed by `close`."""
+        self._is_bound = True
         self._sockets.append(sock)
 
     async def listen(self) -> None:
@@ -219,19 +224,36 @@ class Listeners:
         """Those that became WebSockets and have not ended."""
         return [conn for conn in self.connections() if conn.endpoint is not None and HANDSHAKING < conn.phase < CLOSED]
 
-    async def close(self) -> None:
-        """Stop listening and reset what is left."""
+    @property
+    def coming(self) -> int:
+        """Those that were accepted and are no connections of the ingress yet: their TLS handshake is under way."""
+        return self._acceptor.under_way if self._acceptor is not None else 0
+
+    async def stop_accepting(self) -> None:
+        """Let nobody else in, for good. Who was accepted stays; who waits to be accepted goes on waiting, for another
+        process that listens on the same socket, or until its last owner has closed it.
+        """
         await self._take_what_was_accepted()
+        if self._reactor is not None:
+            self._reactor.stop_accepting()
+        if self._acceptor is not None:
+            self._acceptor.stop_accepting()
         for server in self._servers:
             server.close()
+        self._servers.clear()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+    async def close(self) -> None:
+        """Stop listening and reset what is left."""
+        await self.stop_accepting()
         if self._acceptor is not None:
             await self._acceptor.close()
         if self._reactor is not None:
             self._reactor.close()
         for conn in self._on_loop:
             conn.abort()
-        for sock in self._sockets:
-            sock.close()
         # The loop's transports report their end in the next turn.
         await asyncio.sleep(0)
 

@@ -240,9 +240,9 @@ class Server:
         if self.uds is not None:
             self.listeners.adopt(bind_unix(str(self.uds)))
         else:
-            sock = bind_tcp("127.0.0.1", 0)[0]
-            self.port = sock.getsockname()[1]
-            self.listeners.adopt(sock)
+            self.listener = bind_tcp("127.0.0.1", 0)[0]
+            self.port = self.listener.getsockname()[1]
+            self.listeners.adopt(self.listener)
         self.loop_data.start()
         await self.listeners.listen()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastws.errors import StartError
 from fastws.net.listener import USER_TIMEOUT_MS, bind_tcp, bind_unix, start_listening
 
-from .serving import TRANSPORTS, Options, Server, run, serving, until
+from .serving import TRANSPORTS, Options, Server, run, serving, until, upgrade
 
 
 @pytest.fixture
@@ -63,6 +65,16 @@ def test_ipv6(opened: list[socket.socket]) -> None:
         pytest.skip("this machine has no IPv6")
     opened += bind_tcp("::1", 0)
     assert opened[0].family == socket.AF_INET6
+
+
+def test_only_those_who_share_an_address_may_bind_it_twice(opened: list[socket.socket]) -> None:
+    opened += bind_tcp("127.0.0.1", 0, shared=True)
+    port = port_of(opened[0])
+    opened += bind_tcp("127.0.0.1", port, shared=True)
+    for sock in opened:
+        sock.listen()
+    with pytest.raises(StartError, match="in use"):
+        bind_tcp("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("keepalive", [True, False])
@@ -195,5 +207,39 @@ def test_what_is_left_is_reset(transport: str) -> None:
             await client.close()
             with pytest.raises(OSError, match=r"refused|Connect call failed"):
                 await server.client()
+
+    run(transport, test)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_another_process_goes_on_accepting_on_the_same_socket(transport: str) -> None:
+    """Its place is taken here by a duplicate of the listening socket."""
+
+    def echo(conn: Any, message: str) -> None:
+        conn.send(message)
+
+    async def test() -> None:
+        async with serving(transport, raw={"/echo": echo}) as server:
+            successor = server.listener.dup()
+            try:
+                stays = await server.connect()
+                underway = await server.client()
+                if transport != "tls":  # its handshake is done when the client is there
+                    await until(lambda: server.ingress.connections == 2)
+                await server.listeners.stop_accepting()
+                waiting = socket.create_connection(("127.0.0.1", server.port))
+                stays.send("still here")
+                assert await stays.text() == "still here"
+                underway.write(upgrade())
+                assert (await underway.head()).status == 101
+                accepted, address = await asyncio.get_running_loop().sock_accept(successor)
+                assert address == waiting.getsockname()
+                for sock in (accepted, waiting):
+                    sock.close()
+                for client in (stays, underway):
+                    await client.close()
+                await until(lambda: server.ingress.connections == 0)
+            finally:
+                successor.close()
 
     run(transport, test)

@@ -81,15 +81,19 @@ class TlsAcceptor:
         self._listening.append(sock)
         self._loop.add_reader(sock, self._accept, sock)
 
-    async def close(self) -> None:
-        """Accept no more, and drop whoever is not a connection yet."""
+    def stop_accepting(self) -> None:
+        """Accept no more; whoever was accepted goes on."""
         if self._rest is not None:
             self._rest.cancel()
-        if self._turn is not None:
-            self._turn.cancel()
         for sock in self._listening:
             self._loop.remove_reader(sock)
         self._listening.clear()
+
+    async def close(self) -> None:
+        """Accept no more, and drop whoever is not a connection yet."""
+        self.stop_accepting()
+        if self._turn is not None:
+            self._turn.cancel()
         for newcomer in [*self._silent.values(), *self._ready]:
             self._drop(newcomer)
         self._silent.clear()
