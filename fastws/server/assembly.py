@@ -20,7 +20,7 @@ from fastws.hub.canary import Canary
 from fastws.hub.hub import Hub
 from fastws.net.http import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
-from fastws.server.engines import make_engine
+from fastws.server.engines import make_engine, start_checks
 from fastws.server.lag import SlowHandlers
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
@@ -49,7 +49,7 @@ class Assembly:
         self._origins = origin_rules(settings.origins) if settings.origins else OriginRules()
         if settings.path in (*app.raw_routes, *app.http_routes):
             raise ConfigError(f"{settings.path} is a path of the application and --path too: change one of them")
-        self.engine = make_engine(settings)
+        self.engine, self._backbone = make_engine(settings)
         self.hub = Hub(loop_data, self.engine, settings.node_name)
         # Processes of one node share its name, and none shall take another one's canary for its own.
         self._canary = self.hub.canary = Canary(self.engine, loop, f"{settings.node_name}:{token_hex(8)}")
@@ -81,6 +81,8 @@ class Assembly:
         except EngineError as error:
             raise StartError(f"the engine cannot start: {error}") from error
         self.is_running = True
+        if self._backbone is not None:
+            await start_checks(self._backbone)
         self._canary.start()
 
     async def end_handlers(self, grace_s: float) -> None:

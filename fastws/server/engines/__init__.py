@@ -4,6 +4,6 @@ A process that serves calls, in this order, `chosen`, `provided` around everythi
 worker.
 """
 
-from fastws.server.engines.making import chosen, engine_line, lease_s, make_engine, provided
+from fastws.server.engines.making import Made, chosen, engine_line, lease_s, make_engine, provided, start_checks
 
-__all__ = ["chosen", "engine_line", "lease_s", "make_engine", "provided"]
+__all__ = ["Made", "chosen", "engine_line", "lease_s", "make_engine", "provided", "start_checks"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastws.config import Settings, masked
 from fastws.engine.contract import Engine
@@ -13,6 +14,11 @@ from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError, StartError
 from fastws.server.engines.binaries import find_binary
 from fastws.server.engines.embedded import EmbeddedRedis
+
+if TYPE_CHECKING:
+    from fastws.engine.redis.backbone.contract import Backbone
+
+_log: Final = logging.getLogger("fastws.server")
 
 LONGEST_LEASE_S: Final = 90.0
 LEASE_WITHOUT_PINGS_S: Final = 75.0
@@ -69,23 +75,38 @@ def engine_line(settings: Settings) -> str:
     return f"redis (embedded, {binary.path} {binary.version}{kept})"
 
 
-def make_engine(settings: Settings) -> Engine:
+class Made(NamedTuple):
+    """What carries messages."""
+
+    engine: Engine
+    backbone: Backbone | None
+    """Its connections to Redis, None if it has none."""
+
+
+def make_engine(settings: Settings) -> Made:
     """Make what carries messages; nothing is connected before it is started.
 
     Raises `ConfigError` for a URL that cannot be, and for `embedded`, which has to be started by whoever owns the
     process.
     """
     if settings.redis == "none":
-        return MemoryEngine()
+        return Made(MemoryEngine(), None)
     if settings.redis == "embedded":
         raise ConfigError("--redis embedded belongs to fastws-server, which starts it; give the URL of a Redis here")
     # Imported where it is wanted: a single process needs none of it.
     from fastws.engine.redis.backbone.making import make_backbone  # noqa: PLC0415
     from fastws.engine.redis.engine import RedisEngine  # noqa: PLC0415
 
-    return RedisEngine(
-        make_backbone(settings.redis),
-        prefix=settings.prefix,
-        node_name=settings.node_name,
-        lease_s=lease_s(settings),
-    )
+    backbone = make_backbone(settings.redis)
+    engine = RedisEngine(backbone, prefix=settings.prefix, node_name=settings.node_name, lease_s=lease_s(settings))
+    return Made(engine, backbone)
+
+
+async def start_checks(backbone: Backbone) -> None:
+    """Look at the Redis that was just connected to. Raises `StartError` if it cannot be used; logs what is doubtful."""
+    from fastws.server.engines import facts  # noqa: PLC0415
+
+    found = await facts.ask(backbone)
+    facts.require(found)
+    for doubt in facts.doubts(found):
+        _log.warning("%s", doubt)

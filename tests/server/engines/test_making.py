@@ -14,7 +14,7 @@ from tests.support.redis import redis_binary
 
 
 def test_without_redis_everything_is_in_memory() -> None:
-    assert isinstance(make_engine(Settings()), MemoryEngine)
+    assert isinstance(make_engine(Settings()).engine, MemoryEngine)
 
 
 def test_a_private_redis_is_not_started_here() -> None:
