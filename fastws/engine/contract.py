@@ -245,6 +245,8 @@ class Engine(ABC):
 
     name: str
     """How logs call it."""
+    may_lose: bool = False
+    """What was published may be lost on its way to a process: positions have to be compared now and then."""
 
     @abstractmethod
     async def start(self, events: EngineEvents) -> None:

@@ -142,7 +142,7 @@ class Opening:
         if credentials.expires is not None:
             self._arm(conn, session, credentials.expires)
         if not self._hooks.watch_connect and not credentials.topics:
-            self._welcome(conn, session, credentials.expires)
+            self._hub.tell_outage(conn, self._welcome(conn, session, credentials.expires))
             return
         work = session.need_work()
         work.task = self._run(self._enter(conn, session, credentials))
@@ -154,8 +154,9 @@ class Opening:
     async def _enter(self, conn: Connection, session: Session, credentials: Credentials) -> None:
         if self._hooks.watch_connect and not await self._hooks.connect(conn):
             return
-        self._welcome(conn, session, credentials.expires)
+        outage = self._welcome(conn, session, credentials.expires)
         await self._subscribe(conn, session, credentials.topics)
+        self._hub.tell_outage(conn, outage)
         _send_early(conn, session)
 
     def _entered(self, conn: Connection, session: Session, task: asyncio.Task[None]) -> None:
@@ -207,13 +208,14 @@ class Opening:
         """What comes after the reply to `auth`."""
         if conn.phase != OPEN:
             return self._left(conn) if is_new and self._hooks.watch_disconnect else None
-        self._welcome(conn, session, credentials.expires)
+        outage = self._welcome(conn, session, credentials.expires)
         if former.tenant != session.tenant:
             # A topic of the same name is another one there.
             for topic in list(session.subscriptions()):
                 self._subscriptions.end(conn, session, topic, closes.TOPIC_STATE_LOST)
         if credentials.topics:
-            return self._subscribe_then_send(conn, session, credentials.topics)
+            return self._subscribe_then_send(conn, session, credentials.topics, outage)
+        self._hub.tell_outage(conn, outage)
         _send_early(conn, session)
         session.rest()
         return None
@@ -264,10 +266,13 @@ class Opening:
             ends_s = session.passes.next_s()
         arm(conn, ends_s, now_s)
 
-    def _welcome(self, conn: Connection, session: Session, expires: int | None) -> None:
-        """It is ready: tell it what it is called, and hear it."""
+    def _welcome(self, conn: Connection, session: Session, expires: int | None) -> int | None:
+        """It is ready: tell it what it is called, and hear it. Returns since when there is an outage of which it knows
+        nothing yet, None if there is none; tell it of that after its subscriptions.
+        """
         self._forget_request(session)
-        if session.phase != READY:
+        is_new = session.phase != READY
+        if is_new:
             session.phase = READY
             self._hub.enter(conn)
         content = {
@@ -280,6 +285,7 @@ class Opening:
         if expires is not None:
             content["expires"] = expires
         push(conn, "welcome", content)
+        return self._hub.outage_since_ms if is_new else None
 
     def _forget_request(self, session: Session) -> None:
         if session.details is not None and not session.details.forget_request(self._keep_headers):
@@ -301,8 +307,11 @@ class Opening:
             except Exception as error:
                 self._fail(conn, error, "topics")
 
-    async def _subscribe_then_send(self, conn: Connection, session: Session, topics: tuple[str, ...]) -> None:
+    async def _subscribe_then_send(
+        self, conn: Connection, session: Session, topics: tuple[str, ...], outage: int | None
+    ) -> None:
         await self._subscribe(conn, session, topics)
+        self._hub.tell_outage(conn, outage)
         _send_early(conn, session)
         session.rest()
 

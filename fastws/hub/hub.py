@@ -15,6 +15,7 @@ from fastws.engine.contract import Answer, Change, Engine, NodeFigures, Order, O
 from fastws.hub.canary import Canary
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
 from fastws.hub.presence import Asking, Attendance, count_others, member_of, note_others, present_here
+from fastws.hub.pushes import push
 from fastws.hub.topic import Arrival, Topic
 from fastws.hub.users import Arrivals, Users
 from fastws.hub.watch import Watch
@@ -44,6 +45,8 @@ class Hub:
         """What has become of the deliveries of publications so far."""
         self.is_degraded = False
         """What connects processes is away."""
+        self.outage_since_ms: int | None = None
+        """Since when it is or was, until everybody is told that it is over."""
         self.canary: Canary | None = None
         """Is given what comes for its topic."""
         self.bereaved: Callable[[Sequence[SessionInfo]], None] | None = None
@@ -59,7 +62,6 @@ class Hub:
         self._attendance = Attendance(loop_data, engine)
         self._orders = Orders(self.users, self.find)
         self._lost: set[Topic] = set()
-        self._is_outage_told = False
         self._caught_up: asyncio.Task[None] | None = None
         """Fetches what was missed in the last outage."""
         self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
@@ -83,6 +85,11 @@ class Hub:
         self.connections.add(conn)
         self._arrivals.note(conn.number)
         self._know(conn)
+
+    def tell_outage(self, conn: Any, since_ms: int | None) -> None:
+        """Of the outage that there was when a connection was welcomed, if it lasts: it will be told of its end."""
+        if since_ms is not None and since_ms == self.outage_since_ms:
+            push(conn, "degraded", {"ts": since_ms})
 
     def leave(self, conn: Any, topics: Iterable[Topic]) -> None:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
@@ -136,6 +143,8 @@ class Hub:
             answer = self._engine.join(key)
             if answer is not None:
                 self.watch.await_join(topic, answer)
+            if self._engine.may_lose:
+                self.watch.look_around(self.topics)
         return topic
 
     def heard_by(self, conn: Any, key: str) -> Topic | None:
@@ -228,8 +237,8 @@ class Hub:
 
     def on_degraded(self, ts_ms: int) -> None:
         self.is_degraded = True
-        if not self._is_outage_told:
-            self._is_outage_told = True
+        if self.outage_since_ms is None:
+            self.outage_since_ms = ts_ms
             self._tell_everyone("degraded", {"ts": ts_ms})
 
     def on_restored(self, ts_ms: int) -> None:
@@ -241,8 +250,8 @@ class Hub:
     def _tell_restored(self, ts_ms: int, caught_up: asyncio.Task[None]) -> None:
         """What was missed has been delivered. Where it went away again meanwhile, that was one outage."""
         is_over = caught_up is self._caught_up and not self.is_degraded
-        if self._is_outage_told and is_over and not caught_up.cancelled():
-            self._is_outage_told = False
+        if self.outage_since_ms is not None and is_over and not caught_up.cancelled():
+            self.outage_since_ms = None
             self._tell_everyone("restored", {"ts": ts_ms})
 
     def _tell_everyone(self, event: str, content: dict[str, Any]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 from fastws.core.publication import Position, Publication
@@ -23,6 +24,14 @@ _log: Final = logging.getLogger("fastws.hub")
 
 FETCHED_AT_ONCE: Final = 32
 """Topics for which the engine is asked at the same time after an outage."""
+
+LOOK_EVERY_S: Final = 25.0
+"""Seconds from one look at where a topic is to the next: what was lost, and nothing came behind it, shows in two."""
+
+LOOKED_AT_ONCE: Final = 500
+"""Topics that are looked at together."""
+MOST_LOOKS: Final = 100
+"""Parts in which all topics are looked at within that time; if there are more topics, it takes longer."""
 
 
 class Meeting(NamedTuple):
@@ -57,6 +66,7 @@ class Watch:
         self._deliver = deliver
         self._lose = lose
         self._is_heard = is_heard
+        self._looking: asyncio.Task[None] | None = None
 
     # Publications.
 
@@ -171,6 +181,45 @@ class Watch:
             self._lose(topic)  # nobody hears it, and those who are awaited ask again
             return None
         return self._fetch(topic, None)
+
+    # What was lost at the end.
+
+    def look_around(self, topics: Mapping[str, Topic]) -> None:
+        """From now on compare where topics are with what their audiences have heard."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look_on(topics))
+            self.tasks.add(self._looking)
+            self._looking.add_done_callback(self.tasks.discard)
+
+    async def _look_on(self, topics: Mapping[str, Topic]) -> None:
+        while True:
+            watched = [topic for topic in topics.values() if topic.namespace.retention is not None]
+            parts = max(1, ceil(len(watched) / LOOKED_AT_ONCE))
+            for begin in range(0, max(1, len(watched)), LOOKED_AT_ONCE):
+                await asyncio.sleep(LOOK_EVERY_S / min(parts, MOST_LOOKS))
+                part = [topic for topic in watched[begin : begin + LOOKED_AT_ONCE] if self._is_quiet(topic)]
+                if part:
+                    await self._look_at(part)
+
+    def _is_quiet(self, topic: Topic) -> bool:
+        return self._is_heard(topic) and topic.offset != UNKNOWN and topic.held is None
+
+    async def _look_at(self, topics: Sequence[Topic]) -> None:
+        try:
+            answer = self._engine.positions([topic.key for topic in topics])
+            positions = await answer if isinstance(answer, Awaitable) else answer
+        except EngineError:
+            return  # when it is back all topics are asked for anyway
+        for topic, position in zip(topics, positions, strict=True):
+            if not self._is_quiet(topic):
+                continue
+            if position is None or position.epoch != topic.epoch:
+                self._fetch(topic, None)
+                continue
+            if topic.offset < topic.seen:
+                self.gaps += 1
+                self._fetch(topic, None)
+            topic.seen = position.offset
 
     # Newcomers.
 

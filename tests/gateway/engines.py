@@ -45,9 +45,21 @@ class DistantEngine(MemoryEngine):
         self.link: deque[tuple[str, Publication, str, str]] = deque()
         """Events that have not arrived."""
         self.is_away = False
+        self.looks = 0
+        """Times that positions were asked for."""
+        self.late_joins = False
+        """Nothing of a topic arrives before a test confirms that it is joined."""
+        self.joins: list[tuple[str, asyncio.Future[None]]] = []
+        """Those that a test has to confirm."""
 
     async def start(self, events: Any) -> None:
         await super().start(_Far(self, events))
+
+    def join(self, topic: str) -> Answer[None]:  # type: ignore[override]
+        if not self.late_joins:
+            return super().join(topic)
+        self.joins.append((topic, asyncio.get_running_loop().create_future()))
+        return self.joins[-1][1]
 
     def recover(self, topic: str, retention: Retention, since: Position | None) -> Answer[Recovery]:  # type: ignore[override]
         self.check()
@@ -69,6 +81,11 @@ class DistantEngine(MemoryEngine):
     def history(self, *asked: Any, **more: Any) -> Any:
         self.check()
         return super().history(*asked, **more)
+
+    def positions(self, topics: Sequence[str]) -> Sequence[Position | None]:
+        self.looks += 1
+        self.check()
+        return super().positions(topics)
 
     def check(self) -> None:
         if self.is_away:
@@ -99,6 +116,19 @@ class DistantEngine(MemoryEngine):
     def fail(self, question: Question) -> None:
         if question.is_open:
             question.future.set_exception(EngineError("away"))
+
+    def confirm(self) -> None:
+        """The oldest topic that was joined is heard from now on, if it was not left again."""
+        if self.joins:
+            topic, future = self.joins.pop(0)
+            if not future.cancelled():
+                super().join(topic)
+                future.set_result(None)
+
+    def refuse(self) -> None:
+        """The oldest topic that was joined cannot be."""
+        if self.joins:
+            self.joins.pop(0)[1].set_exception(EngineError("no room"))
 
     def let_arrive(self, count: int = 1_000_000) -> None:
         """The next events arrive."""

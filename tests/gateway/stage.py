@@ -205,7 +205,8 @@ class Stage:
             details.subprotocol = subprotocol
         player = Player(self.door, msgpack=subprotocol == MSGPACK)
         if welcomed:
-            assert player.hear_one()["event"] == "welcome"
+            outage = [] if self.hub.outage_since_ms is None else ["degraded"]
+            assert [heard["event"] for heard in player.hear()] == ["welcome", *outage]
         return player
 
     def name(self, player: Player, user: str, tenant: str = "", device: str = "default", info: Any = None) -> Player:

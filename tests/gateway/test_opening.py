@@ -145,7 +145,7 @@ async def test_topics_of_the_token_while_the_engine_is_away(caplog: pytest.LogCa
         engine.go_away()
         for _ in range(2):
             player = knock(stage, offered=token(sub="42", topics=["kept:a", "chat:a", "kept:b"]))
-            assert [heard["event"] for heard in player.hear()] == ["welcome", "subscribed"]
+            assert [heard["event"] for heard in player.hear()] == ["welcome", "subscribed", "degraded"]
             assert player.conn.topics == ("chat:a",)
         assert [record.levelname for record in caplog.records if "topics" in record.message] == ["WARNING"]
 

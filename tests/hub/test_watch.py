@@ -11,7 +11,7 @@ import pytest
 from fastws import FastWS
 from fastws.core.publication import Retention
 from fastws.errors import EngineError
-from fastws.hub import orders
+from fastws.hub import orders, watch
 from tests.gateway.engines import DistantEngine
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
 
@@ -364,3 +364,91 @@ async def test_who_comes_when_too_much_was_kept_does_not_mislead_those_before(mo
         engine.answer_all()
         await stage.settle()
         assert [player.hear_one()["result"]["offset"] for player in (first, second)] == [5, 5]
+
+
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> DistantEngine:
+    """An engine whose topics are looked at all the time."""
+    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.001)
+    engine = DistantEngine(prompt=True)
+    engine.may_lose = True
+    return engine
+
+
+async def looked(stage: Stage, engine: DistantEngine, times: int = 2) -> None:
+    before = engine.looks
+    while engine.looks < before + times + 1:
+        await asyncio.sleep(0.001)
+    await stage.settle()
+
+
+async def test_what_was_lost_at_the_end_is_found_at_the_second_look(looking: DistantEngine) -> None:
+    async with staged(engine=looking) as stage:
+        player = await subscribed(stage, looking)
+        await publish(stage, 1, 2)
+        looking.let_arrive(1)
+        looking.lose()
+        await looked(stage, looking)
+        assert await told(stage, player) == [1, 2]
+        assert stage.hub.watch.gaps == 1
+        await publish(stage, 3)
+        looking.let_arrive()
+        await looked(stage, looking)
+        assert await told(stage, player) == [3]
+        assert (stage.hub.watch.gaps, stage.hub.watch.duplicates) == (1, 0)
+
+
+async def test_what_is_on_its_way_at_one_look_is_not_lost(looking: DistantEngine) -> None:
+    async with staged(engine=looking) as stage:
+        player = await subscribed(stage, looking)
+        for number in range(1, 4):
+            await publish(stage, number)
+            before = looking.looks
+            while looking.looks == before:
+                await asyncio.sleep(0.001)
+            looking.let_arrive()
+        assert await told(stage, player) == [1, 2, 3]
+        assert stage.hub.watch.gaps == 0
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False])
+async def test_a_quiet_topic_whose_epoch_is_over_is_given_up(looking: DistantEngine, is_forgotten: bool) -> None:
+    async with staged(engine=looking) as stage:
+        player = await subscribed(stage, looking)
+        looking.forget("t")
+        if not is_forgotten:
+            await publish(stage, 1)
+            looking.lose()
+        while stage.hub.topics:
+            await asyncio.sleep(0.001)
+        await stage.settle()
+        assert player.hear_one() == LOST
+
+
+async def test_nobody_looks_while_the_engine_is_away_and_topics_without_history_are_left_alone(
+    looking: DistantEngine,
+) -> None:
+    app = FastWS(namespaces={"plain": {"subscribe": "all"}, "kept": {"subscribe": "all", "history_size": 5}})
+    async with staged(app, looking) as stage:
+        player = stage.connect()
+        player.ask("sub", topic="plain:x")
+        await asyncio.sleep(0.02)
+        assert looking.looks == 0
+        player.ask("sub", topic="kept:x")
+        await looked(stage, looking)
+        looking.is_away = True
+        await looked(stage, looking)
+        looking.is_away = False
+        await stage.app.publish("kept:x", 1)
+        looking.lose()
+        await looked(stage, looking)
+        assert [heard["data"] for heard in player.hear()] == [1]
+
+
+async def test_an_engine_that_loses_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.001)
+    engine = DistantEngine(prompt=True)
+    async with staged(engine=engine) as stage:
+        await subscribed(stage, engine)
+        await asyncio.sleep(0.02)
+        assert engine.looks == 0

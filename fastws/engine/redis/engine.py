@@ -43,6 +43,7 @@ class RedisEngine(Engine):
     """See the contract; it is what its backbone calls too."""
 
     name = "redis"
+    may_lose = True
 
     def __init__(self, backbone: Backbone, *, prefix: str, node_name: str, lease_s: float) -> None:
         """`lease_s`: seconds after which a process that says nothing is taken for dead."""
