@@ -1,0 +1,222 @@
+"""Commands and scripts over one connection: scripts that the server has forgotten are loaded again, and whose partition
+is used for the first time is told who the server is.
+
+Commands of a partition are executed in the order in which they were given. Where that cannot be had any more, because
+others loaded a forgotten script between two of them, the one that came too late fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastws.engine.redis.backbone.contract import Word
+from fastws.engine.redis.names import ERA, Names
+from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplyError
+from fastws.engine.redis.resp.link import Link, Receiver, fail, pack
+from fastws.engine.redis.scripts import Script, script
+
+_CLAIM: Final = script("claim")
+_MOST_HELD: Final = 50_000  # commands that wait until scripts are loaded
+_MOST_TRIES: Final = 3  # of a script, when somebody makes the server forget it again and again
+
+
+class _Run:
+    """A script on its way. It is its claim, too: then nobody waits for it."""
+
+    __slots__ = ("claim", "commands", "error", "future", "is_done", "number", "packed", "partition", "tries")
+
+    def __init__(
+        self,
+        commands: Commands,
+        partition: int,
+        packed: bytes,
+        future: asyncio.Future[Any] | None,
+        claim: _Run | None,
+    ) -> None:
+        self.commands = commands
+        self.partition = partition
+        self.packed = packed
+        self.future = future
+        self.claim = claim
+        """What has to have happened before; None if it has."""
+        self.number = 0
+        self.tries = 0
+        self.is_done = False
+        self.error: Exception | None = None
+
+    def take(self, answer: object) -> None:
+        """The server's answer."""
+        if isinstance(answer, ReplyError):
+            if answer.code == "NOSCRIPT" and self.tries < _MOST_TRIES:
+                self.commands.again(self)
+            else:
+                self.refuse(answer)
+            return
+        self.commands.done(self)
+        claim = self.claim
+        if claim is not None and (claim.error is not None or not claim.is_done):
+            self.refuse(claim.error or AwayError("Redis was not told in time who asks it"))
+            return
+        self.is_done = True
+        self.claim = None
+        if self.future is not None and not self.future.done():
+            self.future.set_result(answer)
+
+    def lose(self, error: AwayError) -> None:
+        """The link is gone."""
+        self.refuse(error)
+
+    def refuse(self, error: Exception) -> None:
+        """It failed."""
+        self.error = error
+        self.claim = None
+        if self.future is not None:
+            fail(self.future, error)
+        else:
+            self.commands.forget_claim(self)
+
+
+class Commands:
+    """Of one connection for commands, as long as it lives."""
+
+    def __init__(self, link: Link, names: Names, server: str) -> None:
+        """`server` says whom the connection is to: another text for each life of each master."""
+        self.link: Final = link
+        self._names: Final = names
+        self._server: Final = server
+        self._loop: Final = asyncio.get_running_loop()
+        self._scripts: dict[bytes, bytes] = {}
+        """Those that this connection has loaded: digest -> text."""
+        self._claims: dict[int, _Run] = {}
+        self._number = 0
+        self._plain: dict[int, int] = {}
+        """Partition -> number of the last command that is no script."""
+        self._again: list[_Run] | None = None
+        """Scripts that the server has forgotten, in order, until it knows them again; None while it knows them."""
+        self._overtaken: set[int] = set()
+        """Partitions in which something was executed after one of those was not."""
+        self._held: list[tuple[Receiver, bytes, int]] = []
+        """What was given meanwhile: receiver, command, partition."""
+
+    async def begin(self) -> None:
+        """Find out whether scripts are taken. Raises `EngineError`."""
+        await self.link.ask("SCRIPT", "LOAD", _CLAIM.text)
+        self._scripts[_CLAIM.sha] = _CLAIM.text
+
+    def call(self, partition: int, words: Sequence[Word]) -> asyncio.Future[Any]:
+        """One command; see `Backbone.call`."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._give(future, pack(*words), partition)
+        return future
+
+    def run(self, wanted: Script, partition: int, keys: Sequence[bytes], words: Sequence[Word]) -> asyncio.Future[Any]:
+        """One script; see `Backbone.run`."""
+        if wanted.sha not in self._scripts:
+            self.link.send(None, "SCRIPT", "LOAD", wanted.text)
+            self._scripts[wanted.sha] = wanted.text
+        claim = None
+        if wanted.needs_era:
+            era = self._names.key(ERA, partition)
+            claim = self._claims.get(partition)
+            if claim is None:
+                packed = pack(b"EVALSHA", _CLAIM.sha, 1, era, self._server)
+                claim = _Run(self, partition, packed, None, None)
+                self._give(claim, packed, partition)
+                self._claims[partition] = claim
+            packed = pack(b"EVALSHA", wanted.sha, len(keys) + 1, era, *keys, *words)
+            if claim.is_done:
+                claim = None
+        else:
+            packed = pack(b"EVALSHA", wanted.sha, len(keys), *keys, *words)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._give(_Run(self, partition, packed, future, claim), packed, partition)
+        return future
+
+    def _give(self, receiver: Receiver, packed: bytes, partition: int) -> None:
+        if self._again is not None:
+            if len(self._held) >= _MOST_HELD:
+                raise BusyError("Redis does not keep up with what it is asked")
+            self._held.append((receiver, packed, partition))
+            return
+        self.link.send_packed(receiver, packed)
+        self._number += 1
+        if isinstance(receiver, _Run):
+            receiver.number = self._number
+        else:
+            self._plain[partition] = self._number
+
+    def forget_claim(self, claim: _Run) -> None:
+        """The next script of its partition has to claim it once more."""
+        if self._claims.get(claim.partition) is claim:
+            del self._claims[claim.partition]
+
+    # Scripts that were forgotten.
+
+    def done(self, run: _Run) -> None:
+        """A script was executed."""
+        if self._again:
+            self._overtaken.add(run.partition)
+
+    def again(self, run: _Run) -> None:
+        """The server does not know a script any more."""
+        if self._again is None:
+            self._again = []
+            try:
+                for text in self._scripts.values():
+                    self.link.send(None, "SCRIPT", "LOAD", text)
+                # What is answered after this was given after the scripts were loaded.
+                self.link.send(_Loaded(self), "PING")
+            except (AwayError, BusyError) as error:
+                self.link.abort(f"it forgot its scripts: {error}")
+        self._again.append(run)
+
+    def loaded(self) -> None:
+        """The server knows them again: what waited goes on, in order."""
+        again, held, self._again, self._held = self._again or [], self._held, None, []
+        overtaken, self._overtaken = self._overtaken, set()
+        for run in again:
+            run.tries += 1
+            if run.partition in overtaken or self._plain.get(run.partition, 0) > run.number:
+                run.refuse(ReplyError("NOSCRIPT", "the script was forgotten, and others were run meanwhile"))
+                continue
+            self._give_late(run, run.packed, run.partition)
+        for receiver, packed, partition in held:
+            self._give_late(receiver, packed, partition)
+
+    def _give_late(self, receiver: Receiver, packed: bytes, partition: int) -> None:
+        try:
+            self._give(receiver, packed, partition)
+        except (AwayError, BusyError) as error:
+            _lose(receiver, error)
+
+    def lost(self, error: AwayError) -> None:
+        """The link is gone before the scripts were loaded."""
+        again, held, self._again, self._held = self._again or [], self._held, None, []
+        for run in again:
+            run.refuse(error)
+        for receiver, _, _ in held:
+            _lose(receiver, error)
+
+
+def _lose(receiver: Receiver, error: Exception) -> None:
+    if isinstance(receiver, _Run):
+        receiver.refuse(error)
+    elif isinstance(receiver, asyncio.Future):
+        fail(receiver, error)
+
+
+class _Loaded:
+    """Takes the answer of the ping behind the scripts that are loaded."""
+
+    __slots__ = ("commands",)
+
+    def __init__(self, commands: Commands) -> None:
+        self.commands = commands
+
+    def take(self, answer: object) -> None:  # noqa: ARG002 - whatever it is, what came before is answered
+        self.commands.loaded()
+
+    def lose(self, error: AwayError) -> None:
+        self.commands.lost(error)

@@ -1,0 +1,250 @@
+"""What one server is subscribed to: the channels that are wanted, and what the server was told of them.
+
+What comes in one pass of the loop goes out together. Behind each command stands a ping: a command that was refused is
+answered before it, and where only the ping is answered all channels of the command are heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from fastws.engine.contract import Answer
+from fastws.engine.redis.resp.errors import AwayError, BusyError, MovedError, ReplyError
+from fastws.engine.redis.resp.link import Link, fail, pack
+
+_log: Final = logging.getLogger("fastws.engine")
+
+AT_ONCE: Final = 1000
+"""Channels of one command."""
+_UNCONFIRMED: Final = 10  # commands on their way while the channels of a former link are subscribed to again
+_LATER_S: Final = 0.1  # until a server that does not keep up is told again
+_PING: Final = pack("PING")
+_NEW: Final = object()
+
+
+class _Batch:
+    """The channels of one command, and who waits for them. It takes the answer of the ping behind it."""
+
+    __slots__ = ("channels", "error", "link", "owner", "waiters")
+
+    def __init__(self, owner: Subscriptions, link: Link, channels: Sequence[bytes]) -> None:
+        self.owner = owner
+        self.link = link
+        self.channels = channels
+        self.waiters: list[asyncio.Future[None]] = []
+        self.error: ReplyError | None = None
+
+    def take(self, answer: object) -> None:
+        """Of the ping, or before it that the command was refused."""
+        if isinstance(answer, ReplyError) and self.error is None:
+            self.error = answer
+            self.link.put_back(self)
+        else:
+            self.owner.settle(self)
+            tell(self.waiters, self.error)
+
+    def lose(self, error: AwayError) -> None:  # noqa: ARG002 - that there is no link is known already
+        """The link is gone: the channels are heard from the next one on."""
+        tell(self.waiters, None)
+
+
+def tell(waiters: list[asyncio.Future[None]], error: ReplyError | None) -> None:
+    """Let those go on who wait."""
+    for waiter in waiters:
+        if error is not None:
+            fail(waiter, error)
+        elif not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()
+
+
+class Subscriptions:
+    """Of one server. Without a link it only notes what is wanted."""
+
+    def __init__(self, on_moved: Callable[[Mapping[bytes, int]], None] | None = None) -> None:
+        """`on_moved`: the server is one of a cluster. It is told of channels with their partitions that are another
+        server's now, and that are not wanted here any longer.
+        """
+        self._on_moved: Final = on_moved
+        self._subscribe: Final = b"SUBSCRIBE" if on_moved is None else b"SSUBSCRIBE"
+        self._unsubscribe: Final = b"UNSUBSCRIBE" if on_moved is None else b"SUNSUBSCRIBE"
+        self._wanted: Final[dict[bytes, int]] = {}
+        self._told: Final[dict[bytes, _Batch | None]] = {}
+        """What the server of this link was told to send, with the command while that is not answered."""
+        self._changed: dict[bytes, int] = {}
+        """Channels of which the server may have to be told something, each with its partition."""
+        self._waiting: Final[dict[bytes, list[asyncio.Future[None]]]] = {}
+        """For channels of which it was not told yet."""
+        self._link: Link | None = None
+        self._is_heard = False
+        """All that was wanted when the link came is heard."""
+        self._is_due = False
+
+    @property
+    def wanted(self) -> Mapping[bytes, int]:
+        """The channels, each with its partition."""
+        return self._wanted
+
+    def subscribe(self, partition: int, channel: bytes) -> Answer[None]:
+        """Want a channel; see `Backbone.subscribe`."""
+        self._wanted[channel] = partition
+        if not self._is_heard:
+            self._changed[channel] = partition
+            return None
+        batch = self._told.get(channel, _NEW)
+        if batch is None:
+            return None
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if isinstance(batch, _Batch):
+            batch.waiters.append(waiter)
+        else:
+            self._waiting.setdefault(channel, []).append(waiter)
+            self._change(channel, partition)
+        return waiter
+
+    def unsubscribe(self, channel: bytes) -> None:
+        """Want it no longer."""
+        partition = self._wanted.pop(channel, None)
+        if partition is not None:
+            self._change(channel, partition)
+
+    async def begin(self, link: Link) -> None:
+        """Have all that is wanted said to this link, and wait until it is heard. Raises `EngineError` if it cannot."""
+        await link.ask("PING")  # it has to be allowed
+        self.end()
+        self._link = link
+        self._changed = dict(self._wanted)
+        on_way: deque[tuple[_Batch, asyncio.Future[None]]] = deque()
+        loop = asyncio.get_running_loop()
+        while self._changed or on_way:
+            while self._changed and len(on_way) < _UNCONFIRMED:
+                for batch in self._send(link, self._some_changed()):
+                    on_way.append((batch, loop.create_future()))
+                    batch.waiters.append(on_way[-1][1])
+            if on_way:
+                batch, future = on_way.popleft()
+                try:
+                    await future
+                except MovedError:
+                    self._move(batch.channels)
+                if not link.is_open:
+                    raise AwayError(f"Redis is away: {link.reason}")
+        self._is_heard = True
+
+    def end(self) -> None:
+        """The link is gone."""
+        self._link = None
+        self._is_heard = False
+        self._told.clear()
+        self._changed.clear()
+        for waiters in self._waiting.values():
+            tell(waiters, None)
+        self._waiting.clear()
+
+    def on_push(self, kind: bytes, push: Sequence[object]) -> None:
+        """The server confirmed something, which the ping shows as well, or will send a channel no longer."""
+        channel = push[1] if len(push) > 1 else None
+        if kind == b"sunsubscribe" and isinstance(channel, bytes) and self._told.get(channel, _NEW) is None:
+            del self._told[channel]
+            self._move((channel,))
+
+    def settle(self, batch: _Batch) -> None:
+        """A command is answered."""
+        error = batch.error
+        for channel in batch.channels:
+            if self._told.get(channel, _NEW) is not batch:
+                continue  # the link is another one, or the server was told something else since
+            if error is None:
+                self._told[channel] = None
+            else:
+                del self._told[channel]
+                if self._is_heard:  # else the link is no good, or the channel is moved
+                    self._wanted.pop(channel, None)
+        if error is not None and not isinstance(error, MovedError):
+            _log.warning("a subscription of channels of Redis was refused: %s", error)
+
+    def _move(self, channels: Sequence[bytes]) -> None:
+        moved = {channel: self._wanted.pop(channel) for channel in channels if channel in self._wanted}
+        if moved and self._on_moved is not None:
+            self._on_moved(moved)
+
+    def _change(self, channel: bytes, partition: int) -> None:
+        self._changed[channel] = partition
+        if self._is_heard and not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._tell_server)
+
+    def _some_changed(self) -> dict[bytes, int]:
+        """At most a command's worth of what changed, which is taken out."""
+        if len(self._changed) <= AT_ONCE:
+            some, self._changed = self._changed, {}
+        else:
+            some = dict(islice(self._changed.items(), AT_ONCE))
+            for channel in some:
+                del self._changed[channel]
+        return some
+
+    def _tell_server(self) -> None:
+        self._is_due = False
+        link = self._link
+        if link is None or not self._is_heard:
+            return
+        while self._changed and link.is_open:
+            some = self._some_changed()
+            try:
+                self._send(link, some)
+            except BusyError:
+                self._changed.update(some)
+                self._is_due = True
+                asyncio.get_running_loop().call_later(_LATER_S, self._tell_server)
+                return
+
+    def _send(self, link: Link, changed: Mapping[bytes, int]) -> list[_Batch]:
+        """Tell the server what is new of these. Raises `BusyError` or `AwayError`: then it was told a part, and what is
+        known of it is still right.
+        """
+        coming: dict[int, list[bytes]] = {}
+        going: dict[int, list[bytes]] = {}
+        for channel, partition in changed.items():
+            group = partition if self._on_moved is not None else 0  # one command has channels of one slot
+            batch = self._told.get(channel, _NEW)
+            if (channel in self._wanted) is (batch is not _NEW):
+                self._attach(channel, batch)
+            elif batch is _NEW:
+                coming.setdefault(group, []).append(channel)
+            else:
+                going.setdefault(group, []).append(channel)
+        batches = []
+        for channels in going.values():
+            batches.append(self._command(link, self._unsubscribe, channels))
+            for channel in channels:
+                del self._told[channel]
+                self._attach(channel, None)
+        for channels in coming.values():
+            batch = self._command(link, self._subscribe, channels)
+            batches.append(batch)
+            for channel in channels:
+                self._told[channel] = batch
+                self._attach(channel, batch)
+        return batches
+
+    def _command(self, link: Link, word: bytes, channels: Sequence[bytes]) -> _Batch:
+        batch = _Batch(self, link, channels)
+        link.send_unanswered(pack(word, *channels))
+        link.send_packed(batch, _PING)
+        return batch
+
+    def _attach(self, channel: bytes, batch: object) -> None:
+        """Let those who wait for a channel wait for this command; without one there is nothing to wait for."""
+        waiters = self._waiting.pop(channel, None)
+        if waiters is None:
+            return
+        if isinstance(batch, _Batch):
+            batch.waiters += waiters
+        else:
+            tell(waiters, None)
