@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,7 @@ class ServerProcess:
     :param source: the text of a module that defines `app`; written to a temporary directory and served.
     :param env: environment variables beside the test's own; `FASTWS_*` of the test's environment are not passed on.
     :param directory: its working directory; an empty one of its own by default.
+    :param under: a command that runs it: `("prlimit", "--nofile=300")`. The process has to stay the same.
 
     Where `setpriv` of util-linux is there the server is killed when the thread that has started it ends, also without
     leaving the block: a test that was killed leaves no server behind.
@@ -60,6 +62,7 @@ class ServerProcess:
         source: str | None = None,
         env: dict[str, str] | None = None,
         directory: Path | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self.host = ""
         self.port = 0
@@ -69,7 +72,7 @@ class ServerProcess:
         self._directory = tempfile.TemporaryDirectory(prefix="fastws-test-")
         self._working_directory = directory or Path(self._directory.name)
         self._stderr = Path(self._directory.name, "stderr").open("w+b")
-        self._command = [sys.executable, "-m", "fastws", *options]
+        self._command = [*under, sys.executable, "-m", "fastws", *options]
         if "--port" not in options and "--uds" not in options:
             self._command += ["--port", "0"]
         if "--admin-port" not in options:
