@@ -1,0 +1,1 @@
+"""What the contract of engines promises, shown by every engine, alone and with several processes."""

@@ -1,0 +1,46 @@
+"""Every test of the suite runs on each kind of engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.engine.suite.stand import Stand
+
+SERVERS = {
+    "redis": "redis_server",
+    "resp2": "redis_server",
+    "valkey": "valkey_server",
+    "sentinel": "sentinel_fleet",
+    "cluster": "cluster_fleet",
+}
+
+
+def made(request: pytest.FixtureRequest, prefix: str) -> Stand:
+    kind: str = request.param
+    if kind == "memory":
+        return Stand(kind, "", prefix, None)
+    server: Any = request.getfixturevalue(SERVERS[kind])
+    url = server.url
+    if kind == "resp2":
+        url += ("&" if "?" in url else "?") + "protocol=2"
+    return Stand(kind, url, prefix, server)
+
+
+@pytest_asyncio.fixture(params=["memory", *SERVERS])
+async def stand(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Stand]:
+    """Of any kind."""
+    stand = made(request, prefix)
+    yield stand
+    await stand.stop()
+
+
+@pytest_asyncio.fixture(params=[*SERVERS])
+async def cluster(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Stand]:
+    """Of a kind that connects processes."""
+    stand = made(request, prefix)
+    yield stand
+    await stand.stop()
