@@ -72,6 +72,7 @@ class RedisEngine(Engine):
         if self._returning is not None:
             self._returning.cancel()
         self._topics.stop()
+        self._presence.stop()
         try:
             await self._nodes.stop()
         finally:
@@ -134,6 +135,8 @@ class RedisEngine(Engine):
         self._topics.leave(topic)
 
     def publish(self, outgoing: Outgoing) -> Answer[Published]:
+        if self._presence.pending:
+            self._presence.precede(outgoing.topic)
         return self._topics.publish(outgoing)
 
     def announce(self, data: bytes) -> Answer[None]:
