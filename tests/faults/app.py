@@ -13,7 +13,12 @@ _file = os.open(_EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 app = FastWS(
     namespaces={
-        "kept": {"history_size": 50_000, "history_ttl": 600, "recover": True, "presence": True},
+        "kept": {
+            "history_size": 50_000,
+            "history_ttl": os.environ.get("FAULTS_TTL", "600"),
+            "recover": True,
+            "presence": True,
+        },
         "plain": {},
     }
 )

@@ -202,6 +202,7 @@ class Client:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+            self._gone(1000)
             if not self._task.cancelled() and (error := self._task.exception()) is not None:
                 raise error
 
@@ -212,6 +213,12 @@ class Client:
             self.line.drop()
         if self._task is not None:
             self._task.cancel()
+        self._gone(1006)
+
+    def leave(self) -> None:
+        """Lose the connection, and come back."""
+        if self.line is not None:
+            self.line.drop()
 
     def ask(self, command: dict[str, Any], then: Callable[[dict[str, Any] | None], None]) -> None:
         """Say a command; `then` gets the reply, or None if the connection ends before."""

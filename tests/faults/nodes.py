@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import resource
 import signal
 import urllib.error
 import urllib.request
@@ -55,7 +54,16 @@ class ServedNode:
         self._options += ["--redis", redis, "--log-format", "text", *options]
         if redis != "none":
             self._options += ["--prefix", prefix]
+        self._under: Sequence[str] = ()
         self._server: ServerProcess | None = None
+
+    def wear(self, environment: Mapping[str, str]) -> None:
+        """Variables of its environment, from its next life on."""
+        self._env.update(environment)
+
+    def run_under(self, *command: str) -> None:
+        """A command that runs it, from its next life on."""
+        self._under = command
 
     @property
     def address(self) -> tuple[str, int]:
@@ -75,7 +83,7 @@ class ServedNode:
 
     async def start(self) -> None:
         """Begin a life; it takes clients when this returns."""
-        self._server = ServerProcess(*self._options, app="tests.faults.app:app", env=self._env)
+        self._server = ServerProcess(*self._options, app="tests.faults.app:app", env=self._env, under=self._under)
         await asyncio.to_thread(self._server.start)
 
     def begin_drain(self) -> None:
@@ -116,11 +124,6 @@ class ServedNode:
             self.complaints.append(self._server.stderr())
             self._server.kill()
             self._server = None
-
-    def limit_descriptors(self, soft: int) -> None:
-        """From now on it may have so many descriptors."""
-        _, hard = resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE, (soft, hard))
 
     def descriptors(self) -> int:
         """Open ones."""

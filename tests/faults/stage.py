@@ -228,6 +228,10 @@ class Stage:
         """Redis takes commands again, since now."""
         self.outcome.redis_s = (monotonic() if since_s is None else since_s) - self.fault_began_s
 
+    def passer_by(self, user: str, at: int) -> Subscriber:
+        """One that nobody looks after: the caller starts and ends it."""
+        return Subscriber(self.world, user, at % len(self.nodes), [self.kept[at % len(self.kept)]], stays=True)
+
     def note(self, text: str) -> None:
         """Something worth knowing of this run."""
         self.outcome.notes.append(text)

@@ -1,0 +1,111 @@
+"""Plays faults and prints what came of them: `python -m tests.faults [NAME...] [--runs 5] [--seed 1]`.
+
+Exits 1 if a promise was broken in any run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import shlex
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+import uvloop
+
+from tests.faults import report
+from tests.faults.scenarios.common import SCENARIOS, Scenario
+from tests.faults.stage import Outcome
+
+MODULES: Final = ("nodes", "redis", "fleets", "links", "workers")
+FOLDER: Final = Path(__file__).resolve().parents[2] / ".cache" / "reports"
+SHOWN: Final = 12
+RUN_S: Final = 300.0
+
+
+def load() -> dict[str, Scenario]:
+    """All scenarios by name."""
+    for module in MODULES:
+        importlib.import_module(f"tests.faults.scenarios.{module}")
+    return SCENARIOS
+
+
+def play(scenario: Scenario, seed: int) -> Outcome:
+    """One run, in a loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(scenario.play(seed), RUN_S))  # type: ignore[arg-type]
+
+
+def attempt(scenario: Scenario, seed: int) -> Outcome | None:
+    """The outcome; None if what the scenario needs is not there. A harness that fails is a broken run."""
+    try:
+        return play(scenario, seed)
+    except pytest.skip.Exception as skipped:
+        print(f"{scenario.name}: skipped: {skipped}", flush=True)
+        return None
+    except Exception as error:
+        traceback.print_exc()
+        return Outcome(scenario.name, seed, violations=[("harness", f"{type(error).__name__}: {error}")])
+
+
+def say(outcome: Outcome) -> None:
+    """One line of a run, and what was wrong in it."""
+    figures = outcome.figures
+    print(
+        f"{outcome.scenario} seed {outcome.seed}: sent {figures.sent} acked {figures.acked} refused {figures.refused} "
+        f"heard {figures.delivered} lost {figures.lost} missed {figures.missed} twice {figures.duplicated} "
+        f"told {figures.told}; fault {outcome.fault_s:.1f} s, Redis {outcome.redis_s:.1f} s, "
+        f"added {outcome.added_s:.1f} s, known {outcome.presence_s:.1f} s, echo {outcome.echo_s * 1000:.0f} ms, answer {figures.worst_answer_s:.1f} s",
+        *outcome.notes,
+        sep="\n  ",
+        flush=True,
+    )
+    for kind, text in outcome.violations[:SHOWN]:
+        print(f"  BROKEN {kind}: {text[:600]}", flush=True)
+    if len(outcome.violations) > SHOWN:
+        print(f"  BROKEN and {len(outcome.violations) - SHOWN} more", flush=True)
+
+
+def main() -> int:
+    """See the module."""
+    scenarios = load()
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(scenarios)}; all by default")
+    parser.add_argument("--runs", type=int, default=0, help="of each; by default as many as the scenario says")
+    parser.add_argument("--seed", type=int, default=1, help="of the first run; the others follow")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="gets faults.md, faults.json and logs of broken runs"
+    )
+    options = parser.parse_args()
+    unknown = [name for name in options.names if not any(known.startswith(name) for known in scenarios)]
+    if unknown:
+        parser.error(f"no such fault: {', '.join(unknown)}")
+    results: dict[str, list[Outcome]] = {}
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name, scenario in scenarios.items():
+        if options.names and not any(name.startswith(begin) for begin in options.names):
+            continue
+        results[name] = []
+        for seed in range(options.seed, options.seed + (options.runs or scenario.runs)):
+            outcome = attempt(scenario, seed)
+            if outcome is None:
+                break
+            say(outcome)
+            results[name].append(outcome)
+            if outcome.log:
+                (options.folder / f"{name}-{seed}.log").write_text(outcome.log, encoding="utf-8")
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        report.write(
+            options.folder, scenarios, results, shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]), date
+        )
+    print(f"\n{report.table(results)}\n{report.LEGEND}")
+    return int(any(outcome.violations for runs in results.values() for outcome in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

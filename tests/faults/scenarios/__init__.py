@@ -1,0 +1,1 @@
+"""What goes wrong, one module for each part that it happens to."""

@@ -1,0 +1,209 @@
+"""Nodes that are killed, stopped, drained, starved and put into another time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from time import monotonic
+
+from tests.faults.clients import Client
+from tests.faults.clock import Clock
+from tests.faults.nodes import signal_name
+from tests.faults.scenarios.common import scenario
+from tests.faults.stage import Outcome, Plan, Stage
+from tests.support.redis import RedisServer
+
+PLAN = Plan()
+DESCRIPTORS = 320
+"""Of which a quarter is a reserve for links, files and the admin address."""
+CYCLES = 10_000
+
+
+@scenario("node-kill", "a node is killed (SIGKILL), and comes back")
+async def kill(seed: int) -> Outcome:
+    """Some of its clients go for good: others have to learn of it."""
+    with RedisServer() as redis:
+        plan = replace(PLAN, nodes=3, stays=0.1)
+        async with Stage("node-kill", plan, seed, redis=redis.url) as stage:
+            await stage.begin()
+            stage.fault_begins()
+            node = stage.random.choice(stage.nodes)
+            node.kill()
+            await stage.load(stage.random.uniform(0.5, 2 * plan.lease_s))
+            await node.start()
+            stage.fault_ends()
+    return stage.outcome
+
+
+async def _freeze(name: str, seconds: float, seed: int) -> Outcome:
+    with RedisServer() as redis:
+        async with Stage(name, replace(PLAN, nodes=3), seed, redis=redis.url) as stage:
+            node = stage.random.choice(stage.nodes)
+            for number, client in enumerate(stage.clients):
+                if number % 3 == 0:
+                    client.patience_s = 0  # has to be told what it has missed; others go to another node
+            await stage.begin()
+            stage.fault_begins()
+            node.freeze()
+            await stage.load(seconds)
+            node.thaw()
+            stage.fault_ends()
+    return stage.outcome
+
+
+@scenario("node-freeze-5", "a node stands still for 5 s (SIGSTOP), less than its lease of 6 s")
+async def freeze_5(seed: int) -> Outcome:
+    """Nobody takes it for dead."""
+    return await _freeze("node-freeze-5", 5, seed)
+
+
+@scenario("node-freeze-15", "a node stands still for 15 s: it is taken for dead, and comes back")
+async def freeze_15(seed: int) -> Outcome:
+    """It finds itself fenced."""
+    return await _freeze("node-freeze-15", 15, seed)
+
+
+@scenario("node-freeze-40", "a node stands still for 40 s")
+async def freeze_40(seed: int) -> Outcome:
+    """The same, much later."""
+    return await _freeze("node-freeze-40", 40, seed)
+
+
+@scenario("node-drain", "a node drains (SIGTERM) under load, and comes back")
+async def drain(seed: int) -> Outcome:
+    """Nothing acknowledged is lost, and who stays is not flooded."""
+    return await _drain("node-drain", 1, seed)
+
+
+@scenario("rolling-restart", "three nodes drain and come back, one after the other")
+async def rolling_restart(seed: int) -> Outcome:
+    """The same three times."""
+    return await _drain("rolling-restart", 3, seed)
+
+
+async def _drain(name: str, count: int, seed: int) -> Outcome:
+    with RedisServer() as redis:
+        plan = replace(PLAN, nodes=3, subscribers=210, drain_timeout_s=6)
+        async with Stage(name, plan, seed, redis=redis.url) as stage:
+            await stage.begin()
+            stage.fault_begins()
+            for node in stage.random.sample(stage.nodes, count):
+                await _drain_one(stage, node.name)
+            stage.fault_ends()
+    return stage.outcome
+
+
+async def _drain_one(stage: Stage, name: str) -> None:
+    node = next(node for node in stage.nodes if node.name == name)
+    here = sum(1 for client in stage.clients if client.conn and client.node is node)
+    begun_s = monotonic()
+    node.begin_drain()
+    code = await node.wait_for_end()
+    ended_s = monotonic()
+    if code != 0:
+        stage.oracle.wrong("drain", f"{name} ended with {signal_name(code)}")
+    codes = {code for at_s, of, code in stage.world.closes if of == name and begun_s <= at_s <= ended_s}
+    if codes - {1012}:
+        stage.oracle.wrong("drain", f"{name} closed with {sorted(codes)}")
+    # Closes are spread over half the timeout, and those who come over as much again.
+    fair = here / (stage.plan.drain_timeout_s / 2)
+    arrivals = sorted(at_s for at_s, of in stage.world.arrivals if of != name and begun_s <= at_s <= ended_s + 5)
+    busiest = max((_within(arrivals, at_s, 1.0) for at_s in arrivals), default=0)
+    stage.note(f"{name}: {here} clients moved in {ended_s - begun_s:.1f} s, at most {busiest} arrived within a second")
+    if busiest > 2.5 * fair + 10:
+        stage.oracle.wrong("drain", f"{busiest} arrived within a second, {fair:.0f} a second were sent away")
+    await node.start()
+    await asyncio.to_thread(node.wait_until_ready)
+
+
+def _within(times: list[float], since_s: float, seconds: float) -> int:
+    return sum(since_s <= at_s < since_s + seconds for at_s in times)
+
+
+@scenario("clock-step", "the time of day of a node steps 5 min ahead, and back, and 5 min behind")
+async def clock_step(seed: int) -> Outcome:
+    """What is compared between machines must not come from them."""
+    with RedisServer() as redis, Clock() as clock:
+        stage = Stage("clock-step", replace(PLAN, nodes=2), seed, redis=redis.url, env={"FAULTS_TTL": "120"})
+        stage.nodes[0].wear(clock.environment)
+        async with stage:
+            await stage.begin()
+            stage.fault_begins()
+            steps = [300.0, 0.0, -300.0]
+            for step in steps if stage.random.random() < 0.5 else reversed(steps):
+                clock.step(step)
+                await stage.load(1.5)
+                for client in stage.random.sample(stage.subscribers, 20):
+                    client.leave()
+                await stage.load(1.5)
+            stage.fault_ends()
+    return stage.outcome
+
+
+@scenario("descriptors", "more clients than a node has descriptors for, while Redis restarts")
+async def descriptors(seed: int) -> Outcome:
+    """Who is here stays, the others are refused, and the reserve is enough for the links to Redis."""
+    with RedisServer(persistent=True) as redis:
+        plan = replace(PLAN, nodes=2)
+        stage = Stage("descriptors", plan, seed, redis=redis.url)
+        stage.nodes[0].run_under("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}")
+        async with stage:
+            await stage.begin()
+            stage.fault_begins()
+            crowd = [Client(stage.world, f"x{number}", 0, stays=True) for number in range(DESCRIPTORS)]
+            for client in crowd:
+                client.start()
+            await stage.load(1.0)
+            await asyncio.to_thread(redis.stop)
+            await stage.load(1.0)
+            await asyncio.to_thread(redis.start)
+            stage.redis_is_back()
+            await stage.load(2.0)
+            status = await asyncio.to_thread(stage.nodes[1].readiness)
+            admitted = sum(bool(client.conn) for client in crowd)
+            stage.note(f"{admitted} of {len(crowd)} more were let in, the other node is {status[0]}")
+            if not 0 < admitted < len(crowd):
+                stage.oracle.wrong("descriptors", f"{admitted} of {len(crowd)} were let in")
+            await asyncio.gather(*(client.stop() for client in crowd))
+            stage.fault_ends()
+    return stage.outcome
+
+
+@scenario("churn", f"{CYCLES:,} connections come and go")
+async def churn(seed: int) -> Outcome:
+    """Memory, descriptors and what Redis has of them stay as they were."""
+    with RedisServer() as redis:
+        plan = replace(PLAN, nodes=2, subscribers=60, publishers=2, may_block=True)
+        async with Stage("churn", plan, seed, redis=redis.url) as stage:
+            await stage.begin()
+            await _cycle(stage, CYCLES // 5)
+            before = [(node.resident_bytes(), redis.ask("DBSIZE")) for node in stage.nodes]
+            stage.fault_begins()
+            await _cycle(stage, CYCLES - CYCLES // 5)
+            stage.fault_ends()
+            await stage.load(1.0)
+            after = [(node.resident_bytes(), redis.ask("DBSIZE")) for node in stage.nodes]
+            grown = [new[0] - old[0] for old, new in zip(before, after, strict=True)]
+            sizes = ", ".join(f"{size / 1024:.0f} KiB" for size in grown)
+            stage.note(f"memory grew by {sizes}; keys of Redis {before[0][1]} -> {after[0][1]}")
+            if max(grown) > 3 * 1024 * 1024:
+                stage.oracle.wrong("memory", f"grew by {grown} bytes")
+    return stage.outcome
+
+
+async def _cycle(stage: Stage, count: int) -> None:
+    """So many connections, a few at a time; each subscribes to something and goes, politely or not."""
+    names = iter(range(count))
+
+    async def come_and_go() -> None:
+        for number in names:
+            user = f"c{number % 500}"
+            client = stage.passer_by(user, number)
+            client.start()
+            await stage.until(lambda client=client: client.is_complete, 10, f"{user} is subscribed")
+            if number % 2:
+                await client.stop()
+            else:
+                client.abandon()
+
+    await asyncio.gather(*(come_and_go() for _ in range(16)))
