@@ -16,12 +16,11 @@ from fastws.config.values import read_duration, to_toml
 from fastws.errors import ConfigError, StartError, StartupError
 from fastws.gateway.auth import making as tokens
 from fastws.observe.admin import client
-from fastws.server import console, startup_checks
+from fastws.server import console, doctor, startup_checks
 from fastws.server.cli import fail
 from fastws.server.console.link import ConnectError
 
 _NOT_BUILT = {
-    "doctor": "Say what this machine allows and what caps it.",
     "top": "Live view of the nodes.",
     "dead-letters": "List or requeue messages that could not be delivered.",
 }
@@ -134,6 +133,31 @@ def connect(
         click.echo(f"Error: {error}", err=True)
         code = 1
     sys.exit(code)
+
+
+@toolbox.command("doctor")
+@click.option("--connections", metavar="N", type=click.IntRange(min=1), help="How many shall fit.")
+@click.option("--config", "file", metavar="FILE", help="Read this file instead of FASTWS_CONFIG or ./fastws.toml.")
+def examine(connections: int | None, file: str | None) -> None:
+    """Say what this machine allows, and the Redis that is configured, and what caps it.
+
+    Limits of descriptors are those of this shell: run it as the user and in the unit that the server runs in. Lines
+    begin with ok, look (worth a look) or LOW. Exits 1 when N connections, by default --max-connections, do not fit.
+    """
+    settings = load({"config": file}, allow_not_built=True)
+    wanted = connections or settings.max_connections
+    problem = ""
+    facts = None
+    try:
+        facts = doctor.examine(settings)
+    except StartError as error:
+        problem = str(error)
+    lines, fits = doctor.lines_of(doctor.diagnose(settings, doctor.read_limits(), facts, wanted), wanted)
+    for line in lines:
+        click.echo(line)
+    if problem:
+        click.echo(f"Error: {problem}", err=True)
+    sys.exit(0 if fits and not problem else 1)
 
 
 @toolbox.command(context_settings={"ignore_unknown_options": True})  # -1 is JSON

@@ -120,9 +120,24 @@ def test_config_prints_the_documentation(tmp_path: Path) -> None:
     assert run("config", "--docs", cwd=tmp_path).stdout == render()
 
 
+def test_doctor_says_what_fits(tmp_path: Path) -> None:
+    done = run("doctor", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"(ok|look) +descriptors +[\d,]+ for a process", done.stdout)
+    assert "this machine allows " in done.stdout
+    many = run("doctor", "--connections", "2000000000000", cwd=tmp_path)
+    assert (many.returncode, many.stderr) == (1, "")
+    assert "LOW   descriptors" in many.stdout
+    assert many.stdout.endswith("2,000,000,000,000 do not fit\n")
+    away = run("doctor", cwd=tmp_path, FASTWS_REDIS="unix:///none/redis.sock")
+    assert away.returncode == 1
+    assert away.stderr.startswith("Error: ")
+    assert "descriptors" in away.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["doctor", "--connections", "9"], ["top"], ["dead-letters"]],
+    [["top"], ["dead-letters", "9"]],
 )
 def test_commands_of_later_parts_say_so(arguments: list[str], tmp_path: Path) -> None:
     done = run(*arguments, cwd=tmp_path)

@@ -97,7 +97,7 @@ def make_engine(settings: Settings) -> Made:
     from fastws.engine.redis.backbone.making import make_backbone  # noqa: PLC0415
     from fastws.engine.redis.engine import RedisEngine  # noqa: PLC0415
 
-    backbone = make_backbone(settings.redis)
+    backbone = make_backbone(settings.redis, prefix=settings.prefix, name=f"fastws-{settings.node_name}")
     engine = RedisEngine(backbone, prefix=settings.prefix, node_name=settings.node_name, lease_s=lease_s(settings))
     return Made(engine, backbone)
 
