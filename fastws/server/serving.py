@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,7 @@ from fastws.app import FastWS
 from fastws.config import Settings, as_url
 from fastws.engine.contract import NodeFigures
 from fastws.errors import FastWSError, StartError
-from fastws.net.admission import Admission
+from fastws.net.admission import Admission, Counts
 from fastws.net.ingress import Ingress
 from fastws.net.listener import Listeners, bind_tcp, bind_unix, start_listening
 from fastws.server.assembly import Assembly
@@ -24,6 +23,7 @@ from fastws.server.drain import Drain
 from fastws.server.engines.nodes import nodes_of
 from fastws.server.lag import LoopLag
 from fastws.server.lifespan import Lifespan
+from fastws.server.process.admin_address import bind_admin, of_admin_address
 from fastws.server.startup_checks import tls_context
 from fastws_ext.loop_data import LoopData
 
@@ -50,6 +50,8 @@ class Serving:
         self.settings = settings
         self.app = app
         self.worker = worker
+        self.counts: Counts | None = None
+        """What is counted together with other workers of this node, if there are any."""
         self._drain: Drain | None = None
         self._admin: AdminServer | None = None
         self._admin_sockets: list[socket.socket] = []
@@ -65,9 +67,10 @@ class Serving:
             max_per_address=settings.max_connections_per_ip,
             loopback_exempt=not settings.is_set("max_connections_per_ip"),
             connects_per_second=settings.connect_rate,
+            counts=self.counts,
         )
         self.parts = Assembly(
-            settings, self.app, self.loop, self.loop_data, is_ready=self._is_ready, demo_page=_demo_page(settings)
+            settings, self.app, self.loop, self.loop_data, is_ready=self.is_ready, demo_page=_demo_page(settings)
         )
         self.parts.hub.describe = self._figures
         self.ingress = Ingress(
@@ -105,12 +108,13 @@ class Serving:
         settings = self.settings
         if settings.admin_port < 0:
             return ""
-        try:
-            self._admin_sockets = bind_tcp(settings.admin_host, settings.admin_port)
-        except StartError as error:
-            raise _of_admin_address(error) from error
-        self._admin = self._make_admin()
+        self.adopt_admin(bind_admin(settings.admin_host, settings.admin_port))
         return as_url(settings.admin_host, self._admin_sockets[0].getsockname()[1])
+
+    def adopt_admin(self, sockets: list[socket.socket]) -> None:
+        """Take bound sockets for the admin address, to be closed by `shutdown`, and make what will answer there."""
+        self._admin_sockets = sockets
+        self._admin = self._make_admin()
 
     def _make_admin(self) -> AdminServer:
         # Imported where it is wanted: its library costs a tenth of a second and 13 MB.
@@ -123,7 +127,7 @@ class Serving:
         return AdminServer(
             Context(self.parts.gateway.services, self._nodes, Floor()),
             Guard(settings.admin_key, settings.admin_host),
-            self._is_ready,
+            self.is_node_ready,
             is_serving=lambda: self.parts.is_running,
             max_message_size=settings.max_message_size,
             access_log=settings.access_log,
@@ -154,7 +158,7 @@ class Serving:
             for sock in self._admin_sockets:
                 start_listening(sock, BACKLOG)
         except StartError as error:
-            raise _of_admin_address(error) from error
+            raise of_admin_address(error) from error
         await self._admin.start(self._admin_sockets)
 
     async def _nodes(self) -> list[Node]:
@@ -177,12 +181,19 @@ class Serving:
     async def empty(self) -> int:
         """Refuse newcomers, close everyone in turn, within the deadline. Returns how many had to be reset."""
         self.admission.draining = True
+        return await self._move_away(lambda: self.ingress.pending)
+
+    async def retire(self) -> int:
+        """The same where another process goes on accepting on the same sockets: nobody is refused, and whose handshake
+        is under way comes in before being closed like the others.
+        """
+        await self.listeners.stop_accepting()
+        return await self._move_away(lambda: self.ingress.connections + self.listeners.coming)
+
+    async def _move_away(self, pending: Callable[[], int]) -> int:
         settings = self.settings
         self._drain = Drain(
-            self.listeners.websockets,
-            lambda: self.ingress.pending,
-            rate=settings.drain_rate,
-            timeout_s=settings.drain_timeout,
+            self.listeners.websockets, pending, rate=settings.drain_rate, timeout_s=settings.drain_timeout
         )
         await self._drain.run()
         return self._drain.reset
@@ -229,13 +240,18 @@ class Serving:
                 await self._admin.stop()
             for sock in self._admin_sockets:
                 sock.close()
-            self._remove_socket()
+            self.remove_socket()
 
-    def _remove_socket(self) -> None:
+    def remove_socket(self) -> None:
+        """Remove the name of a Unix socket that was listened on."""
         if self.settings.uds is not None and self.listeners.is_bound:
             Path(self.settings.uds).unlink(missing_ok=True)
 
-    def _is_ready(self) -> tuple[bool, dict[str, Any]]:
+    def is_node_ready(self) -> tuple[bool, dict[str, Any]]:
+        """For `/readyz` on the admin address, which speaks of the node: this process is all of it."""
+        return self.is_ready()
+
+    def is_ready(self) -> tuple[bool, dict[str, Any]]:
         """For `/readyz`: whether newcomers are let in, and what carries messages works."""
         checks: dict[str, Any] = {
             "accepting": not self.admission.draining and not self.admission.is_full,
@@ -252,11 +268,3 @@ def _demo_page(settings: Settings) -> bytes | None:
         return files("fastws").joinpath("static", "demo.html").read_bytes()
     except OSError as error:
         raise FastWSError("the demo page is not installed") from error
-
-
-def _of_admin_address(error: StartError) -> StartError:
-    """The same, said of the admin address, with what to do about a port that is taken."""
-    cause = error.__cause__
-    taken = isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES)
-    hint = "; --admin-port takes another port (0: any free one), -1 turns it off" if taken else ""
-    return StartError(f"the admin address: {error}{hint}")

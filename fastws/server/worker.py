@@ -36,17 +36,25 @@ def run(settings: Settings, app: FastWS | None) -> int:
     `app`: None serves the built-in gateway alone. Raises `StartupError` if it cannot serve.
     """
     worker = Worker(settings, app if app is not None else FastWS())
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(worker.serve())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop where it is installed; None stands for asyncio's own."""
     if importlib.util.find_spec("uvloop") is None:
         return None
     import uvloop  # noqa: PLC0415
 
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def settle_memory() -> None:
+    """Take what is there now for what will stay. Call it before anybody comes in: it takes tens of milliseconds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 class Worker(Serving):
@@ -84,10 +92,7 @@ class Worker(Serving):
         for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
         self._write_pidfile()
-        # Before anybody comes in: it takes tens of milliseconds.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        settle_memory()
         await self.listen()
         await self.serve_admin()
         sys.stdout.write(f"listening on {address}\n")

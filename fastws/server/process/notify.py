@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 
@@ -22,6 +23,10 @@ class Notifier:
     def ready(self) -> None:
         """It serves."""
         self._send(b"READY=1")
+
+    def reloading(self) -> None:
+        """It takes new code and a new configuration; `ready` says when it has."""
+        self._send(b"RELOADING=1\nMONOTONIC_USEC=%d" % (time.monotonic_ns() // 1000))
 
     def stopping(self) -> None:
         """It has begun to end."""

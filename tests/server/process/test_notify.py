@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,19 @@ def test_messages(tmp_path: Path, abstract: bool) -> None:
         notifier.alive()
         notifier.stopping()
         assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+def test_a_reload_says_when_it_began(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        before = time.monotonic_ns() // 1000
+        Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).reloading()
+        first, second = manager.recv(100).split(b"\n")
+        assert first == b"RELOADING=1"
+        name, _, begun = second.partition(b"=")
+        assert name == b"MONOTONIC_USEC"
+        assert before <= int(begun) <= time.monotonic_ns() // 1000
 
 
 def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
