@@ -129,7 +129,7 @@ class Stand:
             assert not self.nodes
             engine = MemoryEngine()
         else:
-            backbone = make_backbone(self.url)
+            backbone = make_backbone(self.url, prefix=self.prefix)
             engine = RedisEngine(backbone, prefix=self.prefix, node_name=name, lease_s=lease_s)
         node = Node(engine, name)
         await got(engine.start(node.house))
@@ -139,6 +139,11 @@ class Stand:
     async def some(self, most: int = 3) -> list[Node]:
         """As many processes as there may be."""
         return [await self.node() for _ in range(most if self.connects else 1)]
+
+    async def pair(self) -> tuple[Node, Node]:
+        """Two processes; one and the same where there may be one."""
+        nodes = await self.some(2)
+        return nodes[0], nodes[-1]
 
     async def settle(self, topic: str = "") -> None:
         """Whatever was said about a topic so far has arrived everywhere."""
