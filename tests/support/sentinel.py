@@ -11,7 +11,7 @@ import hiredis
 from tests.support.redis import Fleet, RedisServer
 
 DOWN_AFTER_MS: Final = 500
-FAILOVER_TIMEOUT_MS: Final = 3000
+FAILOVER_TIMEOUT_MS: Final = 1000
 
 # Sentinel's own intervals (SENTINEL DEBUG): found and made known in tenths of seconds instead of tens of them. "Tilt"
 # is what a sentinel on a busy machine falls into: it decides nothing until the period is over.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.engine.redis.backbone.making import describe, make_backbone, parse_target
+from fastws.engine.redis.backbone.sentinel import Sentinel
 from fastws.engine.redis.backbone.standalone import Standalone
 from fastws.errors import ConfigError
 
@@ -16,6 +17,11 @@ def test_one_server() -> None:
 
 
 def test_sentinels() -> None:
+    url = "redis+sentinel://h1?sentinel_master_name=m"
+    assert isinstance(make_backbone(url, prefix="fastws"), Sentinel)
+
+
+def test_what_a_url_of_sentinels_names() -> None:
     target = parse_target(
         "redis+sentinel://ann:p%40ss@h1,[::1]:5000,h1/2?sentinel_master_name=m&sentinel_username=s&sentinel_password=t"
     )
