@@ -124,7 +124,7 @@ static void request_upgrade(worker *w, client *c) {
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                           "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %.*s\r\n%s%s\r\n",
-                          path, w->options->port, KEY_LENGTH, key, w->options->deflate ? OFFER : "",
+                          path, c == w->publisher ? w->options->publish_port : w->options->port, KEY_LENGTH, key, w->options->deflate ? OFFER : "",
                           headers);
     c->state = UPGRADING;
     watch(w, c, EPOLL_CTL_MOD, EPOLLIN);

@@ -31,6 +31,7 @@ static const char usage[] =
     "  --words FILE            a line for each connection in turn, which is {word} in --path, --header and --subscribe;\n"
     "                          {room} there and in --publish of rooms is the number of its room\n"
     "  --publish-path PATH (--path)   --publish TEXT with {payload} in it ({payload})   --burst N in a write (1)\n"
+    "  --publish-port PORT (--port)   of another server, to which the publisher of fanout goes\n"
     "  --until-stdin           idle: until a line or the end of standard input, at most --seconds\n"
     "  --connect-seconds       bounds the dialling, and then what it takes until every subscriber hears the publisher\n"
     "  --abrupt                end with resets, not close frames\n"
@@ -59,6 +60,8 @@ static void check_publication(options *o) {
     if (o->size < LEAST_PUBLICATION) refuse("--size of a publication is at least 24");
     if (o->burst < 1 || o->burst > MOST_BURST) refuse("--burst is 1 to 256");
     if (!o->publish_path) o->publish_path = o->path;
+    if (!o->publish_port) o->publish_port = o->port;
+    if (!*o->unix_path && (o->publish_port < 1 || o->publish_port > 65535)) refuse("--publish-port is 1 to 65535");
     o->run_number = (uint32_t)mix(now_ns());
 }
 
@@ -124,6 +127,7 @@ static void parse(options *o, int argc, char **argv) {
         {"inflight", 1, 0, 'k'}, {"rate", 1, 0, 'r'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 'S'},
         {"connect-seconds", 1, 0, 'C'}, {"until-stdin", 0, 0, 'u'}, {"abrupt", 0, 0, 'x'}, {"progress", 0, 0, 'g'},
         {"subscribe", 1, 0, 'b'}, {"publish-path", 1, 0, 'A'}, {"publish", 1, 0, 'B'}, {"burst", 1, 0, 'n'},
+        {"publish-port", 1, 0, 'D'},
         {"urgent", 0, 0, 'U'}, {"fragments", 1, 0, 'f'}, {"deflate", 0, 0, 'z'}, {"tls", 0, 0, 'T'},
         {"unix", 1, 0, 'X'}, {"rooms", 1, 0, 'R'}, {"stalled", 1, 0, 'Z'}, {"words", 1, 0, 'W'}, {0}};
     const char *problem;
@@ -153,6 +157,7 @@ static void parse(options *o, int argc, char **argv) {
             case 'b': o->subscribe = optarg; break;
             case 'A': o->publish_path = optarg; break;
             case 'B': o->publish = optarg; break;
+            case 'D': o->publish_port = atoi(optarg); break;
             case 'n': o->burst = atoi(optarg); break;
             case 'f': o->fragments = atoi(optarg); break;
             case 'z': o->deflate = 1; break;

@@ -68,6 +68,7 @@ typedef struct {
     const char *path, *unix_path; /* unix_path: "" for TCP */
     const char *subscribe;              /* what a connection says after its upgrade; "": nothing */
     const char *publish_path, *publish; /* fanout: of the publisher; what it sends, with {payload} in it */
+    int publish_port;                   /* fanout: of the publisher's server */
     int burst;                          /* fanout: publications in one write */
     uint32_t run_number;                /* fanout, rooms: tells the publications of this run from others */
     int rooms, stalled;                 /* rooms; readers of each who will stop */

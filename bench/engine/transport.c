@@ -55,7 +55,7 @@ static int dial_tcp(const worker *w, client *c) {
         if (bind(c->fd, (struct sockaddr *)&address, sizeof address)) return -1;
     }
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons((uint16_t)w->options->port);
+    address.sin_port = htons((uint16_t)(c == w->publisher ? w->options->publish_port : w->options->port));
     return connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS ? -1 : 0;
 }
 

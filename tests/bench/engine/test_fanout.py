@@ -53,6 +53,16 @@ def test_deliveries_are_counted(options: dict[str, int]) -> None:
     assert all(len(payload) == options.get("size", 128) for payload in published)
 
 
+def test_the_publisher_may_be_at_another_server() -> None:
+    with spreading_server(plainly) as server, spreading_server(plainly) as other:
+        with pytest.raises(LoadError, match="--publish-port"):
+            run(server.port, publish_port=70000)
+        result = run(server.port, publish_port=other.port, connect_seconds=1.0)
+        assert result.failures["all"]
+        assert other.published
+        assert not server.published
+
+
 def test_publications_and_subscriptions_are_as_told() -> None:
     template = {"cmd": "pub", "data": "{payload}"}
     with spreading_server(plainly) as server:
