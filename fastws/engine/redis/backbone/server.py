@@ -20,7 +20,7 @@ from fastws.engine.redis.backbone.subscriptions import Subscriptions
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.resp.address import Address
 from fastws.engine.redis.resp.errors import AwayError, ReplyError, safe_text
-from fastws.engine.redis.resp.link import DEADLINE_S, Link, Tuning, fail
+from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Tuning, fail
 from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
@@ -58,7 +58,7 @@ class Server:
         names: Names,
         *,
         name: str = "fastws",
-        tuning: Tuning = Tuning(),  # noqa: B008 - immutable
+        tuning: Tuning = DEFAULT_TUNING,
         rng: random.Random | None = None,
         on_moved: Callable[[Mapping[bytes, int]], None] | None = None,
     ) -> None:

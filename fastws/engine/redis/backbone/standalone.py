@@ -11,7 +11,7 @@ from fastws.engine.redis.backbone.contract import Backbone, BackboneEvents, Word
 from fastws.engine.redis.backbone.server import Server
 from fastws.engine.redis.names import PARTITIONS, Names
 from fastws.engine.redis.resp.address import Address
-from fastws.engine.redis.resp.link import DEADLINE_S, Tuning
+from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Tuning
 from fastws.engine.redis.scripts import Script
 
 ALL: Final = range(PARTITIONS)
@@ -26,7 +26,7 @@ class Standalone(Backbone):
         *,
         prefix: str,
         name: str = "fastws",
-        tuning: Tuning = Tuning(),  # noqa: B008 - immutable
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         """`prefix` of all keys; `name`: how the server lists our connections, without spaces. Raises `ConfigError` if a
         file that TLS needs cannot be used.

@@ -199,6 +199,7 @@ def _host(text: str) -> tuple[str, int | None]:
     """Of "host", "host:port", "[::1]:port"."""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
+        host = _unquoted(host)
         try:
             IPv6Address(host.partition("%")[0])
         except AddressValueError:

@@ -50,6 +50,9 @@ class Tuning(NamedTuple):
     """Bytes of one answer or push."""
 
 
+DEFAULT_TUNING: Final = Tuning()
+
+
 class Taker(Protocol):
     """Who wants an answer and is no future."""
 
@@ -292,20 +295,19 @@ class Link(asyncio.Protocol):
         return False
 
     def _push(self, owner: LinkOwner, push: list[Any]) -> None:
+        kind = push[0] if push else None
         try:
-            kind = push[0]
             if kind == b"message" or kind == b"smessage":  # noqa: PLR1714 - quicker
-                _, channel, payload = push
-                if channel.__class__ is bytes and payload.__class__ is bytes:
-                    owner.on_message(channel, payload)
-                else:
-                    self._end("it pushed what cannot be")
+                if len(push) == 3 and push[1].__class__ is bytes and push[2].__class__ is bytes:
+                    owner.on_message(push[1], push[2])
+                    return
             elif isinstance(kind, bytes):
                 owner.on_push(kind, push)
-            else:
-                self._end("it pushed what cannot be")
+                return
         except Exception:
             _log.exception("what Redis said could not be taken")
+            return
+        self._end("it pushed what cannot be")
 
     def _answer(self, answer: Any) -> None:
         if not self._receivers:
