@@ -28,6 +28,9 @@ local since, left, size = tonumber(ARGV[6]), tonumber(ARGV[8]), 0
 local command, begin, finish = 'XRANGE', number((since or 0) + 1), '+'
 if ARGV[7] == '1' then
   command, begin, finish = 'XREVRANGE', since and '(' .. number(since) .. '-0' or '+', '-'
+  if since == 0 then
+    left = 0  -- there is nothing before it, which Redis takes for a mistake
+  end
 end
 while left > 0 and size < tonumber(ARGV[9]) do
   local part = redis.call(command, KEYS[3], begin, finish, 'COUNT', math.min(left, MOST))
