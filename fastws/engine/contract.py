@@ -115,6 +115,8 @@ class Order(NamedTuple):
     code: int = 0
     reason: str = ""
     attribute: str = ""
+    until_ms: int = 0
+    """If it comes late: only connections that were there at that time, in Unix milliseconds of this process."""
 
 
 class Outcome(NamedTuple):
@@ -230,6 +232,9 @@ class EngineEvents(Protocol):
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         """The connections of a user in this process."""
+
+    def session_of(self, conn: str) -> SessionInfo | None:
+        """One connection, None if it is not in this process."""
 
     def devices_of(self, user: str) -> Sequence[str]:
         """The devices of a user in this process, each once; none if the user is not here. Those of a bounded number of

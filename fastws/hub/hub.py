@@ -53,6 +53,8 @@ class Hub:
         """Is told of connections of other processes that were lost with them."""
         self.reported = 0
         """Connections up to this number were reported as lost by others, who took this process for dead."""
+        self.knows_anonymous = False
+        """The engine is told of anonymous connections too, as somebody wants to know when they are lost."""
         self.describe: Callable[[], NodeFigures] | None = None
         """Says how this process is."""
         self._loop_data = loop_data
@@ -60,7 +62,7 @@ class Hub:
         self._node_name = node_name
         self._arrivals = Arrivals()
         self._attendance = Attendance(loop_data, engine)
-        self._orders = Orders(self.users, self.find)
+        self._orders = Orders(self.users, self.find, self._arrivals.last_until)
         self._lost: set[Topic] = set()
         self._caught_up: asyncio.Task[None] | None = None
         """Fetches what was missed in the last outage."""
@@ -102,8 +104,11 @@ class Hub:
 
     def renamed(self, conn: Any, tenant: str, user: str) -> None:
         """Who a connection is has changed: until now it was `user` of `tenant`."""
-        self._forget(conn, tenant, user)
-        self._know(conn)
+        if (tenant, user) == (conn.tenant, conn.user):
+            self._attach(conn)  # its device has; its place among the connections of the user stays
+        else:
+            self._forget(conn, tenant, user)
+            self._know(conn)
         self._attendance.rename(conn, user, conn.session.subscriptions())
 
     def find(self, conn_id: str) -> Any:
@@ -120,14 +125,16 @@ class Hub:
         return self.users.connections_of(tenant, user)
 
     def _know(self, conn: Any) -> None:
-        tenant, user = conn.tenant, conn.user
-        self.users.enter(conn, tenant, user)
-        if user:
-            self._engine.attach(scoped(tenant, user), conn.id, conn.device)
+        self.users.enter(conn, conn.tenant, conn.user)
+        self._attach(conn)
+
+    def _attach(self, conn: Any) -> None:
+        if conn.user or self.knows_anonymous:
+            self._engine.attach(scoped(conn.tenant, conn.user), conn.id, conn.device)
 
     def _forget(self, conn: Any, tenant: str, user: str) -> None:
         is_last = self.users.leave(conn, tenant, user)
-        if user:
+        if user or self.knows_anonymous:
             self._engine.detach(scoped(tenant, user), conn.id, is_last=is_last)
 
     # Topics.
@@ -275,8 +282,9 @@ class Hub:
         return self.describe()
 
     def sessions_here(self) -> Iterator[SessionInfo]:
-        for conn in self.connections.wires():
-            if not conn.close_code:
+        connections: Iterable[Any] = self.connections.wires()
+        for conn in connections:
+            if not conn.close_code and (conn.user or self.knows_anonymous):
                 yield self._session_of(conn)
 
     def presence_here(self) -> Iterator[tuple[str, str, Member, bool]]:
@@ -299,7 +307,11 @@ class Hub:
 
     def sessions_of(self, user: str) -> Sequence[SessionInfo]:
         tenant, name = unscoped(user)
-        return [self._session_of(conn) for conn in self.users.connections_of(tenant, name)]
+        return [self._session_of(conn) for conn in self.users.connections_of(tenant, name) if not conn.close_code]
+
+    def session_of(self, conn: str) -> SessionInfo | None:
+        found = self.find(conn)
+        return self._session_of(found) if found is not None else None
 
     def devices_of(self, user: str) -> Sequence[str]:
         connections = self.users.connections_of(*unscoped(user), limit=_LOOKED_AT_FOR_DEVICES)

@@ -46,12 +46,15 @@ class Subscriptions(Protocol):
 
 
 class Orders:
-    """Carries them out. `find` knows connections by their ids; `subscriptions` is set by the layer above."""
+    """Carries them out. `find` knows connections by their ids, `last_until` the highest number that a connection had at
+    a time; `subscriptions` is set by the layer above.
+    """
 
-    def __init__(self, users: Users, find: Callable[[str], Any]) -> None:
+    def __init__(self, users: Users, find: Callable[[str], Any], last_until: Callable[[int], float]) -> None:
         self.subscriptions: Subscriptions | None = None
         self._users = users
         self._find = find
+        self._last_until = last_until
         self._slices = asyncio.Lock()
         """Held by the order that has this pass's slice."""
         self._actions: dict[str, Callable[[Order], Act]] = {
@@ -64,12 +67,15 @@ class Orders:
 
     def carry_out(self, order: Order) -> Answer[Outcome]:
         """Do it; an order of a kind that is not known here, as a newer process may give, meets nobody."""
-        if order.action == PUSH and order.user is None and order.conn is None:
+        if order.action == PUSH and order.user is None and order.conn is None and not order.until_ms:
             return self._push_to_many(order)
         prepare = self._actions.get(order.action)
         if prepare is None:
             return Outcome()
-        return self._each(self._meant(order), prepare(order))
+        act = prepare(order)
+        if order.until_ms:
+            act = _but_newcomers(act, self._last_until(order.until_ms))
+        return self._each(self._meant(order), act)
 
     def end_all(self, topic: Topic, why: Unsubscribed) -> Coroutine[Any, Any, Outcome] | None:
         """End every subscription to a topic; None if that is done, else what has to be awaited for it."""
@@ -165,6 +171,11 @@ def frames_of_message(data: bytes, ts_ms: int) -> tuple[bytes | None, ...]:
 
 def _ignore(_conn: Any) -> bool:
     return False
+
+
+def _but_newcomers(act: Act, last: float) -> Act:
+    """The same, for connections up to this number."""
+    return lambda conn: act(conn) if conn.number <= last else False
 
 
 def _disconnect(order: Order) -> Act:

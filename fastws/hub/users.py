@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import inf
 from time import time
 from typing import Any, Final
 
@@ -139,3 +140,8 @@ class Arrivals:
         """
         index = bisect_right(self._numbers, number) - 1
         return self._times_ms[max(0, index)] if self._times_ms else 0
+
+    def last_until(self, ms: int) -> float:
+        """The highest number of a connection of which `when_ms` says that it came at `ms` or before."""
+        index = bisect_right(self._times_ms, ms)
+        return self._numbers[index] - 1 if index < len(self._numbers) else inf

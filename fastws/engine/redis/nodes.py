@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002
 """The lease of this process, and the processes that have died.
 
 A process that is not heard of for as long as its lease lasts is dead, whatever it thinks: one of those that are alive
@@ -8,14 +7,47 @@ all, it is fenced: its next sign of life is refused, and it comes back with anot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
 
 from fastws.engine.contract import Answer, EngineEvents, NodeFigures
 from fastws.engine.redis.common import Common
+from fastws.engine.redis.fleet.answers import items, number, pairs, text
+from fastws.engine.redis.fleet.reaper import Reaper
+from fastws.engine.redis.names import ALIVE, BURIALS, DEAD, FENCE, HOME, NODES
 from fastws.engine.redis.post import Post
 from fastws.engine.redis.presence import RemotePresence
+from fastws.engine.redis.scripts import script
 from fastws.engine.redis.sessions import Sessions
 from fastws.errors import EngineError
+
+_log: Final = logging.getLogger("fastws.engine")
+
+ENLIST: Final = script("enlist")
+BEAT: Final = script("beat")
+BURY: Final = script("bury")
+
+BEATS_PER_LEASE: Final = 6
+MAX_INTERVAL_S: Final = 5.0
+"""Seconds between two beats, at most."""
+DEAD_FOR_S: Final = 604_800
+"""Seconds for which it is remembered that a node was taken for dead."""
+
+_ALIVE: Final = 1
+_FENCED: Final = -1
+_WAIT_S: Final = 0.5  # for which an end of an outage waits for everybody to be registered again
+_FAREWELL_S: Final = 3.0
+_COMPLAINTS_S: Final = 30.0
+
+_figures_encoder: Final = msgspec.json.Encoder()
+_figures_decoder: Final = msgspec.json.Decoder(NodeFigures)
 
 
 class Nodes:
@@ -30,31 +62,250 @@ class Nodes:
         presence: RemotePresence,
         post: Post,
     ) -> None:
+        """`lease_s` after a process has died everything of it is gone; so it is waited for a bit less."""
         self._common = common
         self._name = name
-        self._lease_s = lease_s
         self._sessions = sessions
         self._presence = presence
         self._post = post
+        self._living = sessions.living
+        self._interval_s = min(lease_s / BEATS_PER_LEASE, MAX_INTERVAL_S)
+        # A beat is seen up to an interval late, and so is it that there is none any more.
+        self._silence_s = lease_s - 2.3 * self._interval_s
+        self._reaper = Reaper(common, sessions, presence)
+        self._events: EngineEvents | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self._registering: asyncio.Task[None] | None = None
+        self._burial: asyncio.Task[None] | None = None
+        self._former: list[str] = []
+        """Ids that this process had: what is left of them is taken away when nobody else is at it."""
+        self._one_beats = asyncio.Lock()
+        self._complained_s = 0.0
+        post.on_trimmed = self._register_again
 
     async def register(self, events: EngineEvents) -> None:
         """Get an id that nobody had before, and a lease. `EngineError` if that cannot be."""
-        raise EngineError("not there yet")
+        self._events = events
+        await self._enlist()
+        await self._beat()
+        await self._beat()  # so that who else is there is known from the beginning
 
     def start(self) -> None:
         """Keep the lease from now on, and look for dead nodes."""
-        raise EngineError("not there yet")
+        self._beating = asyncio.get_running_loop().create_task(self._keep())
 
     async def renew(self) -> None:
-        """After an outage: keep the lease if it still is one; else, or if Redis has forgotten it, register again, with
-        all sessions and presence.
+        """After an outage: keep the lease if it still is one; else, or if Redis has forgotten it, get another.
+
+        What changed meanwhile was not noted, so everybody is registered again in any case; that is waited for only a
+        moment.
         """
-        raise EngineError("not there yet")
+        async with self._one_beats:
+            self._living.look_away()
+            node = self._common.node
+            await self._beat()
+        if self._common.node == node:
+            self._register_again()
+        if self._registering is not None:
+            await asyncio.wait((self._registering,), timeout=_WAIT_S)
 
     async def stop(self) -> None:
         """Give the lease back, with everything that belongs to it."""
-        raise EngineError("not there yet")
+        tasks = [task for task in (self._beating, self._registering, self._burial) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._living.me and self._common.is_home_up:
+            with suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await self._leave()
+
+    async def _leave(self) -> None:
+        """Take away what is this node's, and then its name. If that fails others do it, as if it had died."""
+        for node in (*self._former, self._common.node):
+            await self._reaper.clear(node, report=False)
+        await self._strike(self._common.node, ALIVE)
 
     def nodes(self) -> Answer[Sequence[NodeFigures]]:
         """Those that are alive."""
-        raise EngineError("not there yet")
+        self._common.require(HOME)
+        return self._nodes()
+
+    async def _nodes(self) -> Sequence[NodeFigures]:
+        found = [self._common.events.figures()]
+        for word, said in pairs(await self._common.backbone.call(HOME, b"HGETALL", self._key(NODES))):
+            node = text(word)
+            if node == self._common.node or not self._living.is_living(node):
+                continue
+            try:
+                found.append(_figures_decoder.decode(said))
+            except msgspec.MsgspecError:
+                self._common.skip("figures")
+        return sorted(found, key=lambda one: (one.name, one.worker))
+
+    # The lease.
+
+    async def _enlist(self) -> None:
+        """Become a node that nobody has been before."""
+        keys = [self._key(FENCE), self._key(ALIVE), self._key(NODES)]
+        words = (self._name, os.urandom(4).hex(), self._figures())
+        node = text(await self._common.backbone.run(ENLIST, HOME, keys, words))
+        if self._living.me:
+            self._former.append(self._common.node)
+        self._common.node = node
+        self._living.begin(node, self._silence_s)
+
+    def _figures(self) -> bytes:
+        return _figures_encoder.encode(self._events.figures()) if self._events is not None else b""
+
+    async def _keep(self) -> None:
+        """Beat until this is cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s * random.uniform(0.9, 1.0))  # noqa: S311 - so that not all come at once
+            try:
+                async with self._one_beats:
+                    if self._common.is_home_up:
+                        await self._beat()
+                    else:
+                        self._living.look_away()
+                await self._look_around()
+            except EngineError as error:
+                self._living.look_away()
+                self._complain(error)
+            except Exception as error:
+                _log.error("keeping the lease failed", exc_info=error)
+
+    def _complain(self, error: EngineError) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if self._common.is_home_up and now_s - self._complained_s >= _COMPLAINTS_S:
+            self._complained_s = now_s
+            _log.warning("this process cannot tell that it is alive: %s", error)
+
+    async def _beat(self) -> None:
+        """Say that this process is alive, and hear who else is. If others took it for dead it is another one after
+        this, and registers everybody.
+        """
+        state, newest, beats, burials = await self._say_alive()
+        if state != _ALIVE:
+            await self._come_back(is_fenced=state == _FENCED)
+            state, newest, beats, burials = await self._say_alive()
+        self._living.saw(
+            newest,
+            {text(node): number(beat) for node, beat in beats},
+            {text(node): text(said) for node, said in burials},
+            2 * self._interval_s,
+        )
+
+    async def _say_alive(self) -> tuple[int, int, Sequence[tuple[bytes, bytes]], Sequence[tuple[bytes, bytes]]]:
+        keys = [self._key(kind) for kind in (FENCE, ALIVE, NODES, BURIALS, DEAD)]
+        words = (self._common.node, self._figures())
+        answer = items(await self._common.backbone.run(BEAT, HOME, keys, words))
+        if len(answer) != 4:
+            raise EngineError("Redis answered a beat with something else")
+        return number(answer[0]), number(answer[1]), pairs(answer[2]), pairs(answer[3])
+
+    async def _come_back(self, *, is_fenced: bool) -> None:
+        """Redis does not know this process any more."""
+        if is_fenced:
+            _log.warning("others took this process for dead: it begins anew, with everybody who is here")
+            if self._common.is_running:
+                self._common.events.on_fenced()
+        else:
+            _log.warning("Redis has forgotten this process: it registers anew, with everybody who is here")
+        await self._enlist()
+        if self._common.is_running:
+            await self._post.catch_up()
+        self._register_again(is_new=True, is_fenced=is_fenced)
+
+    # Everybody who is here.
+
+    def _register_again(self, *, is_new: bool = False, is_fenced: bool = False) -> None:
+        """Begin to note everybody who is here, and to forget who is not; from the beginning if that is under way.
+
+        `is_new`: Redis knows nothing of this process; `is_fenced`: others have been told that everybody left.
+        """
+        if not self._common.is_running:
+            return
+        if self._registering is not None:
+            self._registering.cancel()
+        self._registering = asyncio.get_running_loop().create_task(self._register(is_new, is_fenced))
+
+    async def _register(self, is_new: bool, is_fenced: bool) -> None:
+        events = self._common.events
+        while True:
+            try:
+                await self._sessions.register(events.sessions_here())
+                if is_new:
+                    is_new = False
+                    await self._presence.register(events.presence_here(), announce=is_fenced)
+                else:
+                    await self._presence.repair(events.presence_here())
+                await self._sessions.weed()
+            except EngineError as error:
+                if not self._common.is_home_up:
+                    self._sessions.is_doubtful = True
+                    return  # everybody is registered again after the outage
+                self._complain(error)
+                await asyncio.sleep(self._interval_s)
+            else:
+                return
+
+    # The dead.
+
+    async def _look_around(self) -> None:
+        """Bury one that is dead, if nobody else does."""
+        is_registering = self._registering is not None and not self._registering.done()
+        if self._sessions.is_doubtful and self._common.is_home_up and not is_registering:
+            self._register_again()
+        if self._burial is not None and not self._burial.done():
+            return
+        for node in self._former:
+            if not self._living.is_claimed(node):
+                self._former.remove(node)
+                self._bury(self._clear_former(node))
+                return
+        candidates = self._living.to_bury()
+        if not candidates:
+            return
+        node, seen = random.choice(candidates)  # noqa: S311 - so that not all want the same
+        keys = [self._key(kind) for kind in (ALIVE, BURIALS, DEAD)]
+        answer = await self._common.backbone.run(BURY, HOME, keys, (node, seen, f"{self._common.node} 0", DEAD_FOR_S))
+        if number(answer) == 1:
+            self._bury(self._clear(node))
+
+    def _bury(self, work: Coroutine[Any, Any, None]) -> None:
+        self._burial = asyncio.get_running_loop().create_task(work)
+
+    async def _clear(self, node: str) -> None:
+        _log.warning("the process %s has died", node)
+        telling = asyncio.get_running_loop().create_task(self._tell_of(node))
+        try:
+            found = await self._reaper.clear(node, report=True)
+        finally:
+            telling.cancel()
+        _log.info("%d connections were lost with %s", found, node)
+        await self._strike(node, BURIALS)
+
+    async def _tell_of(self, node: str) -> None:
+        """Say again and again that the burial goes on: else somebody takes over."""
+        step = 0
+        while True:
+            await asyncio.sleep(self._interval_s)
+            step += 1
+            with suppress(EngineError):
+                said = f"{self._common.node} {step}"
+                await self._common.backbone.call(HOME, b"HSET", self._key(BURIALS), node, said)
+
+    async def _clear_former(self, node: str) -> None:
+        """What was noted under an id that this process had, after others had cleared up behind it."""
+        await self._reaper.clear(node, report=False)
+        await self._strike(node, ALIVE)
+
+    async def _strike(self, node: str, kind: bytes) -> None:
+        """Nothing is left of a node: take it off the list, and what it has said of itself."""
+        call, said, listed = self._common.backbone.call, self._key(NODES), self._key(kind)
+        await self._reaper.insist(lambda: call(HOME, b"HDEL", said, node))
+        await self._reaper.insist(lambda: call(HOME, b"HDEL", listed, node))
+
+    def _key(self, kind: bytes) -> bytes:
+        return self._common.names.key(kind, HOME)

@@ -1,52 +1,344 @@
-# ruff: noqa: ARG002
-"""Which connections users have, over all processes."""
+"""Which connections users have, over all processes.
+
+A user's sessions are a hash: connection -> since when, node, device. Every node has a hash in each partition, of those
+of its connections whose users are there: connection -> since when, device, user. So who is lost with a node is known
+from what is the node's own, and taking that away costs what it has, however many connections its users have elsewhere.
+Anonymous connections are in the second one only, in the partition of their own ids.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any, Final, NamedTuple
 
+from fastws.core.topics import scoped, unscoped
+from fastws.engine.admission import admitted_here
 from fastws.engine.contract import Admission, Answer, Cap
-from fastws.engine.redis.common import Common
+from fastws.engine.redis.backbone.contract import Word
+from fastws.engine.redis.common import Common, now_ms
+from fastws.engine.redis.fleet.answers import items, number, pairs, text
+from fastws.engine.redis.fleet.living import Living, name_of
+from fastws.engine.redis.names import LAST_SEEN, NODE_USERS, PARTITIONS, SESSIONS, partition_of
+from fastws.engine.redis.scripts import Script, script
 from fastws.errors import EngineError
-from fastws.types import SessionInfo, UserStatus
+from fastws.types import DEFAULT_DEVICE, SessionInfo, UserStatus
+
+_log: Final = logging.getLogger("fastws.engine")
+
+ADMIT: Final = script("admit")
+ATTACH: Final = script("attach")
+DETACH: Final = script("detach")
+STATUS: Final = script("status")
+
+LAST_SEEN_S: Final = 604_800
+"""Seconds for which it is remembered when a user was here last: a week."""
+
+AT_ONCE: Final = 200
+"""Connections that one script notes or forgets: less than a millisecond of Redis."""
+SLICE_S: Final = 0.002
+"""Seconds of the loop that registering and weeding take before others have their turn."""
+
+_DEVICES: Final = 64  # sessions of one user that are looked at for its devices
+_IN_FLIGHT: Final = 8  # scripts that register connections and have not been answered
+
+
+class Entry(NamedTuple):
+    """What a node's own hash says of a connection."""
+
+    conn: str
+    user: str
+    """With its tenant; without a name if anonymous."""
+    device: str
+    since: int
+
+    def info(self, node: str) -> SessionInfo:
+        """The same for people. `node` is an id."""
+        tenant, name = unscoped(self.user)
+        return SessionInfo(self.conn, name, tenant, self.device, name_of(node), self.since)
 
 
 class Sessions:
     """See the contract for what its methods do."""
 
     def __init__(self, common: Common) -> None:
+        self.living = Living()
+        """The nodes whose sessions are shown."""
+        self.dismiss: Callable[[str, str], None] = _nobody
+        """Has a connection closed because a newer one has its place: (node, connection). `Post` sets it."""
+        self.is_doubtful = False
+        """Something was not noted while Redis was there: somebody should register again."""
         self._common = common
+        self._node_keys: dict[int, bytes] = {}
+        self._node = ""
+
+    # A place.
 
     def admit(self, user: str, conn: str, device: str, cap: Cap) -> Answer[Admission]:
         """Ask for a place."""
-        raise EngineError("not there yet")
+        if not self._common.backbone.is_up(partition_of(user)):
+            return admitted_here(self._common.events, user, conn, device, cap)
+        return self._admit(user, conn, device, cap)
+
+    async def _admit(self, user: str, conn: str, device: str, cap: Cap) -> Admission:
+        try:
+            dead = self.living.dead
+            admitted, rest = await self._ask(user, conn, device, cap, dead)
+            if not admitted:
+                dead = [node for node in set(map(text, rest)) if not self.living.is_living(node)]
+                if dead:
+                    admitted, rest = await self._ask(user, conn, device, cap, dead)
+            going = [(text(gone), text(node)) for gone, node in pairs(rest)] if admitted else []
+        except EngineError as error:
+            _log.warning("who may connect is judged by the connections of this process alone: %s", error)
+            return admitted_here(self._common.events, user, conn, device, cap)
+        for gone, node in going:
+            self.dismiss(node, gone)
+        return Admission(admitted, [gone for gone, _ in going])
+
+    async def _ask(
+        self, user: str, conn: str, device: str, cap: Cap, dead: Sequence[str]
+    ) -> tuple[bool, Sequence[Any]]:
+        partition = partition_of(user)
+        keys = [self._common.names.key(SESSIONS, partition, user), self._node_key(partition)]
+        is_named = device not in ("", DEFAULT_DEVICE)
+        words: list[Word] = [
+            conn,
+            self._common.node,
+            _word(device),
+            _word(user),
+            cap.limit,
+            int(cap.replaces),
+            int(is_named),
+            *dead,
+        ]
+        answer = items(await self._common.backbone.run(ADMIT, partition, keys, words))
+        return bool(answer) and number(answer[0]) == 1, answer[1:]
+
+    # Connections of this process.
 
     def attach(self, user: str, conn: str, device: str) -> None:
         """Note it."""
-        raise EngineError("not there yet")
+        partition, is_named = _place(user, conn)
+        own = self._node_key(partition)
+        key = self._common.names.key(SESSIONS, partition, user) if is_named else own
+        self._write(ATTACH, partition, (own, key), (self._common.node, conn, _word(user), _word(device), 0))
 
-    def detach(self, user: str, conn: str, *, is_last: bool) -> None:
+    def detach(self, user: str, conn: str, *, is_last: bool) -> None:  # noqa: ARG002 - others may have more of them
         """Forget it."""
-        raise EngineError("not there yet")
+        partition, is_named = _place(user, conn)
+        keys = [self._node_key(partition)]
+        if is_named:
+            names = self._common.names
+            keys += (names.key(SESSIONS, partition, user), names.key(LAST_SEEN, partition, user))
+        self._write(DETACH, partition, keys, (self._common.node, LAST_SEEN_S, 0, conn))
+
+    def _write(self, what: Script, partition: int, keys: Sequence[bytes], words: Sequence[Word]) -> None:
+        """Have it done. Where Redis is away everybody is registered again when it is back."""
+        if not self._common.backbone.is_up(partition):
+            return
+        try:
+            written = self._common.backbone.run(what, partition, keys, words)
+        except EngineError as error:
+            self._doubt(error)
+        else:
+            written.add_done_callback(self._written)
+
+    def _written(self, written: asyncio.Future[object]) -> None:
+        error = None if written.cancelled() else written.exception()
+        if error is not None:
+            self._doubt(error)
+
+    def _doubt(self, error: BaseException) -> None:
+        if not self.is_doubtful:
+            self.is_doubtful = True
+            _log.warning("sessions could not be noted, and will be again: %s", error)
+
+    # All of them.
 
     def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
         """Those of one user."""
-        raise EngineError("not there yet")
+        self._common.require(partition_of(user))
+        return self._sessions(user)
+
+    async def _sessions(self, user: str) -> Sequence[SessionInfo]:
+        tenant, name = unscoped(user)
+        there = [
+            SessionInfo(conn, name, tenant, device, name_of(node), since)
+            for conn, since, node, device in await self._elsewhere(user)
+        ]
+        return sorted([*self._common.events.sessions_of(user), *there], key=lambda one: one.since)
+
+    async def _elsewhere(self, user: str) -> Sequence[tuple[str, int, str, str]]:
+        """(connection, since, node, device) of what a user has in other processes."""
+        partition = partition_of(user)
+        key = self._common.names.key(SESSIONS, partition, user)
+        found = []
+        for conn, held in pairs(await self._common.backbone.call(partition, b"HGETALL", key)):
+            since, node, device = _session_in(held)
+            if node != self._common.node and self.living.is_living(node):
+                found.append((text(conn), since, node, device))
+        return found
+
+    async def nodes_of(self, user: str) -> Sequence[str]:
+        """The ids of the other nodes that have connections of a user."""
+        return list(dict.fromkeys(node for _, _, node, _ in await self._elsewhere(user)))
 
     def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:
         """Whether they are here."""
-        raise EngineError("not there yet")
+        for partition in {partition_of(user) for user in users}:
+            self._common.require(partition)
+        return self._status(users)
 
-    async def nodes_of(self, user: str) -> Sequence[str]:
-        """The ids of the nodes that have connections of a user."""
-        raise EngineError("not there yet")
+    async def _status(self, users: Sequence[str]) -> Sequence[UserStatus]:
+        names, by_partition = self._common.names, dict[int, list[str]]()
+        for user in dict.fromkeys(users):
+            by_partition.setdefault(partition_of(user), []).append(user)
+        asked = []
+        for partition, group in by_partition.items():
+            keys = [names.key(kind, partition, user) for user in group for kind in (SESSIONS, LAST_SEEN)]
+            asked.append((group, self._common.backbone.run(STATUS, partition, keys, (_DEVICES,))))
+        await asyncio.gather(*(answer for _, answer in asked), return_exceptions=True)
+        found: dict[str, UserStatus] = {}
+        for group, answer in asked:
+            said = items(answer.result())
+            if len(said) != len(group):
+                raise EngineError("Redis answered about other users than were asked for")
+            found.update((user, self._status_of(user, items(one))) for user, one in zip(group, said, strict=True))
+        return [found[user] for user in users]
+
+    def _status_of(self, user: str, said: Sequence[Any]) -> UserStatus:
+        devices = set(self._common.events.devices_of(user))
+        for held in said[1:]:
+            _, node, device = _session_in(held)
+            if node != self._common.node and self.living.is_living(node):
+                devices.add(device)
+        if devices:
+            return UserStatus(True, sorted(devices), now_ms())
+        return UserStatus(False, (), number(said[0]) if said and said[0] else None)
+
+    # Everybody of a node.
 
     async def register(self, sessions: Iterable[SessionInfo]) -> None:
-        """Note everybody who is here again, a part at a time, for a node that has got a new id."""
-        raise EngineError("not there yet")
+        """Note everybody who is here again, a part at a time."""
+        self.is_doubtful = False
+        waiting: dict[int, list[SessionInfo]] = {}
+        answers: list[asyncio.Future[object]] = []
+        ends_s = monotonic() + SLICE_S
+        for session in sessions:
+            partition, _ = _place(scoped(session.tenant, session.user), session.conn)
+            group = waiting.setdefault(partition, [])
+            group.append(session)
+            if len(group) >= AT_ONCE:
+                answers.append(self._attach_all(partition, waiting.pop(partition)))
+                if len(answers) >= _IN_FLIGHT:
+                    await answers.pop(0)
+            if monotonic() > ends_s:
+                await asyncio.sleep(0)
+                ends_s = monotonic() + SLICE_S
+        for partition, group in waiting.items():
+            answers.append(self._attach_all(partition, group))
+            if len(answers) >= _IN_FLIGHT:
+                await answers.pop(0)
+        for answer in answers:
+            await answer
 
-    async def forget(self, node: str, partition: int, most: int) -> Sequence[SessionInfo]:
-        """Remove the sessions of at most `most` users of a dead node from a partition; which they were, none if nothing
-        of it is left there.
+    def _attach_all(self, partition: int, group: Sequence[SessionInfo]) -> asyncio.Future[object]:
+        own = self._node_key(partition)
+        keys, words = [own], list[Word]([self._common.node])
+        for conn, user, tenant, device, _, since in group:
+            name = scoped(tenant, user)
+            keys.append(self._common.names.key(SESSIONS, partition, name) if user else own)
+            words += (conn, _word(name), _word(device), since)
+        return self._common.backbone.run(ATTACH, partition, keys, words)
+
+    async def weed(self) -> None:
+        """Forget connections that are noted as this node's and are not here: they ended while Redis was away, or it
+        has lost their ends.
         """
-        raise EngineError("not there yet")
+        for partition in range(PARTITIONS):
+            cursor = b"0"
+            while True:
+                asked = self._common.backbone.call(
+                    partition, b"HSCAN", self._node_key(partition), cursor, b"COUNT", AT_ONCE
+                )
+                answer = items(await asked)
+                if len(answer) != 2 or not isinstance(answer[0], bytes):
+                    raise EngineError("Redis answered a scan with something else")
+                gone = [entry for entry in map(_entry, pairs(answer[1])) if not self._is_here(entry)]
+                for at in range(0, len(gone), AT_ONCE):
+                    await self.forget(self._common.node, partition, gone[at : at + AT_ONCE])
+                cursor = answer[0]
+                if cursor == b"0":
+                    break
+
+    def _is_here(self, entry: Entry) -> bool:
+        here = self._common.events.session_of(entry.conn)
+        return here is not None and scoped(here.tenant, here.user) == entry.user
+
+    async def lost(self, node: str, partition: int) -> Sequence[Entry]:
+        """Some of what is noted as a dead node's in a partition; none if nothing is left there."""
+        key = self._common.names.node_key(NODE_USERS, partition, node)
+        answer = await self._common.backbone.call(partition, b"HRANDFIELD", key, AT_ONCE, b"WITHVALUES")
+        return [_entry(pair) for pair in pairs(answer)]
+
+    async def forget(self, node: str, partition: int, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Take away what `lost` has answered, or a part of it; those of which nobody else has done it before."""
+        names = self._common.names
+        ordered = sorted(entries, key=lambda entry: not _is_named(entry.user))
+        keys = [names.node_key(NODE_USERS, partition, node)]
+        for entry in ordered:
+            if _is_named(entry.user):
+                keys += (names.key(kind, partition, entry.user) for kind in (SESSIONS, LAST_SEEN))
+        words: list[Word] = [node, LAST_SEEN_S, 1, *(entry.conn for entry in ordered)]
+        done = items(await self._common.backbone.run(DETACH, partition, keys, words))
+        return [entry for entry, flag in zip(ordered, done, strict=False) if flag == 1]
+
+    def _node_key(self, partition: int) -> bytes:
+        """The key of what this node has in a partition. It is made for each connection that comes or goes."""
+        if self._node != self._common.node:
+            self._node = self._common.node
+            self._node_keys.clear()
+        key = self._node_keys.get(partition)
+        if key is None:
+            key = self._node_keys[partition] = self._common.names.node_key(NODE_USERS, partition, self._node)
+        return key
+
+
+def _nobody(_node: str, _conn: str) -> None:
+    pass
+
+
+def _word(name: str) -> bytes:
+    """As names of keys are encoded: not each of them is UTF-8."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _is_named(user: str) -> bool:
+    return bool(user) and not user.endswith("\0")
+
+
+def _place(user: str, conn: str) -> tuple[int, bool]:
+    """The partition of a connection, and whether its user has a name."""
+    is_named = _is_named(user)
+    return partition_of(user if is_named else conn), is_named
+
+
+def _session_in(held: Any) -> tuple[int, str, str]:
+    """Since when, node and device."""
+    parts = text(held).split(" ", 2)
+    if len(parts) != 3:
+        raise EngineError("a session in Redis cannot be read")
+    return number(parts[0].encode()), parts[1], parts[2]
+
+
+def _entry(pair: tuple[bytes, bytes]) -> Entry:
+    conn, held = pair
+    since, _, rest = held.partition(b" ")
+    length, _, names = rest.partition(b" ")
+    size = number(length)
+    if not 0 <= size <= len(names):
+        raise EngineError("a connection in Redis cannot be read")
+    return Entry(text(conn), text(names[size:]), text(names[:size]), number(since))

@@ -1,0 +1,12 @@
+-- A node is still alive. Answers 1; 0 if nothing is known of it; -1 if others took it for dead; then the number of the
+-- newest node, the beats of all, and what is said of the burials under way.
+-- KEYS[1] the number of the last node, KEYS[2] beats, KEYS[3] what nodes say of themselves, KEYS[4] burials under way,
+-- KEYS[5] the dead. ARGV[1] the node, ARGV[2] what it says of itself.
+local state = 1
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+else
+  state = redis.call('ZSCORE', KEYS[5], ARGV[1]) and -1 or 0
+end
+return {state, redis.call('GET', KEYS[1]) or '0', redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[4])}

@@ -1,0 +1,1 @@
+"""What processes of one cluster know of each other."""
