@@ -63,6 +63,7 @@ class RedisEngine(Engine):
             await self._nodes.register(events)
             self._common.events = events
             await self._post.start()
+            await self._topics.start()
         except BaseException:
             await self.stop()
             raise

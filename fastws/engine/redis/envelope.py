@@ -39,6 +39,10 @@ CHANGES: Final = 3
 ANNOUNCEMENT: Final = 4
 LETTER: Final = 5
 """From one process to another."""
+QUESTION: Final = 6
+"""To all processes."""
+ANSWER: Final = 7
+"""To the one that has asked."""
 
 FROM_SERVER: Final = 1
 """No client is its author."""
@@ -49,7 +53,7 @@ MAX_LENGTH: Final = 0xFFFF
 _HEAD: Final = Struct(">BBBBQQ")
 _TAIL: Final = Struct(">HHHH")
 _LENGTH: Final = Struct(">I")
-_BEGINNINGS: Final = {kind: bytes((VERSION, kind)) for kind in (PUBLICATION, BATCH, CHANGES, ANNOUNCEMENT, LETTER)}
+_BEGINNINGS: Final = {kind: bytes((VERSION, kind)) for kind in range(PUBLICATION, ANSWER + 1)}
 
 
 class Arrived(NamedTuple):

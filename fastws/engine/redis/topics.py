@@ -9,6 +9,7 @@ from itertools import count
 from fastws.core.publication import Position, Retention
 from fastws.engine.contract import Answer, Outgoing, Page, Recovery
 from fastws.engine.redis.common import Common
+from fastws.engine.redis.topic.asking import Asking
 from fastws.engine.redis.topic.channels import Channels
 from fastws.engine.redis.topic.past import Past
 from fastws.engine.redis.topic.sending import Sending
@@ -25,6 +26,11 @@ class Topics:
         self._epoch_numbers = count(1)
         self._sending = Sending(common, self._channels, self._new_epoch)
         self._past = Past(common, self._channels, self._new_epoch)
+        self._asking = Asking(common)
+
+    async def start(self) -> None:
+        """Hear what others ask; `EngineError` if that cannot be."""
+        await self._asking.start()
 
     def _new_epoch(self) -> str:
         """A name that no epoch has had, in any process."""
@@ -62,7 +68,7 @@ class Topics:
 
     def topics(self, tenant: str, pattern: str) -> Answer[Sequence[TopicInfo]]:
         """Those that somebody hears."""
-        return self._common.events.topics_of(tenant, pattern)
+        return self._asking.topics(tenant, pattern)
 
     def stop(self) -> None:
         """Send what waits, and hear nothing any more."""

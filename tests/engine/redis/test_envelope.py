@@ -10,10 +10,12 @@ from fastws.engine.contract import Outgoing
 from fastws.engine.redis import envelope
 from fastws.engine.redis.envelope import (
     ANNOUNCEMENT,
+    ANSWER,
     BATCH,
     CHANGES,
     LETTER,
     PUBLICATION,
+    QUESTION,
     batch_of,
     envelope_of,
     flags_of,
@@ -80,13 +82,13 @@ def test_a_batch_is_its_publications(count: int) -> None:
     assert [arrived.publication.offset for arrived in found] == list(range(count))
 
 
-@pytest.mark.parametrize("kind", [CHANGES, ANNOUNCEMENT, LETTER])
+@pytest.mark.parametrize("kind", [CHANGES, ANNOUNCEMENT, LETTER, QUESTION, ANSWER])
 def test_other_kinds_have_a_body(kind: int) -> None:
     assert unpack(pack(kind, b"body")) == (kind, b"body")
     assert unpack(pack(kind, b"")) == (kind, b"")
 
 
-@pytest.mark.parametrize("other", [b"", b"\x01", b"\x02\x01x", b"\x01\x00x", b"\x01\x06x", b"\xff\xff"])
+@pytest.mark.parametrize("other", [b"", b"\x01", b"\x02\x01x", b"\x01\x00x", b"\x01\x08x", b"\xff\xff"])
 def test_other_versions_and_kinds_are_nothing(other: bytes) -> None:
     assert unpack(other) is None
     assert publication_in(other) is None
@@ -123,5 +125,5 @@ def test_no_bytes_do_harm(data: bytes) -> None:
 
 
 def test_kinds_are_told_apart() -> None:
-    kinds = (PUBLICATION, BATCH, CHANGES, ANNOUNCEMENT, LETTER)
+    kinds = (PUBLICATION, BATCH, CHANGES, ANNOUNCEMENT, LETTER, QUESTION, ANSWER)
     assert len(set(kinds)) == len(kinds) == len(envelope._BEGINNINGS)

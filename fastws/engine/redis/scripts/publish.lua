@@ -2,12 +2,12 @@
 -- Behind the keys of `epoch`: KEYS[4] where the result is remembered, if the publication has a key.
 -- Behind its arguments: ARGV[5] how it is published, ARGV[6] in which channel, ARGV[7] for how many seconds the result is
 -- remembered, then the flags and the tail of each publication's envelope.
--- Answers the epoch, the offset of the last one, and whether the key was known.
+-- Answers the epoch, the offset of the last one, and how many processes heard it; -1 if the key was known.
 if KEYS[4] then
   local known = redis.call('GET', KEYS[4])
   if known then
     local epoch, offset = string.match(known, '^(%S+) (%d+)$')
-    return {epoch, tonumber(offset), 1}
+    return {epoch, tonumber(offset), -1}
   end
 end
 local epoch, offset, chain, era, change = position()
@@ -38,5 +38,4 @@ used(false)
 if KEYS[4] then
   redis.call('SET', KEYS[4], epoch .. ' ' .. number(offset), 'EX', ARGV[7])
 end
-redis.call(ARGV[5], ARGV[6], count == 1 and envelope or table.concat(batch))
-return {epoch, offset, 0}
+return {epoch, offset, redis.call(ARGV[5], ARGV[6], count == 1 and envelope or table.concat(batch))}

@@ -29,7 +29,7 @@ MAX_BATCH: Final = 256
 MAX_BATCH_BYTES: Final = 65_536
 
 _WITHOUT_HISTORY: Final = Published(None, None, duplicate=False)
-_KNOWN: Final = Published(None, None, duplicate=True)
+_KNOWN: Final = Published(None, None, duplicate=True, nodes=0)
 _ALONE: Final = Published(None, None, duplicate=False, degraded=True)
 _IDEMPOTENCY_S: Final = int(IDEMPOTENCY_S)
 
@@ -153,7 +153,7 @@ class Sending:
             channel, envelope = names.of(TOPIC, topic), envelope_of(flags, tail, now_ms())
             words = (backbone.publish_command, channel, _IDEMPOTENCY_S, envelope)
             answer = backbone.run(PUBLISH_ONCE, partition, [key], words)
-            answer.add_done_callback(lambda done: _said_once(waiting, done))
+            answer.add_done_callback(lambda done: _said(waiting, done))
         return waiting[0]
 
 
@@ -165,38 +165,38 @@ def _fail(waiting: Sequence[asyncio.Future[Published]], error: BaseException) ->
 
 
 def _said(waiting: Sequence[asyncio.Future[Published]], done: asyncio.Future[object]) -> None:
+    """Without history."""
     error = _error_of(done)
     if error is not None:
         _fail(waiting, error)
         return
+    published = _told_to(done.result())
     for future in waiting:
         if not future.done():
-            future.set_result(_WITHOUT_HISTORY)
+            future.set_result(published)
 
 
-def _said_once(waiting: Sequence[asyncio.Future[Published]], done: asyncio.Future[object]) -> None:
-    error = _error_of(done)
-    if error is not None:
-        _fail(waiting, error)
-    elif not waiting[0].done():
-        waiting[0].set_result(_KNOWN if done.result() == 1 else _WITHOUT_HISTORY)
+def _told_to(nodes: object) -> Published:
+    """A publication without history that so many processes heard; -1: its key was known."""
+    if nodes == 1:
+        return _WITHOUT_HISTORY
+    if not isinstance(nodes, int):
+        return _WITHOUT_HISTORY._replace(nodes=0)
+    return _WITHOUT_HISTORY._replace(nodes=nodes) if nodes >= 0 else _KNOWN
 
 
 def _placed(waiting: Sequence[asyncio.Future[Published]], done: asyncio.Future[object]) -> None:
     """The script has answered where the last of them is; they follow each other."""
     error = _error_of(done)
     answer = done.result() if error is None else None
-    if error is None and not (isinstance(answer, list) and len(answer) == 3 and isinstance(answer[1], int)):
-        error = EngineError("Redis has given a publication no position")
-    if error is not None:
-        _fail(waiting, error)
-        return
-    assert isinstance(answer, list)
-    epoch, last, known = answer
-    name = epoch.decode("ascii", "replace") if isinstance(epoch, bytes) else str(epoch)
-    for offset, future in enumerate(waiting, last - len(waiting) + 1):
-        if not future.done():
-            future.set_result(Published(offset, name, duplicate=known == 1))
+    match answer:
+        case [bytes() as epoch, int() as last, int() as nodes]:
+            name = epoch.decode("ascii", "replace")
+            for offset, future in enumerate(waiting, last - len(waiting) + 1):
+                if not future.done():
+                    future.set_result(Published(offset, name, duplicate=nodes < 0, nodes=max(0, nodes)))
+        case _:
+            _fail(waiting, error or EngineError("Redis has given a publication no position"))
 
 
 def _error_of(done: asyncio.Future[object]) -> BaseException | None:
