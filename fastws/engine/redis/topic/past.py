@@ -23,6 +23,9 @@ ENOUGH_BYTES: Final = 262_144
 POSITIONS_AT_ONCE: Final = 100
 """Topics that one question asks for the positions of."""
 
+MAX_OFFSET: Final = 2**53
+"""No topic comes so far, and Redis can still calculate with it."""
+
 READ: Final = script("history", after="epoch", needs_era=True)
 LOCATE: Final = script("positions", needs_era=True)
 
@@ -102,7 +105,7 @@ class Past:
     ) -> _Part:
         names = self._common.names
         keys = (names.of(META, topic), names.of(HISTORY, topic))
-        epoch, offset = since if since is not None else ("", "")
+        epoch, offset = (since.epoch, min(max(since.offset, 0), MAX_OFFSET)) if since is not None else ("", "")
         asked = (epoch, offset, "1" if reverse else "", limit, ENOUGH_BYTES)
         words = (self._new_epoch(), *limits(retention), *asked)
         return _part_of(await self._common.backbone.run(READ, partition_of(topic), keys, words))

@@ -80,6 +80,13 @@ async def test_pages(redis_server: RedisServer, prefix: str) -> None:
         assert await page(node, None, 2, reverse=True) == [7, 6]
         assert await page(node, Position(epoch, 5), 9, reverse=True) == [4, 3]
         assert await page(node, Position(epoch, 3), 9, reverse=True) == []
+        assert await page(node, Position(epoch, 0), 9, reverse=True) == []
+        for offset in (2**31, 2**53 - 1, 2**53, 2**63, 2**64):
+            assert await page(node, Position(epoch, offset), 2) == []
+            assert await page(node, Position(epoch, offset), 2, reverse=True) == [7, 6]
+            assert not (await recovered(node, Position(epoch, offset))).recovered
+        assert await page(node, Position(epoch, -5), 2) == [3, 4]
+        assert not (await recovered(node, Position(epoch, -5))).recovered
         with pytest.raises(EpochError):
             await page(node, Position("another", 4), 2)
 
