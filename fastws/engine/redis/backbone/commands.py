@@ -57,7 +57,8 @@ class _Run:
         self.commands.done(self)
         claim = self.claim
         if claim is not None and (claim.error is not None or not claim.is_done):
-            self.refuse(claim.error or AwayError("Redis was not told in time who asks it"))
+            # It was executed, which an error of the claim would deny.
+            self.refuse(AwayError(f"Redis was not told in time who asks it: {claim.error or 'no answer yet'}"))
             return
         self.is_done = True
         self.claim = None
@@ -146,6 +147,10 @@ class Commands:
             receiver.number = self._number
         else:
             self._plain[partition] = self._number
+
+    def forget(self, partition: int) -> None:
+        """It was another server's meanwhile, or will be: it is claimed anew before the next script."""
+        self._claims.pop(partition, None)
 
     def forget_claim(self, claim: _Run) -> None:
         """The next script of its partition has to claim it once more."""

@@ -189,6 +189,11 @@ class Server:
         """Hear it no longer."""
         self._subscriptions.unsubscribe(channel)
 
+    def forget(self, partition: int) -> None:
+        """The partition was another server's meanwhile, or will be: what is known of it does not hold any more."""
+        if self._commands is not None:
+            self._commands.forget(partition)
+
     def _up(self) -> Commands:
         if not self._is_up or self._commands is None:
             raise AwayError(f"Redis is away: {self._failure}" if self._failure is not None else "Redis is away")

@@ -156,6 +156,7 @@ class Subscriptions:
     def settle(self, batch: _Batch) -> None:
         """A command is answered."""
         error = batch.error
+        moved = []
         for channel in batch.channels:
             if self._told.get(channel, _NEW) is not batch:
                 continue  # the link is another one, or the server was told something else since
@@ -163,10 +164,13 @@ class Subscriptions:
                 self._told[channel] = None
             else:
                 del self._told[channel]
-                if self._is_heard:  # else the link is no good, or the channel is moved
+                if self._is_heard and isinstance(error, MovedError):
+                    moved.append(channel)
+                elif self._is_heard:  # else the link is no good, or `begin` moves it
                     self._wanted.pop(channel, None)
         if error is not None and not isinstance(error, MovedError):
             _log.warning("a subscription of channels of Redis was refused: %s", error)
+        self._move(moved)
 
     def _move(self, channels: Sequence[bytes]) -> None:
         moved = {channel: self._wanted.pop(channel) for channel in channels if channel in self._wanted}
