@@ -99,6 +99,12 @@ class Node:
         is_last = self.house.forget_session(user, conn, tenant)
         self.engine.detach(scoped(tenant, user), conn, is_last=is_last)
 
+    async def vanish(self) -> None:
+        """Its process is killed, as far as others can see."""
+        assert isinstance(self.engine, RedisEngine)
+        self.engine._nodes._living.me = ""  # so it says goodbye to nobody
+        await self.stop()
+
     async def stop(self) -> None:
         await self.engine.stop()
         self.house.has_stopped = True
