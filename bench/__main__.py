@@ -11,12 +11,14 @@ import click
 from bench import gate, measure, report, roster, servers, suite
 from bench.build import BuildError
 from bench.bystander import commands
+from bench.cluster import scenario as cluster
 from bench.load import LoadError
 from bench.reporting import plots, series, targets
 from bench.scenarios import connect, echo, fanout, footprint, turns, variants
 from bench.scenarios.steady import rooms, slow
+from fastws.errors import StartError
 
-CANNOT_MEASURE = (BuildError, LoadError, servers.ServerError, roster.PeerError)
+CANNOT_MEASURE = (BuildError, LoadError, servers.ServerError, roster.PeerError, StartError)
 SLOWER_BUILD = "Its figures are not those of fastws; `make build` makes a release build."
 
 with_peers = click.option(
@@ -136,6 +138,24 @@ def rooms_command(
     users = min(users, measure.descriptor_limit() - footprint.SERVER_SPARE)
     options = rooms.RoomsOptions(users, room_size, p99_ms, rounds, seconds, peers=_chosen(peers))
     _show("rooms", options, lambda progress: rooms.run(options, progress))
+
+
+@main.command("cluster")
+@click.option("--size", default=128, type=click.IntRange(24, 60000), help="Bytes of payload.")
+@click.option("--topics", default=10, type=click.IntRange(1, 100))
+@click.option("--burst", default="1,100", help="Publications in one write of a client of A, with commas.")
+@click.option("--together", default="1,16", help="Publications that come to B in one message, with commas.")
+@click.option("--rounds", default=5, type=click.IntRange(1))
+@click.option("--seconds", default=2.0, type=click.FloatRange(0.1), help="Measured in each round.")
+@with_quick
+def cluster_command(
+    *, size: int, topics: int, burst: str, together: str, rounds: int, seconds: float, quick: bool
+) -> None:
+    """What is published at one node and heard at another, through one Redis; beside it redis-py's client."""
+    if quick:
+        rounds, seconds = min(rounds, 3), min(seconds, 1.0)
+    options = cluster.ClusterOptions(size, topics, _numbers(burst), _numbers(together), rounds, seconds)
+    _show("cluster", options, lambda progress: cluster.run(options, progress))
 
 
 @main.command("slow")

@@ -61,13 +61,22 @@ def pss_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def cpu_s(pids: Iterable[int]) -> float:
+    """CPU seconds that the threads of the processes took so far; what has ended counts no more."""
+    return _schedstat(pids, 0)
+
+
 def waited_s(pids: Iterable[int]) -> float:
     """Seconds that threads of the processes were ready to run and had no CPU, so far; what has ended counts no more."""
+    return _schedstat(pids, 1)
+
+
+def _schedstat(pids: Iterable[int], field: int) -> float:
     total_ns = 0
     for pid in pids:
         for path in PROC.glob(f"{pid}/task/*/schedstat"):
             with suppress(OSError):
-                total_ns += int(path.read_text(encoding="ascii").split()[1])
+                total_ns += int(path.read_text(encoding="ascii").split()[field])
     return total_ns / 1e9
 
 
