@@ -1,0 +1,81 @@
+"""What is taken away behind a dead node; over several processes see `test_nodes`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fastws.engine.redis.fleet import reaper as reaper_module
+from fastws.engine.redis.fleet.reaper import Reaper
+from fastws.errors import EngineError
+from tests.engine.redis.fleet.nodes import Member, Members
+from tests.engine.suite.stand import until_async
+
+pytestmark = pytest.mark.asyncio
+
+
+async def two_nodes(members: Members, count: int) -> tuple[Member, str]:
+    """One that lives, and the id of one with connections that has died."""
+    one, dead = await members.some(2)
+    for number in range(count):
+        dead.attach(f"u{number}", f"a-{number}")
+    await until_async(lambda: one.conns(f"u{count - 1}"))
+    node = dead.id
+    await dead.die()
+    return one, node
+
+
+async def test_an_outage_leaves_nothing_half_done_and_reports_nobody_twice(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper_module, "_RETRY_S", 0.001)
+    one, node = await two_nodes(members, 100)
+    sessions: Any = one.engine._sessions
+    forget, lost = sessions.forget, sessions.lost
+    turn = 0
+
+    async def forget_unheard(*words: Any) -> Any:
+        """Each second answer does not arrive."""
+        nonlocal turn
+        turn += 1
+        answer = await forget(*words)
+        if turn % 2:
+            raise EngineError("away")
+        return answer
+
+    async def lost_seldom(*words: Any) -> Any:
+        nonlocal turn
+        turn += 1
+        if turn % 3 == 0:
+            raise EngineError("away")
+        return await lost(*words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sessions, "forget", forget_unheard)
+        patched.setattr(sessions, "lost", lost_seldom)
+        async with asyncio.timeout(10):
+            assert await one.engine._nodes._reaper.clear(node, report=True) == 100
+    assert sorted(one.conn for one in one.house.lost) == sorted(f"a-{number}" for number in range(100))
+
+
+async def test_nothing_is_reported_of_former_ids(members: Members) -> None:
+    one, node = await two_nodes(members, 10)
+    assert await one.engine._nodes._reaper.clear(node, report=False) == 10
+    assert one.house.lost == []
+    assert not [key for key in await one.keys() if node in key and ":gone:" not in key and ":nodes" not in key]
+
+
+async def test_presence_is_asked_until_it_is_done(members: Members) -> None:
+    (one,) = await members.some(1)
+    asked: list[int] = []
+
+    class Slow:
+        async def forget(self, node: str, partition: int, most: int) -> bool:
+            asked.append(partition)
+            return asked.count(partition) == 3
+
+    reaper = Reaper(one.engine._common, one.engine._sessions, Slow())
+    assert await reaper.clear("n9.9.xx", report=True) == 0
+    assert sorted(asked) == sorted(list(range(256)) * 3)

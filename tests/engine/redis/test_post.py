@@ -1,0 +1,271 @@
+"""Orders and announcements between processes: each once, none lost, none waited for longer than may be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from fastws.engine.contract import Order, Outcome
+from fastws.engine.redis import post as post_module
+from fastws.engine.redis.fleet.letters import letter_of
+from fastws.engine.redis.names import ANNOUNCEMENTS, BELL, HOME, MAILBOX, partition_of
+from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
+from tests.engine.suite.stand import got, until, until_async
+
+pytestmark = pytest.mark.asyncio
+
+EVERY = Order("count", attribute="user", data=b'"x"')
+
+
+async def see_each_other(members: list[Member]) -> None:
+    """Everybody has seen everybody."""
+    for member in members:
+        await member.engine._nodes.renew()
+
+
+def mailbox(member: Member) -> tuple[bytes, int]:
+    return member.engine._common.names.of(MAILBOX, member.id), partition_of(member.id)
+
+
+async def put(member: Member, letter: bytes, *, rings: bool = False) -> None:
+    """Into a mailbox, where the bell was not heard."""
+    key, partition = mailbox(member)
+    bell = member.engine._common.names.of(BELL, member.id) if rings else b"unheard"
+    backbone = member.engine._common.backbone
+    words = (backbone.publish_command, bell, letter, post_module.KEPT)
+    assert await backbone.run(post_module.MAIL, partition, (key,), words)
+
+
+async def test_orders_are_carried_out_everywhere_and_their_outcomes_add_up(members: Members) -> None:
+    three = await members.some(3)
+    await see_each_other(three)
+    for count, member in zip((1, 20, 300), three, strict=True):
+        member.house.answer = lambda order, count=count: Outcome(count, 106 if count == 20 else 0)
+    for member in three:
+        assert await got(member.engine.order(EVERY)) == Outcome(321, 106)
+        assert await got(member.engine.order(Order("disconnect", tenant="t", code=4503))) == Outcome(321, 106)
+    assert [len(member.house.orders) for member in three] == [6, 6, 6]
+    order = Order("push", None, None, "t\ud800", "a topic", b'{"a":1}', 77, 4503, "so \ud800", "x")
+    await got(three[0].engine.order(order))
+    assert [member.house.orders[-1] for member in three] == [order] * 3
+
+
+async def test_an_order_about_a_user_goes_where_the_user_is(members: Members) -> None:
+    one, two, three = await members.some(3)
+    two.attach("ann", "b-1", tenant="t")
+    await until_async(lambda: one.conns("t\0ann"))
+    one.house.answer = lambda order: Outcome(0)
+    assert await got(one.engine.order(Order("disconnect", user="t\0ann"))) == Outcome(1)
+    assert await got(one.engine.order(Order("disconnect", user="ann"))) == Outcome(0)
+    assert [len(member.house.orders) for member in (one, two, three)] == [2, 1, 0]
+
+
+async def test_an_order_about_a_connection_that_is_here_asks_nobody_else(members: Members) -> None:
+    one, two = await members.some(2)
+    await see_each_other([one, two])
+    assert await got(one.engine.order(Order("disconnect", conn="a-1"))) == Outcome(1)
+    assert two.house.orders == []
+    one.house.answer = lambda order: Outcome(0)
+    assert await got(one.engine.order(Order("disconnect", conn="b-1"))) == Outcome(1)
+    assert len(two.house.orders) == 1
+
+
+async def test_a_user_is_disconnected_everywhere_within_a_second(members: Members) -> None:
+    three = await members.some(3)
+    for number in range(60):
+        three[number % 3].attach("ann", f"c-{number}")
+    await until_async(lambda: _has(three[0], 60))
+    begin_s = time.monotonic()
+    assert await got(three[0].engine.order(Order("disconnect", user="ann", code=4503))) == Outcome(3)
+    assert time.monotonic() - begin_s < 1
+    assert all(member.house.orders for member in three)
+
+
+async def _has(member: Member, count: int) -> bool:
+    return len(await member.conns("ann")) == count
+
+
+async def test_orders_of_one_caller_keep_their_order(members: Members) -> None:
+    one, two = await members.some(2)
+    two.attach("ann", "b-1")
+    await until_async(lambda: one.conns("ann"))
+    orders = [Order("push", user="ann", data=b"%d" % number) for number in range(50)]
+    await asyncio.gather(*(got(one.engine.order(order)) for order in orders))
+    assert two.house.orders == orders
+
+
+async def test_who_does_not_answer_is_waited_for_a_second(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(post_module, "ANSWER_S", 0.1)
+    one, two, three = await members.some(3)
+    await see_each_other([one, two, three])
+
+    async def never() -> Outcome:
+        await asyncio.sleep(60)
+        return Outcome(1000)
+
+    two.house.answer = lambda order: never()  # type: ignore[assignment,return-value]
+    begin_s = time.monotonic()
+    assert await got(one.engine.order(EVERY)) == Outcome(2)
+    assert 0.09 < time.monotonic() - begin_s < 2
+    assert len(three.house.orders) == 1
+    await three.die()
+    begin_s = time.monotonic()
+    assert await got(one.engine.order(EVERY)) == Outcome(1)
+    assert time.monotonic() - begin_s < 2
+
+
+async def test_late_answers_are_part_of_the_outcome(members: Members) -> None:
+    one, two = await members.some(2)
+    await see_each_other([one, two])
+
+    async def later() -> Outcome:
+        await asyncio.sleep(0.01)
+        return Outcome(5, 102)
+
+    for member in (one, two):
+        member.house.answer = lambda order: later()  # type: ignore[assignment,return-value]
+    assert await got(one.engine.order(EVERY)) == Outcome(10, 102)
+
+
+async def test_what_was_put_into_the_mailbox_unheard_is_read_afterwards_once(members: Members) -> None:
+    one, two = await members.some(2)
+    first, second, third = (Order("push", user="ann", data=b"%d" % number) for number in range(3))
+    await put(one, letter_of(first, 1, two.id))
+    await put(one, letter_of(second, 2, two.id))
+    assert one.house.orders == []
+    await put(one, letter_of(third, 3, two.id), rings=True)
+    await until(lambda: len(one.house.orders) == 3)
+    assert one.house.orders == [first, second, third]
+    for _ in range(3):
+        await one.engine._post.catch_up()
+    await put(one, letter_of(first, 1, two.id), rings=True)
+    await put(one, letter_of(first, 4, two.id), rings=True)
+    await until(lambda: len(one.house.orders) == 4)
+    assert one.house.orders == [first, second, third, first]
+
+
+async def test_orders_survive_an_outage_and_meet_only_who_was_there(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_module, "LATE_MS", 100)
+    one, two = await members.some(2)
+    kick = Order("disconnect", user="ann", code=4503, reason="kicked")
+    await put(one, letter_of(kick, 1, two.id))
+    await put(one, letter_of(EVERY, 2, two.id))
+    given_ms = time.time() * 1000
+    await asyncio.sleep(0.2)
+    await one.engine._post.catch_up()
+    (late,) = one.house.orders  # nobody waits for a count any more
+    assert late._replace(until_ms=0) == kick
+    assert abs(late.until_ms - given_ms) < 90
+
+
+async def test_a_mailbox_that_was_trimmed_is_a_gap(members: Members, caplog: pytest.LogCaptureFixture) -> None:
+    one, two = await members.some(2, LEASE_S)
+    one.house.note_session("ann", "a-1", "web", 5)
+    key, partition = mailbox(one)
+    for number in range(10):
+        await put(one, letter_of(EVERY, number, ""))
+    await one.command("XTRIM", key, "MAXLEN", 2, partition=partition)
+    await one.engine._post.catch_up()
+    assert one.engine._post.gaps == 1
+    assert "8 letters to this process were thrown away" in caplog.text
+    assert len(one.house.orders) == 2
+    await until_async(lambda: two.conns("ann"))
+    await one.engine._post.catch_up()
+    await put(one, letter_of(EVERY, 77, ""), rings=True)
+    await until(lambda: len(one.house.orders) == 3)
+    assert one.engine._post.gaps == 1
+
+
+async def test_a_mailbox_that_lacks_its_newest_letters_gives_their_numbers_again(members: Members) -> None:
+    one, two = await members.some(2)
+    for number in range(5):
+        await put(one, letter_of(EVERY, number, two.id), rings=True)
+    await until(lambda: len(one.house.orders) == 5)
+    key, partition = mailbox(one)
+    await one.command("DEL", key, partition=partition)
+    await one.command("XADD", key, "3-0", "0", letter_of(EVERY, 1, two.id), partition=partition)
+    await put(one, letter_of(EVERY, 10, two.id))
+    await one.engine._post.catch_up()
+    assert len(one.house.orders) == 6
+    await put(one, letter_of(EVERY, 11, two.id), rings=True)
+    await until(lambda: len(one.house.orders) == 7)
+    assert one.engine._post.gaps == 0
+
+
+async def test_a_mailbox_does_not_grow(members: Members) -> None:
+    one, two = await members.some(2)
+    key, partition = mailbox(one)
+    for number in range(1500):
+        await put(one, letter_of(EVERY, number, two.id), rings=True)
+    await until(lambda: len(one.house.orders) == 1500)
+    assert await one.command("XLEN", key, partition=partition) < 500
+
+
+async def test_letters_that_cannot_be_read_are_left_out(members: Members) -> None:
+    one, two = await members.some(2)
+    await see_each_other([one, two])
+    common = two.engine._common
+    bell, partition = common.names.of(BELL, two.id), partition_of(two.id)
+    good = letter_of(EVERY, 1, one.id)
+    for payload in (b"", b"0", b"x y", b"5", b"99999999999999999999999 x", good, b"2 \x01\x05", b"2 \x02\x05x"):
+        await one.engine._common.backbone.say(partition, bell, payload)
+    for damaged in (b"", b"\x09\x09", b"\x01\x05\xc1", good[:-1], good.replace(b"count", b"c\xffunt")):
+        await put(two, damaged, rings=True)
+    await got(one.engine.order(EVERY))
+    assert len(two.house.orders) == 1
+    assert common.unreadable["letter"] >= 8
+    channel = common.names.key(ANNOUNCEMENTS, HOME)
+    for payload in (b"", b"\x01\x04", b"\x01\x04short", b"\x01\x05" + bytes(20), b"\x07\x04" + bytes(20)):
+        await one.engine._common.backbone.say(HOME, channel, payload)
+    await got(one.engine.announce(b"1"))
+    await until(lambda: two.house.announcements)
+    assert [data for data, _ in two.house.announcements] == [b"1"]
+    assert common.unreadable["announcement"] == 5
+
+
+async def test_an_order_that_is_not_known_is_given_to_the_hub_as_it_is(members: Members) -> None:
+    one, two = await members.some(2)
+    await see_each_other([one, two])
+    assert await got(one.engine.order(Order("of a newer version"))) == Outcome(2)
+
+
+async def test_announcements_are_heard_once_by_everybody(members: Members) -> None:
+    three = await members.some(3)
+    now_ms = time.time() * 1000
+    await got(three[0].engine.announce(b'{"a":1}'))
+    await until(lambda: all(member.house.announcements for member in three))
+    (heard,) = {tuple(member.house.announcements) for member in three}
+    assert [data for data, _ in heard] == [b'{"a":1}']
+    assert abs(heard[0][1] - now_ms) < 60_000
+
+
+async def test_alone_orders_and_announcements_reach_who_is_here(members: Members) -> None:
+    one, two = await members.some(2)
+    members.server.stop()
+    await until(lambda: one.house.outages and two.house.outages)
+    assert one.engine.announce(b"1") is None
+    assert [data for data, _ in one.house.announcements] == [b"1"]
+    assert one.engine.order(EVERY) == Outcome(1)
+    assert one.engine.order(Order("disconnect", user="ann")) == Outcome(1)
+    one.engine._post.dismiss(two.id, "b-1")
+    assert two.house.orders == []
+
+
+async def test_places_are_given_up_by_letter(members: Members) -> None:
+    one, two = await members.some(2)
+    one.engine._post.dismiss(two.id, "b-1")
+    one.engine._post.dismiss(one.id, "a-1")
+    assert [(order.conn, order.code) for order in one.house.orders] == [("a-1", 4506)]
+    await until(lambda: [(order.conn, order.code) for order in two.house.orders] == [("b-1", 4506)])
+    one.engine._post.dismiss("nobody.7.ab", "b-1")
+    assert not await _mailbox_of(one, "nobody.7.ab")
+
+
+async def _mailbox_of(member: Member, node: str) -> Any:
+    key = member.engine._common.names.of(MAILBOX, node)
+    return await member.command("EXISTS", key, partition=partition_of(node))
