@@ -44,3 +44,11 @@ async def cluster(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[
     stand = made(request, prefix)
     yield stand
     await stand.stop()
+
+
+@pytest_asyncio.fixture(params=["redis", "valkey"])
+async def restarted(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Stand]:
+    """Of a kind with one server, which may be stopped."""
+    stand = made(request, prefix)
+    yield stand
+    await stand.stop()

@@ -12,9 +12,10 @@ from fastws.core.publication import Retention
 from fastws.core.topics import scoped
 from fastws.engine.contract import Answer, Engine, Outgoing
 from fastws.engine.memory import MemoryEngine
+from fastws.engine.redis import names
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.engine import RedisEngine
-from fastws.engine.redis.names import partition_of
+from fastws.engine.redis.names import Names, partition_of
 from fastws.types import Member, Published
 from tests.engine.suite.house import House
 
@@ -165,6 +166,31 @@ class Stand:
         await until(lambda: all(node.house.data(barrier).count(mark) == len(running) for node in running), "a barrier")
         for node in running:
             node.engine.leave(barrier)
+
+    # What tests do to the server.
+
+    async def take_away(self) -> None:
+        """It is killed, and forgets everything."""
+        await asyncio.to_thread(self.server.stop)
+
+    async def bring_back(self) -> None:
+        await asyncio.to_thread(self.server.start)
+
+    async def pause(self) -> None:
+        """It says nothing any more."""
+        await asyncio.to_thread(self.server.pause)
+
+    async def resume(self) -> None:
+        await asyncio.to_thread(self.server.resume)
+
+    async def fail_over(self, topic: str) -> None:
+        """Another server takes the place of the one that has a topic."""
+        if self.kind == "sentinel":
+            await asyncio.to_thread(self.server.fail_over)
+            return
+        slot = self.server.slot_of(Names(self.prefix).of(names.META, topic))
+        master = await asyncio.to_thread(self.server.master_of, slot)
+        await asyncio.to_thread(self.server.fail_over, master)
 
     async def stop(self) -> None:
         for node in self.nodes:
