@@ -8,13 +8,16 @@ import importlib.util
 import sys
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 TOLD_EACH = 500
 
 
 async def listen(path: str, channels: list[str]) -> None:
     """Hear the channels until the process is ended."""
-    pubsub = Redis(unix_socket_path=path).pubsub(ignore_subscribe_messages=True)
+    client = Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0))
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(*channels)
     sys.stdout.write("listening\n")
     sys.stdout.flush()
