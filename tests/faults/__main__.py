@@ -60,7 +60,8 @@ def say(outcome: Outcome) -> None:
         f"{outcome.scenario} seed {outcome.seed}: sent {figures.sent} acked {figures.acked} refused {figures.refused} "
         f"heard {figures.delivered} lost {figures.lost} missed {figures.missed} twice {figures.duplicated} "
         f"told {figures.told}; fault {outcome.fault_s:.1f} s, Redis {outcome.redis_s:.1f} s, "
-        f"added {outcome.added_s:.1f} s, known {outcome.presence_s:.1f} s, echo {outcome.echo_s * 1000:.0f} ms, answer {figures.worst_answer_s:.1f} s",
+        f"added {outcome.added_s:.1f} s, known {outcome.presence_s:.1f} s, "
+        f"echo {outcome.echo_s * 1000:.0f} ms, answer {figures.worst_answer_s:.1f} s",
         *outcome.notes,
         sep="\n  ",
         flush=True,

@@ -439,6 +439,7 @@ class Publisher(Client):
             topic = self.world.random.choice(self.topics)
             sending = self.world.oracle.begin(f"{self.user}.{number}", topic, f"{self.user} {self.conn}", number, now_s)
         sending.last_attempt_s = now_s
+        sending.last_node = self.node.name
         command = {"cmd": "pub", "topic": sending.topic, "data": sending.id}
         if self.insists and is_kept(sending.topic):
             command["key"] = sending.id
@@ -485,7 +486,7 @@ class Prober(Client):
                 if await self._connect():
                     assert self.line is not None
                     await asyncio.wait([self.line.ended])
-                self._gone(1006)
+                self._gone(self.line.code if self.line is not None else 1006)
                 await asyncio.sleep(0.1)
         finally:
             own.cancel()

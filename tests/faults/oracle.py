@@ -47,6 +47,8 @@ class Sending:
     worst_s: float = 0.0
     """The longest that an answer took."""
     last_attempt_s: float = 0.0
+    last_node: str = ""
+    """Where the last attempt was made."""
 
 
 @dataclass(slots=True)
@@ -200,8 +202,8 @@ class Oracle:
         self.violations: list[tuple[str, str]] = []
         self.last_trouble_s = 0.0
         """The last time that something was refused, late, repaired or unanswered."""
-        self.away: list[tuple[float, float]] = []
-        """When Redis certainly was not there."""
+        self.away: list[tuple[float, float, str]] = []
+        """When Redis certainly could not answer, and which node; empty: none of them."""
         self.places: dict[tuple[str, str, int], str] = {}
         self.deliveries = 0
 
@@ -222,7 +224,7 @@ class Oracle:
         sending.is_degraded = bool(result.get("degraded"))
         if sending.is_degraded:
             self.troubled(now_s)
-        elif any(since <= sending.last_attempt_s and now_s <= until for since, until in self.away):
+        elif sending.last_node in self._cut_off(sending.last_attempt_s, now_s, sending.last_node):
             self.wrong("lie", f"{sending.id} on {sending.topic} was acknowledged while Redis was away")
         if not is_kept(sending.topic):
             return
@@ -239,6 +241,10 @@ class Oracle:
         self.troubled(now_s)
         if code != 113:
             self.wrong("answer", f"{sending.id} on {sending.topic} was refused with {code}")
+
+    def _cut_off(self, since_s: float, until_s: float, node: str) -> set[str]:
+        """Which nodes could not ask Redis all that time; `node` is among them if that were all."""
+        return {who or node for since, until, who in self.away if since <= since_s and until_s <= until}
 
     def unanswered(self, sending: Sending, now_s: float) -> None:
         """The connection ended before an answer."""

@@ -5,6 +5,7 @@ Toxiproxy is a program in Go, compiled into `.cache/go` when it is wanted first.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from tests.support.waiting import wait_until
 TOXIPROXY: Final = "github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0"
 CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "go" / "toxiproxy-2.12.0"
 BUILD_S: Final = 300
+_NUMBERS: Final = itertools.count()
 
 
 def toxiproxy_binary() -> Path:
@@ -136,8 +138,10 @@ class Island:
                 pytest.skip(f"{program} is not installed")
         self.names = names
         self.port = free_port()
-        self.namespace = f"fastws{os.getpid()}"
-        self._net = 1 + os.getpid() % 250
+        number = next(_NUMBERS)  # what was there before may not be gone yet
+        self.namespace = f"fastws{os.getpid()}-{number}"
+        self._near_names = {name: f"fw{os.getpid() % 100000}x{number}n{index}" for index, name in enumerate(names)}
+        self._net = 1 + (os.getpid() + number) % 250
         self.server = _ServerElsewhere(self.namespace, self.port)
 
     def _near(self, name: str) -> str:
@@ -156,8 +160,8 @@ class Island:
             pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
         try:
             self._inside("ip", "link", "set", "lo", "up")
-            for index, name in enumerate(self.names):
-                near, far = f"fw{os.getpid() % 100000}n{index}", f"fw{os.getpid() % 100000}f{index}"
+            for index, (name, near) in enumerate(self._near_names.items()):
+                far = f"far{index}"
                 _run("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", self.namespace)
                 _run("ip", "addr", "add", f"{self._near(name)}/30", "dev", near)
                 _run("ip", "link", "set", near, "up")
@@ -176,6 +180,8 @@ class Island:
 
     def _end(self) -> None:
         self.server.remove()
+        for near in self._near_names.values():
+            subprocess.run(["ip", "link", "del", near], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False)
 
     def _inside(self, *command: str) -> None:

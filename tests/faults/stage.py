@@ -265,7 +265,8 @@ class Stage:
             self.oracle.wrong("deaf", str(error))
             return
         self.outcome.recover_s = self.oracle.last_trouble_s - self.fault_began_s
-        await self._until_known()
+        if not self.outcome.presence_s:
+            await self.until_known()
         since = monotonic()
         for publisher in self.publishers:
             publisher.is_paused = False
@@ -293,18 +294,18 @@ class Stage:
             for ear in client.ears.values():
                 if ear.is_subscribed and ear.position is not None:
                     positions.setdefault(ear.topic, set()).add(ear.position)
-        newest: dict[str, tuple[float, tuple[str, int]]] = {}
+        said: dict[tuple[str, str], int] = {}
         for sending in self.oracle.sendings.values():
-            if sending.position is not None and sending.acked_s is not None:
-                known = newest.get(sending.topic, (0.0, ("", 0)))
-                newest[sending.topic] = max(known, (sending.acked_s, sending.position))
+            if sending.position is not None:
+                epoch, offset = sending.position
+                said[sending.topic, epoch] = max(said.get((sending.topic, epoch), 0), offset)
         return all(
-            len(places) == 1 and (topic not in newest or next(iter(places))[1] >= newest[topic][1][1])
+            len(places) == 1 and all(offset >= said.get((topic, epoch), 0) for epoch, offset in places)
             for topic, places in positions.items()
         )
 
-    async def _until_known(self) -> None:
-        """Every node knows who is here: presence of the topics, and which users are online."""
+    async def until_known(self) -> None:
+        """Until every node knows who is here: presence of the topics, and which users are online."""
         deadline = max(self.fault_ended_s, monotonic()) + self.plan.lease_s * LEASES_TO_BE_RIGHT + 5
         while True:
             wrong = await self._what_is_not_known()

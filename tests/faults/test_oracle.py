@@ -198,14 +198,26 @@ def test_an_epoch_that_ends_with_what_only_some_have_heard() -> None:
 
 def test_what_is_acknowledged_while_redis_is_away() -> None:
     log = Log()
-    log.oracle.away.append((log.now_s, log.now_s + 5))
+    log.oracle.away.append((log.now_s, log.now_s + 5, ""))
     log.say(1)
     assert log.judge()[1] == {"lie"}
 
 
+def test_what_one_node_acknowledges_that_was_cut_off() -> None:
+    log = Log()
+    log.oracle.away.append((log.now_s, log.now_s + 5, "n1"))
+    for number, node in ((1, "n2"), (2, "n1")):
+        sending = log.oracle.begin(f"m{number}", KEPT, "p", number, log.now_s)
+        sending.last_node = node
+        for index in (0, 1):
+            log.hear(index, number)
+        log.oracle.acked(sending, {"epoch": "a", "offset": number}, log.now_s)
+        assert {kind for kind, _ in log.oracle.violations} == (set() if node == "n2" else {"lie"})
+
+
 def test_an_answer_that_says_for_whom_it_is_done() -> None:
     log = Log(PLAIN)
-    log.oracle.away.append((log.now_s, log.now_s + 5))
+    log.oracle.away.append((log.now_s, log.now_s + 5, ""))
     sending = log.oracle.begin("m1", PLAIN, "p", 1, log.now_s)
     log.oracle.acked(sending, {"degraded": True}, log.now_s)
     figures, wrong = log.judge()

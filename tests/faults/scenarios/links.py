@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from tests.faults.proxies import Island, Toxiproxy
 from tests.faults.scenarios.common import scenario
@@ -22,6 +23,7 @@ async def _through_proxy(
     *,
     at_least_s: float = 1.0,
     at_most_s: float = MOST_S,
+    is_cut: bool = True,
 ) -> Outcome:
     """The first node's link is harmed for a while; the second one has a good one all the time."""
     with RedisServer() as redis, Toxiproxy(redis.address, NAMES) as proxy:
@@ -30,7 +32,10 @@ async def _through_proxy(
             await stage.begin()
             stage.fault_begins()
             harm(proxy, stage)
+            away_s = monotonic()
             await stage.load(stage.random.uniform(at_least_s, at_most_s))
+            if is_cut:
+                stage.oracle.away.append((away_s, monotonic(), "n1"))
             proxy.mend("n1")
             stage.fault_ends()
     return stage.outcome
@@ -76,6 +81,7 @@ async def latency(seed: int) -> Outcome:
         lambda proxy, _: proxy.poison("n1", "latency", "downstream", latency=150, jitter=100),
         at_least_s=5,
         at_most_s=10,
+        is_cut=False,
     )
 
 
@@ -88,6 +94,7 @@ async def slices(seed: int) -> Outcome:
         lambda proxy, _: proxy.poison("n1", "slicer", "downstream", average_size=20, size_variation=19, delay=10),
         at_least_s=5,
         at_most_s=10,
+        is_cut=False,
     )
 
 
@@ -95,7 +102,11 @@ async def slices(seed: int) -> Outcome:
 async def reset(seed: int) -> Outcome:
     """As by a firewall that has forgotten it."""
     return await _through_proxy(
-        "link-reset", seed, lambda proxy, _: proxy.poison("n1", "reset_peer", "downstream", timeout=200), at_most_s=10
+        "link-reset",
+        seed,
+        lambda proxy, _: proxy.poison("n1", "reset_peer", "downstream", timeout=200),
+        at_most_s=10,
+        is_cut=False,
     )
 
 
@@ -121,7 +132,9 @@ async def _on_island(name: str, seed: int, *, says: bool, hears: bool) -> Outcom
             await stage.begin()
             stage.fault_begins()
             island.cut("n1", says=says, hears=hears)
+            away_s = monotonic()
             await stage.load(stage.random.uniform(1.0, MOST_S))
+            stage.oracle.away.append((away_s, monotonic(), "n1"))
             island.mend()
             stage.fault_ends()
     return stage.outcome

@@ -29,9 +29,11 @@ async def kill(seed: int) -> Outcome:
             stage.fault_begins()
             node = stage.random.choice(stage.nodes)
             node.kill()
-            await stage.load(stage.random.uniform(0.5, 2 * plan.lease_s))
-            await node.start()
             stage.fault_ends()
+            await stage.load(0.5)
+            await stage.until_known()
+            await stage.load(stage.random.uniform(0.0, plan.lease_s))
+            await node.start()
     return stage.outcome
 
 
