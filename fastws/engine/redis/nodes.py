@@ -87,7 +87,6 @@ class Nodes:
         """Get an id that nobody had before, and a lease. `EngineError` if that cannot be."""
         self._events = events
         await self._enlist()
-        await self._beat()
         await self._beat()  # so that who else is there is known from the beginning
 
     def start(self) -> None:

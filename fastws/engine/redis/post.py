@@ -21,7 +21,7 @@ from fastws.engine.redis.common import Common, now_ms
 from fastws.engine.redis.envelope import ANNOUNCEMENT, pack, unpack
 from fastws.engine.redis.fleet.answers import items, number, text
 from fastws.engine.redis.fleet.letters import OrderLetter, OutcomeLetter, letter_of, read, reply_of
-from fastws.engine.redis.names import ANNOUNCEMENTS, BELL, HOME, MAILBOX, partition_of
+from fastws.engine.redis.names import ALIVE, ANNOUNCEMENTS, BELL, HOME, MAILBOX, partition_of
 from fastws.engine.redis.scripts import script
 from fastws.engine.redis.sessions import Sessions
 from fastws.errors import EngineError
@@ -237,13 +237,13 @@ class Post:
             return here
         if order.user is None:
             is_found = isinstance(here, Outcome) and (here.connections or here.refused)
-            if not self._sessions.living.others() or (order.conn is not None and is_found):
+            if order.conn is not None and is_found:
                 return here
         return self._order(order, here)
 
     async def _order(self, order: Order, here: Answer[Outcome]) -> Outcome:
         try:
-            nodes = self._sessions.living.others() if order.user is None else await self._sessions.nodes_of(order.user)
+            nodes = await (self._others() if order.user is None else self._sessions.nodes_of(order.user))
         except EngineError as error:
             _log.warning("an order is carried out in this process alone: %s", error)
             nodes = ()
@@ -261,6 +261,11 @@ class Post:
             return outcome + asked.sum
         finally:
             del self._asked[count]
+
+    async def _others(self) -> Sequence[str]:
+        """All other nodes that live, those too that came after this one has looked last."""
+        nodes = map(text, items(await self._common.backbone.call(HOME, b"HKEYS", self._common.names.key(ALIVE, HOME))))
+        return [node for node in nodes if node != self._common.node and self._sessions.living.is_living(node)]
 
     async def _send(self, nodes: Iterable[str], letter: bytes, asked: _Asked) -> None:
         """Put it into the mailboxes; those that did not get it are not waited for."""
