@@ -37,7 +37,8 @@ def on_loops(*kinds: str) -> Callable[[Callable[..., Coroutine[Any, Any, None]]]
             with asyncio.Runner(loop_factory=FACTORIES[loop_kind]) as runner:
                 runner.run(main())
                 gc.collect()
-            assert not complaints
+            if complaints:
+                pytest.fail(f"the loop complained: {complaints}")
 
         signature = inspect.signature(function)
         kind = inspect.Parameter("loop_kind", inspect.Parameter.KEYWORD_ONLY)

@@ -329,11 +329,15 @@ class Link(asyncio.Protocol):
     # What goes out.
 
     def _flush(self) -> None:
-        if self._unsent and self._transport is not None and self._is_open:
-            packed = b"".join(self._unsent)
-            self._unsent.clear()
-            self._unsent_size = 0
+        if not self._unsent or self._transport is None or not self._is_open:
+            return
+        packed = b"".join(self._unsent)
+        self._unsent.clear()
+        self._unsent_size = 0
+        try:
             self._transport.write(packed)
+        except (OSError, RuntimeError) as error:  # uvloop's, of a transport that has just ended
+            self._end(f"the connection broke: {safe_text(str(error))}")
 
     def _unsent_with(self, size: int) -> int:
         return size + (self._transport.get_write_buffer_size() if self._transport is not None else 0)

@@ -13,6 +13,7 @@ from fastws.engine.redis.resp.errors import AwayError, ReplyError, safe_text
 from fastws.engine.redis.resp.link import Link, Tuning, Word
 
 _log: Final = logging.getLogger("fastws.engine")
+_HANDSHAKE_SHARE: Final = 0.9
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
 
@@ -44,14 +45,22 @@ async def open_link(
 
 async def _connect(address: Address, context: ssl.SSLContext | None, tuning: Tuning, *, hears: bool) -> Link:
     loop = asyncio.get_running_loop()
-
-    def make() -> Link:
-        return Link(tuning, hears=hears)
-
-    if address.unix:
-        _, link = await loop.create_unix_connection(make, address.unix)
-        return link
-    transport, link = await loop.create_connection(make, address.host, address.port, ssl=context)
+    link = Link(tuning, hears=hears)
+    try:
+        if address.unix:
+            await loop.create_unix_connection(lambda: link, address.unix)
+            return link
+        transport, _ = await loop.create_connection(
+            lambda: link,
+            address.host,
+            address.port,
+            ssl=context,
+            # A little less than for all, as uvloop complains of whoever gives up before it does.
+            ssl_handshake_timeout=tuning.connect_s * _HANDSHAKE_SHARE if context is not None else None,
+        )
+    except BaseException:
+        link.abort("it was given up")  # who is cancelled here may have been connected already
+        raise
     sock = transport.get_extra_info("socket")
     if sock is not None:
         _set_options(sock, tuning)
