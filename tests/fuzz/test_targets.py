@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from fastws.config import values
 from fastws.core import deflate, law, proxies, request, topics, upgrade
 from fastws.core.codecs import json_text, msgpack_binary
+from fastws.engine.redis import envelope
 from fastws.errors import ProtocolViolation
 from fastws.gateway.auth import claims, tokens
+from fastws_ext import envelope as compiled
 from tests.differential import subjects
 from tests.fuzz.corpus import inputs, mutate
 from tests.fuzz.targets import NAMES, frames, load
@@ -36,6 +38,7 @@ EXAMPLES = {
     "topics": 600,
     "config": 80,
     "tokens": 300,
+    "envelopes": 500,
 }
 
 
@@ -124,6 +127,26 @@ class _HeaderOfAlgorithm(msgspec.Struct):
     b64: bool = msgspec.field(default=True, name="another")
 
 
+class _AnyVersion:
+    """Reads what comes later than this program."""
+
+    publications_in = staticmethod(compiled.publications_in)
+
+    @staticmethod
+    def publication_in(data: bytes, make: Any) -> Any:
+        return compiled.publication_in(b"\x01" + data[1:], make)
+
+
+class _HalfABatch:
+    """Passes over what is damaged."""
+
+    publication_in = staticmethod(compiled.publication_in)
+
+    @staticmethod
+    def publications_in(data: bytes, make: Any) -> Any:
+        return compiled.publications_in(data, make) or []
+
+
 FAULTS: list[tuple[str, str, object, str, object]] = [
     ("heads", "strict about origins", upgrade.OriginRules, "allows", _says(False)),
     ("heads", "another accept key", upgrade, "accept_value", _says(b"x" * 28)),
@@ -148,6 +171,8 @@ FAULTS: list[tuple[str, str, object, str, object]] = [
     ("tokens", "other words of base64", tokens, "_LAST_DIGITS", {2: frozenset(range(256)), 3: frozenset(range(256))}),
     ("tokens", "what is critical", tokens, "_headers", msgspec.json.Decoder(_HeaderOfAlgorithm)),
     ("tokens", "the issuer", tokens.Verifier, "_judge", lambda _self, payload: claims.read_claims(payload)),
+    ("envelopes", "other versions", envelope, "compiled", _AnyVersion),
+    ("envelopes", "half a batch", envelope, "compiled", _HalfABatch),
     ("config", "control characters", values, "_CONTROL", re.compile("$^")),
     ("config", "any bytes", import_module("fastws.config.load"), "_is_utf8", _says(True)),
 ]

@@ -24,11 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from fastws.core.publication import Publication
 from fastws.engine.contract import Outgoing
 from fastws.errors import EngineError
+from fastws_ext import envelope as compiled
 
 VERSION: Final = 1
 
@@ -47,6 +48,9 @@ ANSWER: Final = 7
 FROM_SERVER: Final = 1
 """No client is its author."""
 
+Arrived: TypeAlias = tuple[Publication, str, str]
+"""A publication as it came, the connection that shall not hear it, its epoch."""
+
 MAX_LENGTH: Final = 0xFFFF
 """Bytes of a name inside an envelope."""
 
@@ -54,14 +58,6 @@ _HEAD: Final = Struct(">BBBBQQ")
 _TAIL: Final = Struct(">HHHH")
 _LENGTH: Final = Struct(">I")
 _BEGINNINGS: Final = {kind: bytes((VERSION, kind)) for kind in range(PUBLICATION, ANSWER + 1)}
-
-
-class Arrived(NamedTuple):
-    """A publication as it came."""
-
-    publication: Publication
-    exclude: str
-    epoch: str
 
 
 def pack(kind: int, body: bytes) -> bytes:
@@ -109,40 +105,9 @@ def batch_of(envelopes: Iterable[bytes]) -> bytes:
 
 def publication_in(envelope: bytes) -> Arrived | None:
     """The publication in an envelope; None if there is none, or it is damaged."""
-    if len(envelope) < _HEAD.size:
-        return None
-    version, kind, flags, epoch_length, offset, ts_ms = _HEAD.unpack_from(envelope)
-    begin = _HEAD.size + epoch_length
-    if version != VERSION or kind != PUBLICATION or len(envelope) < begin + _TAIL.size:
-        return None
-    user_length, conn_length, exclude_length, trace_length = _TAIL.unpack_from(envelope, begin)
-    user_at = begin + _TAIL.size
-    conn_at = user_at + user_length
-    exclude_at = conn_at + conn_length
-    trace_at = exclude_at + exclude_length
-    data_at = trace_at + trace_length
-    if data_at >= len(envelope):
-        return None  # no data is no JSON
-    try:
-        epoch = envelope[_HEAD.size : begin].decode()
-        user = None if flags & FROM_SERVER else envelope[user_at:conn_at].decode("utf-8", "surrogatepass")
-        conn = envelope[conn_at:exclude_at].decode("utf-8", "surrogatepass")
-        exclude = envelope[exclude_at:trace_at].decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return None
-    return Arrived(Publication(envelope[data_at:], ts_ms, offset, user, conn, exclude), exclude, epoch)
+    return compiled.publication_in(envelope, Publication)
 
 
 def publications_in(envelope: bytes) -> Sequence[Arrived] | None:
     """The publications in a batch; None if it is damaged anywhere."""
-    at, found = 2, []
-    while at < len(envelope):
-        begin = at + _LENGTH.size
-        if begin > len(envelope):
-            return None
-        at = begin + int(_LENGTH.unpack_from(envelope, begin - _LENGTH.size)[0])
-        arrived = publication_in(envelope[begin:at]) if at <= len(envelope) else None
-        if arrived is None:
-            return None
-        found.append(arrived)
-    return found
+    return compiled.publications_in(envelope, Publication)

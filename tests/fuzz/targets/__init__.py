@@ -19,6 +19,7 @@ NAMES = (
     "topics",
     "config",
     "tokens",
+    "envelopes",
 )
 
 

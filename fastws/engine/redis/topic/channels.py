@@ -10,7 +10,7 @@ from typing import Final
 
 from fastws.engine.contract import Answer
 from fastws.engine.redis.common import Common
-from fastws.engine.redis.envelope import BATCH, PUBLICATION, VERSION, Arrived, publication_in, publications_in
+from fastws.engine.redis.envelope import BATCH, VERSION, Arrived, publication_in, publications_in
 from fastws.engine.redis.names import TOPIC, partition_of
 from fastws.errors import EngineError
 
@@ -42,28 +42,25 @@ class Channels:
         topic = self._heard.get(channel)
         if topic is None:
             return channel in self._lingering or channel in self._ending
-        if len(payload) < 2 or payload[0] != VERSION:
-            self._common.skip("publication")
-        elif payload[1] == PUBLICATION:
-            arrived = publication_in(payload)
-            if arrived is None:
-                self._common.skip("publication")
-            else:
-                self._tell(topic, arrived)
-        elif payload[1] == BATCH:
-            many = publications_in(payload)
-            if many is None:
-                self._common.skip("publication")
-            else:
-                for arrived in many:
-                    self._tell(topic, arrived)
+        arrived = publication_in(payload)
+        if arrived is not None:
+            self._tell(topic, arrived)
         else:
-            listener = self._common.kinds.get(payload[1])
-            if listener is None:
-                self._common.skip("publication")
-            else:
-                listener(topic, payload)
+            self._hear_others(topic, payload)
         return True
+
+    def _hear_others(self, topic: str, payload: bytes) -> None:
+        """What is no publication by itself."""
+        kind = payload[1] if len(payload) > 1 and payload[0] == VERSION else 0
+        many = publications_in(payload) if kind == BATCH else None
+        listener = self._common.kinds.get(kind)
+        if many is not None:
+            for arrived in many:
+                self._tell(topic, arrived)
+        elif listener is not None:
+            listener(topic, payload)
+        else:
+            self._common.skip("publication")
 
     def _tell(self, topic: str, arrived: Arrived) -> None:
         publication, exclude, epoch = arrived

@@ -153,7 +153,7 @@ def _part_of(answer: object) -> _Part:
         arrived = publication_in(envelope) if isinstance(envelope, bytes) else None
         if arrived is None:
             raise _unreadable()
-        publications.append(arrived.publication)
+        publications.append(arrived[0])
     return _Part(Position(_text(epoch), _number(offset)), _number(ended), _number(trimmed), publications)
 
 
