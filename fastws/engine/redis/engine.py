@@ -55,6 +55,7 @@ class RedisEngine(Engine):
         self._nodes = Nodes(common, node_name, lease_s, self._sessions, self._presence, self._post)
         self._away: set[int] = set()
         """Partitions whose server is away."""
+        self._is_degraded = False
         self._returning: asyncio.Task[None] | None = None
 
     async def start(self, events: EngineEvents) -> None:
@@ -95,11 +96,11 @@ class RedisEngine(Engine):
             hear(payload)
 
     def on_away(self, partitions: Sequence[int], reason: str) -> None:
-        """A server is away."""
-        if not self._away:
+        """A server is away. If it was back for a moment only, that is the same outage."""
+        if not self._is_degraded and self._common.is_running:
+            self._is_degraded = True
             _log.warning("Redis is away (%s): this process is alone until it is back", reason)
-            if self._common.is_running:
-                self._common.events.on_degraded(now_ms())
+            self._common.events.on_degraded(now_ms())
         self._away.update(partitions)
         if self._returning is not None:
             self._returning.cancel()
@@ -108,7 +109,7 @@ class RedisEngine(Engine):
     def on_back(self, partitions: Sequence[int]) -> None:
         """It is back."""
         self._away.difference_update(partitions)
-        if not self._away and self._common.is_running:
+        if not self._away and self._is_degraded and self._common.is_running:
             self._returning = asyncio.get_running_loop().create_task(self._return())
 
     async def _return(self) -> None:
@@ -125,6 +126,7 @@ class RedisEngine(Engine):
             else:
                 break
         _log.info("Redis is back")
+        self._is_degraded = False
         self._common.events.on_restored(now_ms())
 
     # Topics.
