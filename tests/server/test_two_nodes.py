@@ -1,0 +1,246 @@
+"""Two nodes and one Redis: what is asked of one is done by both."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from fastws.observe.admin.methods import METHODS
+from tests.contract.talking import Talker
+from tests.server.test_worker_admin import ask, done, refused
+from tests.support.redis import RedisServer, free_port
+from tests.support.server import ServerFailed, ServerProcess
+from tests.support.waiting import wait_until
+
+SECRET = "a secret of 32 bytes or more, for HS256"
+CONFIG = """
+[namespaces.chat]
+subscribe = "all"
+publish = "all"
+history_size = 100
+recover = true
+presence = true
+[namespaces.news]
+subscribe = "all"
+publish = "all"
+"""
+
+
+def node(redis: str, name: str, folder: Path, *options: str) -> ServerProcess:
+    (folder / "fastws.toml").write_text(CONFIG)
+    return ServerProcess(
+        *("--redis", redis, "--node-name", name, "--admin-port", "0", *options),
+        env={"FASTWS_JWT_SECRET": SECRET},
+        directory=folder,
+    )
+
+
+def user(server: ServerProcess, name: str, **claims: Any) -> Talker:
+    token = jwt.encode({"sub": name, **claims}, SECRET, "HS256")
+    return Talker.welcomed(server, path=f"/ws?token={token}")
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    folder = tmp_path_factory.mktemp("nodes")
+    with node(redis.url, "a", folder) as a, node(redis.url, "b", folder) as b:
+        wait_until(lambda: len(done(a, "nodes")["nodes"]) == 2)
+        yield a, b
+
+
+Nodes = tuple[ServerProcess, ServerProcess]
+
+
+def test_publications_cross_and_are_counted(nodes: Nodes) -> None:
+    a, b = nodes
+    with user(b, "ann") as ann, user(a, "ben") as ben:
+        ann.ask("sub", topic="news")
+        assert done(a, "publish", topic="news", data=1) == {"duplicate": False, "nodes": 1}
+        assert ann.hear()["data"] == 1
+        ben.ask("sub", topic="news")
+        assert done(a, "publish", topic="news", data=2) == {"duplicate": False, "nodes": 2}
+        assert ann.hear()["data"] == ben.hear()["data"] == 2
+        ann.ask("sub", topic="chat:count")
+        first = done(a, "publish", topic="chat:count", data=1)
+        assert (first["offset"], first["nodes"]) == (1, 1)
+        assert done(b, "history", topic="chat:count")["epoch"] == first["epoch"]
+        assert ann.hear()["data"] == 1
+
+
+def test_a_call_that_is_repeated_at_the_other_node_has_one_effect(nodes: Nodes) -> None:
+    a, b = nodes
+    for topic in ("news:once", "chat:once"):
+        call = {"topic": topic, "data": 1}
+        with user(b, "ann") as ann:
+            ann.ask("sub", topic=topic)
+            _, first = ask(a, "/api/publish", call, Idempotency_Key=f"key {topic}")
+            assert ann.hear()["data"] == 1
+            _, again = ask(a, "/api/publish", call, Idempotency_Key=f"key {topic}")
+            assert again == first
+            _, other = ask(b, "/api/publish", call, Idempotency_Key=f"key {topic}")
+            assert other["result"]["duplicate"] is True
+            assert other["result"].get("offset") == first["result"].get("offset")
+            done(b, "publish", topic=topic, data=2)
+            assert ann.hear()["data"] == 2
+        assert ask(a, "/api/publish", {**call, "data": 3}, Idempotency_Key=f"key {topic}")[0] == 409
+
+
+def test_broadcast_announce_and_push(nodes: Nodes) -> None:
+    a, b = nodes
+    with user(b, "ann") as ann, user(a, "ben") as ben:
+        ann.ask("sub", topic="news")
+        assert done(a, "broadcast", topics=["news", "news:none"], data=1)["topics"].keys() == {"news", "news:none"}
+        assert ann.hear()["data"] == 1
+        done(a, "announce", data="all")
+        assert ann.hear()["data"] == ben.hear()["data"] == "all"
+        assert done(a, "push", user="ann", data="you") == {"connections": 1}
+        assert ann.hear()["data"] == "you"
+        assert done(a, "push", conn=ann.welcome["conn"], data="there") == {"connections": 1}
+        assert ann.hear()["data"] == "there"
+        assert done(a, "push", user="nobody", data=0) == {"connections": 0}
+        assert done(a, "push", conn=ann.welcome["conn"], tenant="other", data=0) == {"connections": 0}
+
+
+def test_orders_reach_everybody(nodes: Nodes) -> None:
+    a, b = nodes
+    with user(b, "cat") as there, user(a, "cat") as here:
+        assert done(a, "subscribe", user="cat", topic="news:x") == {"connections": 2}
+        assert there.hear()["event"] == here.hear()["event"] == "subscribed"
+        assert done(b, "unsubscribe", user="cat", topic="news:x") == {"connections": 2}
+        assert there.hear()["code"] == here.hear()["code"] == 2000
+        assert refused(a, "subscribe", user="cat", topic="none:x") == (404, 102)
+        assert done(a, "disconnect", conn=there.welcome["conn"], code=4004) == {"connections": 1}
+        assert there.read_close()[0] == 4004
+        with user(b, "cat") as back:
+            begun = time.monotonic()
+            assert done(a, "disconnect", user="cat") == {"connections": 2}
+            assert back.read_close()[0] == here.read_close()[0] == 4503
+            assert time.monotonic() - begun < 1.0
+    with user(b, "dan", tenant="acme") as there, user(a, "eve", tenant="acme") as here:
+        assert done(a, "disconnect", tenant="acme", code=4001) == {"connections": 2}
+        assert there.read_close()[0] == here.read_close()[0] == 4001
+
+
+def test_who_and_what_is_here(nodes: Nodes) -> None:
+    a, b = nodes
+    with user(a, "fay", device="web") as here, user(b, "fay", device="phone") as there:
+        for talker in (here, there):
+            talker.ask("sub", topic="chat:room")
+        both = {here.welcome["conn"], there.welcome["conn"]}
+        for server in nodes:
+            wait_until(lambda: done(server, "presence", topic="chat:room")["connections"] == 2)  # noqa: B023
+            assert done(server, "presence", topic="chat:room")["members"].keys() == both
+            assert done(server, "presence_stats", topic="chat:room") == {"connections": 2, "users": 1}
+            sessions = done(server, "sessions", user="fay")["sessions"]
+            assert {one["conn"] for one in sessions} == both
+            assert {one["node"] for one in sessions} == {"a", "b"}
+            assert {one["device"] for one in sessions} == {"web", "phone"}
+            status = done(server, "status", users=["fay", "nobody"])["users"]
+            assert status["fay"]["online"] is True
+            assert status["fay"]["devices"] == ["phone", "web"]
+            assert status["nobody"]["online"] is False
+            assert done(server, "topics", pattern="chat:r*") == {"topics": [{"topic": "chat:room", "subscribers": 2}]}
+            assert done(server, "topics", pattern="chat:room")["topics"][0]["subscribers"] == 2
+            assert done(server, "online", attribute="user", value="fay") == {"connections": 2}
+            assert done(server, "online", attribute="device", value="phone") == {"connections": 1}
+            assert here.ask("presence_stats", topic="chat:room")["connections"] == 2
+    wait_until(lambda: not done(a, "sessions", user="fay")["sessions"])
+    assert done(b, "status", users=["fay"])["users"]["fay"]["last_seen"] > 0
+
+
+def test_history_is_the_same(nodes: Nodes) -> None:
+    a, b = nodes
+    for number in range(3):
+        done(nodes[number % 2], "publish", topic="chat:history", data=number)
+    assert done(a, "history", topic="chat:history") == done(b, "history", topic="chat:history")
+    assert [one["data"] for one in done(a, "history", topic="chat:history")["publications"]] == [0, 1, 2]
+
+
+def test_nodes_are_listed(nodes: Nodes) -> None:
+    a, b = nodes
+    with user(b, "ann"), user(b, "ben"):
+        wait_until(lambda: [one["connections"] for one in done(a, "nodes")["nodes"]] == [0, 2])
+        listed = done(a, "nodes")["nodes"]
+        assert [(one["id"], one["workers"], one["engine"], one["draining"]) for one in listed] == [
+            ("a", 1, "redis", False),
+            ("b", 1, "redis", False),
+        ]
+
+
+def test_every_method_has_been_tried() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in METHODS if f'"{name}"' not in source and f"/api/{name}" not in source] == []
+
+
+def readiness(server: ServerProcess) -> tuple[int, Any]:
+    return ask(server, "/readyz", method="GET")
+
+
+def test_a_node_whose_redis_is_away_is_not_ready_and_says_so_at_once(tmp_path: Path) -> None:
+    with RedisServer() as own, node(own.url, "alone", tmp_path) as server, user(server, "ann") as ann:
+        wait_until(lambda: readiness(server)[0] == 200)
+        ann.ask("sub", topic="news")
+        own.stop()
+        assert ann.hear()["event"] == "degraded"
+        wait_until(lambda: readiness(server)[0] == 503)
+        begun = time.monotonic()
+        assert readiness(server) == (503, {"status": "unavailable", "checks": {"accepting": True, "engine": False}})
+        assert refused(server, "nodes") == (503, 113)
+        assert refused(server, "publish", topic="chat:1", data=1) == (503, 113)
+        published = done(server, "publish", topic="news", data=1)
+        assert time.monotonic() - begun < 1.0
+        assert published["degraded"] is True
+        assert ann.hear()["data"] == 1
+        own.start()
+        assert ann.hear()["event"] == "restored"
+        wait_until(lambda: readiness(server)[0] == 200)
+        assert done(server, "nodes")["nodes"][0]["id"] == "alone"
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}/0", "unix:///none/redis.sock"])
+def test_a_redis_that_cannot_be_reached_ends_the_start(url: str, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ServerFailed, match="exited 3 instead of listening") as failed:
+        node(url.format(port=free_port()), "a", tmp_path).start()
+    assert "Error: the engine cannot start: " in str(failed.value)
+    assert "cannot be reached" in str(failed.value)
+    assert time.monotonic() - begun < 15
+
+
+def test_secrets_are_not_said(tmp_path: Path) -> None:
+    with RedisServer(password="s3cret") as own:
+        with node(own.url, "a", tmp_path, "--log-level", "debug") as server:
+            assert "engine redis (redis://:***@127.0.0.1:" in json.loads(server.stderr().splitlines()[0])["event"]
+            assert "s3cret" not in server.stderr()
+        with pytest.raises(ServerFailed, match="exited 3") as failed:
+            node(own.url.replace("s3cret", "wr0ng"), "a", tmp_path).start()
+        assert "password" in str(failed.value)
+        assert "wr0ng" not in str(failed.value).partition("\n")[2]
+
+
+def test_a_private_redis(tmp_path: Path) -> None:
+    with node("embedded", "a", tmp_path, "--data-dir", str(tmp_path / "data")) as server:
+        assert "engine redis (embedded, " in server.stderr()
+        wait_until(lambda: readiness(server)[0] == 200)
+        done(server, "publish", topic="chat:kept", data=1)
+        before = done(server, "history", topic="chat:kept")
+    with node("none", "a", tmp_path, "--data-dir", str(tmp_path / "data")) as server:
+        after = done(server, "history", topic="chat:kept")
+        assert after["publications"] == before["publications"]
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(30)
