@@ -24,16 +24,12 @@ UNSUBSCRIBED = {
 }
 
 NOT_SHOWN = {
-    "push degraded": "the engine in memory is never away",
-    "push restored": "the engine in memory is never away",
     "push inbox": "messages between users are not built",
     "push receipt": "messages between users are not built",
     "error 114": "messages between users are not built",
     "error 115": "groups are not built",
     "close 1013": "shedding load is not built",
     "close 4004": "a worker cannot lose its place while the engine is in its own memory",
-    "close 4504": "limits per user are not built",
-    "close 4506": "limits per user are not built",
 }
 """What nothing shows, and why."""
 
