@@ -43,8 +43,8 @@ def mount(app: FastWS, **settings: Any) -> Mounted:
         api.mount("/realtime", fastws.asgi.mount(app))                     # /realtime/ws, /realtime/echo, ...
         api.router.routes.append(WebSocketRoute("/ws", mount(app)))        # /ws alone
 
-    Each process of the ASGI server is a server of its own, and publications stay in it: run one. Pings are the ASGI
-    server's as well, so `welcome` says 0 of ours, and `heartbeat` answers 108.
+    Each process of the ASGI server is a server of its own, and publications stay in it unless `redis` connects them.
+    Pings are the ASGI server's as well, so `welcome` says 0 of ours, and `heartbeat` answers 108.
 
     Variables `FASTWS_*` and `./fastws.toml` count as they do for `fastws-server`; options of processes, sockets and
     frames (`workers`, `host`, `ping_interval`, ...) are the ASGI server's business. Clients without a token are let in

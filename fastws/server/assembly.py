@@ -79,7 +79,8 @@ class Assembly:
         try:
             await self.gateway.start()
         except EngineError as error:
-            raise StartError(f"the engine cannot start: {error}") from error
+            hint = "; start Redis there, or name another one with --redis" if error.temporary else ""
+            raise StartError(f"the engine cannot start: {error}{hint}") from error
         self.is_running = True
         if self._backbone is not None:
             await start_checks(self._backbone)

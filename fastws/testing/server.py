@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import time
 from types import TracebackType
@@ -19,6 +20,7 @@ from fastws.core.codecs import CODECS
 from fastws.errors import UsageError
 from fastws.gateway.auth.tokens import sign
 from fastws.net.http import Headers
+from fastws.server import engines
 from fastws.server.console.link import ConnectError, Target, open_streams
 from fastws.server.serving import Serving
 from fastws.testing.client import TIMEOUT_S, Client, CommandError
@@ -73,6 +75,10 @@ class TestServer:
     Tokens are made with a secret of its own unless `jwt_secret` is given, and clients without one are anonymous;
     `anonymous=False` has them authenticate first. Neither variables of the environment nor `./fastws.toml` are read;
     `config="fastws.toml"` names a file.
+
+    Several servers with one `redis` are a cluster: what is published at one is heard at all, as in production. Give
+    each a `node_name`, and each test a `prefix` of its own, so that it finds nothing of others. `redis="embedded"`
+    starts a private Redis; its URL is `server.settings.redis` while it runs, for other servers to share.
     """
 
     __test__ = False  # pytest: the name does not make it a class of tests
@@ -85,18 +91,21 @@ class TestServer:
         if not isinstance(app, FastWS):
             raise UsageError(f"a FastWS is served here, not {app!r}", "TestServer(app), with app = FastWS()")
         self.app = app
-        self.settings = _settings(settings)
+        self.settings = self._given = _settings(settings)
         self._serving: Serving | None = None
+        self._redis = ExitStack()
         self._clients: list[Client] = []
 
     async def start(self) -> Self:
         """Serve; entering the block does it. Raises `StartError` if `on_startup` fails."""
         if self._serving is not None:
             raise UsageError("this server runs already")
-        serving = Serving(self.settings, self.app)
-        serving.build()
-        self._serving = serving
+        provided = self._redis.enter_context(engines.provided(engines.chosen(self._given)))
+        serving = Serving(provided, self.app)
         try:
+            self.settings = provided
+            serving.build()
+            self._serving = serving
             self._address = serving.bind()
             self._admin_address = serving.bind_admin()
             await serving.open()
@@ -104,8 +113,10 @@ class TestServer:
             await serving.listen()
             await serving.serve_admin()
         except BaseException:
-            self._serving = None
-            await serving.shutdown(0)
+            if self._serving is not None:
+                self._serving = None
+                await serving.shutdown(0)
+            self._forget_redis()
             raise
         return self
 
@@ -122,7 +133,12 @@ class TestServer:
             grace_s = _GRACE_S
         finally:
             await serving.shutdown(grace_s)
+            self._forget_redis()
             await asyncio.gather(*(client.wait_closed() for client in clients), return_exceptions=True)
+
+    def _forget_redis(self) -> None:
+        self._redis.close()
+        self.settings = self._given
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -219,6 +219,7 @@ def test_a_redis_that_cannot_be_reached_ends_the_start(url: str, tmp_path: Path)
         node(url.format(port=free_port()), "a", tmp_path).start()
     assert "Error: the engine cannot start: " in str(failed.value)
     assert "cannot be reached" in str(failed.value)
+    assert "; start Redis there, or name another one with --redis" in str(failed.value)
     assert time.monotonic() - begun < 15
 
 

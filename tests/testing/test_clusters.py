@@ -1,0 +1,85 @@
+"""Several servers of tests and one Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from fastws import FastWS
+from fastws.errors import StartError
+from fastws.testing import TestServer
+from tests.support.redis import RedisServer, free_port, redis_binary
+
+pytestmark = pytest.mark.asyncio
+
+NAMESPACES = {"chat": {"subscribe": "all", "publish": "all", "history_size": 10, "recover": True, "presence": True}}
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@asynccontextmanager
+async def two_nodes(url: str) -> AsyncIterator[tuple[TestServer, TestServer]]:
+    prefix = uuid4().hex
+    async with (
+        TestServer(FastWS(namespaces=NAMESPACES), redis=url, prefix=prefix, node_name="a", admin_port=0) as a,
+        TestServer(FastWS(namespaces=NAMESPACES), redis=url, prefix=prefix, node_name="b") as b,
+    ):
+        yield a, b
+
+
+async def test_what_is_published_at_one_is_heard_at_all(redis: RedisServer) -> None:
+    async with two_nodes(redis.url) as (a, b):
+        ann, ben = await a.connect(user="ann"), await b.connect(user="ben")
+        await ben.subscribe("chat:lobby")
+        await ann.publish("chat:lobby", "hello")
+        push = await ben.expect("publication", data="hello")
+        assert push["from"]["user"] == "ann"
+        assert (await b.app.history("chat:lobby")).publications[0].data == "hello"
+        published = await a.app.publish("chat:lobby", 2)
+        assert (published.offset, published.nodes) == (2, 1)
+        await ben.expect("publication", data=2)
+        assert (await a.app.presence("chat:lobby")).users == 1
+        assert [session.node for session in await a.app.sessions("ben")] == ["b"]
+        assert await a.app.push("ben", "you") == 1
+        await ben.expect("message", data="you")
+        assert [node["id"] for node in (await a.api("nodes"))["nodes"]] == ["a", "b"]
+
+
+async def test_what_was_missed_is_recovered_at_another_one(redis: RedisServer) -> None:
+    async with two_nodes(redis.url) as (a, b):
+        ann = await a.connect(user="ann")
+        was = await ann.subscribe("chat:moving")
+        await ann.close()
+        await b.app.publish("chat:moving", 1)
+        ann = await b.connect(user="ann")
+        back = await ann.subscribe("chat:moving", recover={"epoch": was["epoch"], "offset": was["offset"]})
+        assert back["recovered"]
+        assert [one["data"] for one in back["publications"]] == [1]
+
+
+async def test_one_redis_for_one_test() -> None:
+    redis_binary()
+    server = TestServer(FastWS(namespaces=NAMESPACES), redis="embedded")
+    for _ in range(2):
+        async with server:
+            path = Path(server.settings.redis.removeprefix("unix://"))
+            assert path.is_socket()
+            assert (await server.app.publish("chat:1", 1)).offset == 1
+            async with TestServer(FastWS(namespaces=NAMESPACES), redis=server.settings.redis, node_name="b") as other:
+                assert (await other.app.history("chat:1")).offset == 1
+        assert server.settings.redis == "embedded"
+        assert not path.exists()
+
+
+async def test_no_redis() -> None:
+    server = TestServer(FastWS(), redis=f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(StartError, match=r"the engine cannot start: .*; start Redis there"):
+        await server.start()
