@@ -66,7 +66,7 @@ class Hub:
         self._lost: set[Topic] = set()
         self._caught_up: asyncio.Task[None] | None = None
         """Fetches what was missed in the last outage."""
-        self.watch = Watch(engine, self._deliver, self.lose, self._is_heard)
+        self.watch = Watch(engine, self._deliver, self.lose, self._is_heard, lambda: self.is_degraded)
         """Of topics with history."""
 
     def serve(self, subscriptions: Subscriptions) -> None:

@@ -47,7 +47,8 @@ class Meeting(NamedTuple):
 
 class Watch:
     """Of the hub. `deliver` sends a publication to an audience, `lose` ends all subscriptions to a topic, `is_heard`
-    tells whether this is still what the hub knows under the topic's name.
+    tells whether this is still what the hub knows under the topic's name, `is_away` whether the engine is away: then
+    `catch_up` follows.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Watch:
         deliver: Callable[[Topic, Publication, str], None],
         lose: Callable[[Topic], None],
         is_heard: Callable[[Topic], bool],
+        is_away: Callable[[], bool],
     ) -> None:
         self.duplicates = 0
         """Publications that came again, so far."""
@@ -66,6 +68,7 @@ class Watch:
         self._deliver = deliver
         self._lose = lose
         self._is_heard = is_heard
+        self._is_away = is_away
         self._looking: asyncio.Task[None] | None = None
 
     # Publications.
@@ -139,6 +142,8 @@ class Watch:
     def _give_up(self, topic: Topic, held: Kept, error: Exception) -> None:
         if not isinstance(error, EngineError):
             _log.error("what is missing of a topic could not be asked for", exc_info=error)
+        elif self._is_away():
+            return  # it is asked again when the engine is back; until then nothing is delivered
         if topic.held is held:
             self._lose(topic)
 

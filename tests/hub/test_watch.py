@@ -224,6 +224,47 @@ async def test_after_an_outage_what_was_missed_is_delivered(prompt: bool) -> Non
         assert await told(stage, player) == [3]
 
 
+async def test_what_could_not_be_asked_for_in_an_outage_is_asked_for_when_it_is_over() -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine)
+        await publish(stage, 1, 2)
+        engine.lose(1)
+        engine.let_arrive()
+        question = engine.open[0]
+        engine.go_away()
+        engine.fail(question)
+        await stage.settle()
+        assert [heard["event"] for heard in player.hear()] == ["degraded"]
+        engine.come_back()
+        await stage.settle()
+        again = engine.open[0]
+        engine.go_away()
+        engine.fail(again)
+        await stage.settle()
+        engine.come_back()
+        await stage.settle()
+        engine.answer_all()
+        await stage.settle()
+        assert [heard.get("data") or heard["event"] for heard in player.hear()] == [1, 2, "restored"]
+
+
+async def test_who_comes_in_an_outage_is_told_of_it_once() -> None:
+    engine = DistantEngine(prompt=True)
+    async with staged(engine=engine) as stage:
+        engine.go_away()
+        since = stage.hub.outage_since_ms
+        late = stage.connect(welcomed=False)
+        assert [heard["event"] for heard in late.hear()] == ["welcome", "degraded"]
+        engine.come_back()
+        await stage.settle()
+        assert [heard["event"] for heard in late.hear()] == ["restored"]
+        latest = stage.connect(welcomed=False)
+        assert [heard["event"] for heard in latest.hear()] == ["welcome"]
+        stage.hub.tell_outage(latest.conn, since)
+        assert latest.hear() == []
+
+
 async def test_two_outages_one_after_the_other_are_over_when_the_second_is() -> None:
     engine = DistantEngine()
     async with staged(engine=engine) as stage:
