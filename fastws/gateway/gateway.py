@@ -30,8 +30,10 @@ from fastws.gateway.commands.looking import Looking
 from fastws.gateway.commands.publishing import Publishing
 from fastws.gateway.commands.subscribing import Subscribing
 from fastws.gateway.execution import Execution
+from fastws.gateway.losses import Losses
 from fastws.gateway.middleware import onion_of
 from fastws.gateway.opening import Opening
+from fastws.gateway.places import Places
 from fastws.gateway.rules import topic_hooks, warn_of_unreachable
 from fastws.gateway.services import GatewayServices
 from fastws.gateway.session import CONNECTING, ENDED, READY, Session
@@ -43,6 +45,9 @@ from fastws.types import CloseInfo, SendStatus
 from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
+
+REPLACE: Final = "replace"
+"""The `user_limit_policy` under which older connections go for newer ones."""
 
 FAREWELL_S: Final = 5.0
 """Seconds that disconnect hooks have to end when the server stops."""
@@ -122,6 +127,10 @@ class Gateway:
         self.around_connect = onion.around_connect if onion is not None else None
         """The application's middleware around the connect hooks, of raw endpoints too; None if there is none."""
         self._hooks = Hooks(app.connect_hooks, app.disconnect_hooks, settings.node_name, self.around_connect)
+        self._losses = Losses(self._hooks, loop)
+        if self._hooks.watch_disconnect:
+            hub.bereaved = self._losses.note
+            hub.knows_anonymous = True
         namespaces = Namespaces(merged_namespaces(app.namespaces, settings.namespaces), dev=settings.dev)
         warn_of_unreachable(app, namespaces)
         access = Access(
@@ -146,6 +155,7 @@ class Gateway:
             hub,
             self._hooks,
             self._subscribing,
+            Places(engine, settings.max_connections_per_user, replaces=settings.user_limit_policy == REPLACE),
             loop,
             keep_headers=frozenset(name.lower().encode("latin-1") for name in app.keep_headers),
             run=self._run,
@@ -184,8 +194,12 @@ class Gateway:
 
     async def stop(self) -> None:
         """Let the disconnect hooks end, cancel what else still runs, stop the engine."""
-        if self._farewells:
-            await asyncio.wait(self._farewells, timeout=FAREWELL_S)
+        telling = self._losses.telling
+        farewells = self._farewells if telling is None else {*self._farewells, telling}
+        if farewells:
+            await asyncio.wait(farewells, timeout=FAREWELL_S)
+        if telling is not None:
+            telling.cancel()
         self._app.unbind()
         tasks = list(self.tasks)
         for task in tasks:
@@ -220,8 +234,9 @@ class Gateway:
         if not was_ready:
             return
         self._subscribing.ended(conn, session)
+        was_reported = self._hub.was_reported(conn)
         self._hub.leave(conn, session.subscriptions())
-        if self._hooks.watch_disconnect:
+        if self._hooks.watch_disconnect and not was_reported:
             farewell = self._run(self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))
             if farewell is not None:
                 self._farewells.add(farewell)

@@ -22,6 +22,7 @@ from fastws.gateway.auth.gate import NO_CREDENTIALS, Credentials, Gate, without_
 from fastws.gateway.auth.identity import Identity
 from fastws.gateway.auth.passes import arm
 from fastws.gateway.commands.common import FatalError, Followed, Result
+from fastws.gateway.places import Places
 from fastws.gateway.session import CONNECTING, READY, STRANGER, Session
 from fastws.hub.hub import Hub
 from fastws.hub.orders import Subscriptions
@@ -53,6 +54,7 @@ class Opening:
         hub: Hub,
         hooks: Hooks,
         subscriptions: Subscriptions,
+        places: Places,
         loop: asyncio.AbstractEventLoop,
         *,
         keep_headers: Collection[bytes],
@@ -66,6 +68,7 @@ class Opening:
         self._hub = hub
         self._hooks = hooks
         self._subscriptions = subscriptions
+        self._places = places
         self._loop = loop
         self._keep_headers = keep_headers
         self._run = run
@@ -141,7 +144,8 @@ class Opening:
         session.identity = credentials.identity
         if credentials.expires is not None:
             self._arm(conn, session, credentials.expires)
-        if not self._hooks.watch_connect and not credentials.topics:
+        is_limited = self._places.are_limited_for(credentials.identity)
+        if not self._hooks.watch_connect and not credentials.topics and not is_limited:
             self._hub.tell_outage(conn, self._welcome(conn, session, credentials.expires))
             return
         work = session.need_work()
@@ -154,10 +158,28 @@ class Opening:
     async def _enter(self, conn: Connection, session: Session, credentials: Credentials) -> None:
         if self._hooks.watch_connect and not await self._hooks.connect(conn):
             return
+        if not await self._take_place(conn, credentials.identity):
+            return
         outage = self._welcome(conn, session, credentials.expires)
         await self._subscribe(conn, session, credentials.topics)
         self._hub.tell_outage(conn, outage)
         _send_early(conn, session)
+
+    async def _take_place(self, conn: Connection, identity: Identity) -> bool:
+        """For a newcomer that the hooks have let in, and so not in vain for others that have to go. False: there is no
+        place, and the connection is closing, or it has ended meanwhile.
+        """
+        if not self._places.are_limited_for(identity):
+            return True
+        if not await self._places.take(conn, identity):
+            conn.close(*closes.CONNECTION_LIMIT)
+        elif conn.phase == OPEN:
+            return True
+        else:
+            self._places.give_back(conn, identity)
+        if self._hooks.watch_connect and (farewell := self._left(conn)) is not None:
+            await farewell
+        return False
 
     def _entered(self, conn: Connection, session: Session, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -175,6 +197,24 @@ class Opening:
         One that was welcomed already keeps its id and its subscriptions.
         """
         _check_open(conn)
+        if session.phase == READY and self._places.are_limited_for(credentials.identity):
+            return self._change_over(conn, session, credentials)
+        return self._become(conn, session, credentials)
+
+    async def _change_over(self, conn: Connection, session: Session, credentials: Credentials) -> Result:
+        """An anonymous client is nobody else before there is a place for it: else two of them would each see the other
+        where there is one place left.
+        """
+        identity = credentials.identity
+        if not await self._places.take(conn, identity):
+            conn.close(*closes.CONNECTION_LIMIT)
+        elif conn.phase != OPEN:
+            self._places.give_back(conn, identity)
+        _check_open(conn)
+        answer = self._become(conn, session, credentials)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    def _become(self, conn: Connection, session: Session, credentials: Credentials) -> Answer[Result]:
         former = session.identity
         session.identity = credentials.identity
         is_new = session.phase != READY
@@ -188,12 +228,17 @@ class Opening:
         if self._hooks.watch_connect:
             session.need_details().credentials = credentials
             return self._ask(conn, session, credentials, former, is_new)
+        if is_new and self._places.are_limited_for(credentials.identity):
+            return self._ask(conn, session, credentials, former, is_new)
         return self._accepted(conn, session, credentials, former, is_new)
 
     async def _ask(
         self, conn: Connection, session: Session, credentials: Credentials, former: Identity, is_new: bool
     ) -> Result:
-        if not await self._hooks.connect(conn, again=not is_new):
+        is_let_in = not self._hooks.watch_connect or await self._hooks.connect(conn, again=not is_new)
+        if is_let_in and is_new:
+            is_let_in = await self._take_place(conn, credentials.identity)
+        if not is_let_in:
             raise TopicError(closes.NOT_PERMITTED.code, "this client may not connect")  # it is closing already
         return self._accepted(conn, session, credentials, former, is_new)
 
@@ -207,7 +252,9 @@ class Opening:
     ) -> Awaitable[None] | None:
         """What comes after the reply to `auth`."""
         if conn.phase != OPEN:
-            return self._left(conn) if is_new and self._hooks.watch_disconnect else None
+            if is_new and self._places.are_limited_for(credentials.identity):
+                self._places.give_back(conn, credentials.identity)
+            return self._left(conn) if is_new else None
         outage = self._welcome(conn, session, credentials.expires)
         if former.tenant != session.tenant:
             # A topic of the same name is another one there.
@@ -222,10 +269,12 @@ class Opening:
 
     def _left(self, conn: Connection) -> Awaitable[None] | None:
         """It ended when it had been let in, and before it was welcomed: the hooks saw it come, so they see it go."""
+        if not self._hooks.watch_disconnect:
+            return None
         close = CloseInfo(conn.close_code or closes.ABNORMAL, conn.close_reason)
         return self._hooks.disconnect(self._hooks.info(conn), close)
 
-    def refresh(self, conn: Connection, session: Session, credentials: Credentials) -> Result:
+    def refresh(self, conn: Connection, session: Session, credentials: Credentials) -> Answer[Result]:
         """The same user has a new token, which takes the place of the old one. Raises `FatalError` for another user.
 
         Subscriptions that it could not make any more end, unless the server had made them against the old token.
@@ -234,6 +283,17 @@ class Opening:
         identity = credentials.identity
         if identity.user != session.user or identity.tenant != session.tenant:
             raise FatalError(closes.UNAUTHORIZED, "the token is somebody else's", closes.INVALID_TOKEN)
+        if self._places.have_to_be_taken_again(session.identity, identity):
+            return self._change_device(conn, session, credentials)
+        return self._renew(conn, session, credentials)
+
+    async def _change_device(self, conn: Connection, session: Session, credentials: Credentials) -> Result:
+        await self._places.take(conn, credentials.identity)  # it has a place; others with that device go
+        _check_open(conn)
+        return self._renew(conn, session, credentials)
+
+    def _renew(self, conn: Connection, session: Session, credentials: Credentials) -> Result:
+        identity = credentials.identity
         former = session.identity
         held = self._allowed(session)
         session.profile = identity.profile

@@ -53,6 +53,8 @@ class Hub:
         """Is told of connections of other processes that were lost with them."""
         self.reported = 0
         """Connections up to this number were reported as lost by others, who took this process for dead."""
+        self._unreported: set[int] = set()
+        """Those that had such a number already and have come to the hub since then, so nobody has reported them."""
         self.knows_anonymous = False
         """The engine is told of anonymous connections too, as somebody wants to know when they are lost."""
         self.describe: Callable[[], NodeFigures] | None = None
@@ -86,6 +88,8 @@ class Hub:
         """A connection is ready to hear."""
         self.connections.add(conn)
         self._arrivals.note(conn.number)
+        if conn.number <= self.reported:
+            self._unreported.add(conn.number)
         self._know(conn)
 
     def tell_outage(self, conn: Any, since_ms: int | None) -> None:
@@ -96,6 +100,7 @@ class Hub:
     def leave(self, conn: Any, topics: Iterable[Topic]) -> None:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
         self.connections.discard(conn)
+        self._unreported.discard(conn.number)
         for topic in topics:
             if topic.roll is not None:
                 self._attendance.leave(conn, topic, topic.roll)
@@ -271,7 +276,12 @@ class Hub:
         if self.bereaved is not None:
             self.bereaved(sessions)
 
+    def was_reported(self, conn: Any) -> bool:
+        """Whether others have said of a connection that is in the hub that it was lost: nobody is told of its end."""
+        return conn.number <= self.reported and conn.number not in self._unreported
+
     def on_fenced(self) -> None:
+        self._unreported.clear()
         self.reported = max((conn.number for conn in self.connections.wires()), default=self.reported)
 
     # What the engine asks.

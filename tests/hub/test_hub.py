@@ -10,6 +10,7 @@ import pytest
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
 from fastws.engine.contract import Outgoing
+from fastws.gateway.auth.identity import identity_of
 from tests.gateway.engines import DistantEngine
 from tests.gateway.stage import JSON, MSGPACK, staged
 
@@ -206,3 +207,49 @@ async def test_what_became_of_deliveries_outlives_the_topics() -> None:
         await stage.settle()
         assert stage.hub.topics == {}
         assert results() == (12, 3, 0)
+
+
+async def test_anonymous_connections_are_told_of_where_their_ends_matter() -> None:
+    async with staged() as stage:
+        told: list[tuple[str, ...]] = []
+        engine: Any = stage.engine
+        engine.attach = lambda *said: told.append(("attach", *said))
+        engine.detach = lambda *said, is_last: told.append(("detach", *said))
+        silent = stage.connect()
+        assert list(stage.hub.sessions_here()) == []
+        stage.hub.knows_anonymous = True
+        player = stage.connect()
+        assert told == [("attach", "", player.conn.id, "default")]
+        assert {one.conn for one in stage.hub.sessions_here()} == {silent.conn.id, player.conn.id}
+        stage.name(player, "u", "t")
+        player.vanish()
+        await stage.settle()
+        assert told[1:] == [
+            ("detach", "", player.conn.id),
+            ("attach", "t\0u", player.conn.id, "default"),
+            ("detach", "t\0u", player.conn.id),
+        ]
+
+
+async def test_another_device_keeps_the_place_of_a_connection() -> None:
+    async with staged() as stage:
+        told: list[tuple[str, ...]] = []
+        engine: Any = stage.engine
+        player = stage.name(stage.connect(), "u")
+        engine.attach = lambda *said: told.append(said)
+        engine.detach = lambda *said, is_last: pytest.fail("its place was given away")
+        player.conn.session.profile = identity_of("u", device="web").profile
+        stage.hub.renamed(player.conn, "", "u")
+        assert told == [("u", player.conn.id, "web")]
+        del engine.attach, engine.detach
+
+
+async def test_sessions_of_this_process() -> None:
+    async with staged() as stage:
+        player = stage.name(stage.connect(), "u", "t", "web")
+        (session,) = stage.hub.sessions_of("t\0u")
+        assert session[:5] == (player.conn.id, "u", "t", "web", "n1")
+        assert stage.hub.session_of(player.conn.id) == session
+        assert stage.hub.session_of("x-1") is None
+        player.conn.close(4503)
+        assert stage.hub.sessions_of("t\0u") == []

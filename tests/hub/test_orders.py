@@ -203,3 +203,27 @@ async def test_who_has_ended_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPat
         assert 100 <= (await counting).connections < 200
         assert (await subscribing).refused == 0
         assert len(stage.hub.topics["t"].audience) == 100
+
+
+async def test_what_comes_late_does_not_concern_who_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1_000_000.0
+    monkeypatch.setattr("fastws.hub.users.time", lambda: now_s)
+    async with staged() as stage:
+        early = stage.name(stage.connect(), "u")
+        now_s += 60
+        late = stage.name(stage.connect(), "u")
+        until_ms = 1_000_030_000
+        for order in (
+            Order("push", user="u"),
+            Order("push"),
+            Order("push", tenant=""),
+            Order("push", conn=late.conn.id),
+        ):
+            expected = 0 if order.conn else 1
+            assert await outcome(stage.engine.order(order._replace(data=b"1", until_ms=until_ms))) == Outcome(expected)
+        kick = Order("disconnect", user="u", code=4503, until_ms=until_ms)
+        assert await outcome(stage.engine.order(kick)) == Outcome(1)
+        await stage.settle()
+        early.hear()
+        assert late.hear() == []
+        assert (early.closed, late.closed) == ((4503, ""), None)

@@ -81,3 +81,16 @@ def test_a_year_of_arrivals_fits_in(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(thinned) <= 4096
     arrivals._thin_out(int(now_s * 1000))
     assert len(arrivals._numbers) <= 2048
+
+
+def test_who_had_come_until_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1_000_000.0
+    monkeypatch.setattr("fastws.hub.users.time", lambda: now_s)
+    arrivals = Arrivals()
+    assert arrivals.last_until(5) == float("inf")
+    for number in range(1, 2000):
+        now_s += 0.3
+        arrivals.note(number)
+    for ms in (0, 1_000_000_000, 1_000_001_500, 1_000_300_000, 1_000_500_000, 2_000_000_000):
+        last = arrivals.last_until(ms)
+        assert [number for number in range(1, 2000) if (arrivals.when_ms(number) <= ms) != (number <= last)] == []

@@ -20,7 +20,7 @@ class Opening(Protocol):
 
     def authenticate(self, conn: Connection, session: Session, credentials: Credentials) -> Answer[Result]: ...
 
-    def refresh(self, conn: Connection, session: Session, credentials: Credentials) -> Result: ...
+    def refresh(self, conn: Connection, session: Session, credentials: Credentials) -> Answer[Result]: ...
 
 
 class Authenticating:
@@ -36,7 +36,7 @@ class Authenticating:
             raise TopicError(closes.MALFORMED.code, "this connection has a user already, `refresh` renews its token")
         return self._opening.authenticate(conn, session, self._judge(command.token, anonymous=self._gate.terms.welcome))
 
-    def refresh(self, conn: Connection, session: Session, command: Refresh) -> Result:
+    def refresh(self, conn: Connection, session: Session, command: Refresh) -> Answer[Result]:
         """A client has a newer token of the same user."""
         return self._opening.refresh(conn, session, self._judge(command.token, anonymous=not session.user))
 
