@@ -9,7 +9,6 @@ from fastws.config.declare import Option
 _PARTS = {
     "more than one worker": ("workers",),
     "public keys of tokens": ("jwt_public_key", "jwt_jwks"),
-    "limiting users": ("max_connections_per_user", "user_limit_policy"),
     "client certificates": ("ssl_ca_certs", "ssl_require_client_cert"),
 }
 
