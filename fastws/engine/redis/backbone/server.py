@@ -19,7 +19,7 @@ from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.backbone.subscriptions import Subscriptions
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.resp.address import Address
-from fastws.engine.redis.resp.errors import AwayError, ReplyError, safe_text
+from fastws.engine.redis.resp.errors import AwayError, safe_text
 from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Tuning, fail
 from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.scripts import Script
@@ -80,6 +80,8 @@ class Server:
         self._commands: Commands | None = None
         self._links: list[Link] = []
         self._is_up = False
+        self._was_up = False
+        """It was up at some time."""
         self._keeper: asyncio.Task[None] | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -143,9 +145,13 @@ class Server:
     async def stop(self) -> None:
         """Send what was given, wait for answers for a moment, and disconnect. Nothing is called after this."""
         keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+        attempt, self._attempt = self._attempt, None
+        for task in (keeper, attempt):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        if attempt is not None and not attempt.cancelled():
+            attempt.exception()  # nobody wants to know it any more
         self._is_up = False
         self._subscriptions.end()
         commands, self._commands = self._commands, None
@@ -228,14 +234,10 @@ class Server:
     # How it is kept up.
 
     async def _keep_up(self) -> None:
-        was_up = False
         while True:
             self._wake.clear()
             self._attempt = attempt = asyncio.get_running_loop().create_task(self._connect())
-            try:
-                await asyncio.wait([attempt])
-            finally:
-                attempt.cancel()
+            await asyncio.wait([attempt])
             if attempt.cancelled():
                 continue  # somebody wants it to begin anew
             error = attempt.exception()
@@ -243,13 +245,6 @@ class Server:
                 self._note_failure(error)
                 await self._pause()
                 continue
-            self._tries = 0
-            self._failure = None
-            self._is_up = True
-            if was_up:
-                self._events.on_server_back(self)
-            was_up = True
-            self._tell_waiters(None)
             while self._is_up:
                 await self._wake.wait()
                 self._wake.clear()
@@ -264,15 +259,26 @@ class Server:
             await self._subscriptions.begin(await self._open(address, hears=True))
             if len(self._links) < 2:
                 raise AwayError("a connection broke at once")
-            self._commands = commands
+            self._rise(commands)
         except BaseException as error:
             links, self._links = self._links, []
             for each in links:
                 each.abort("it was given up")
             self._subscriptions.end()
-            if isinstance(error, ReplyError):
+            if isinstance(error, EngineError) and str(address) not in str(error):
                 raise EngineError(f"{address}: {error}", temporary=error.temporary) from None
             raise
+
+    def _rise(self, commands: Commands) -> None:
+        """It is up."""
+        self._commands = commands
+        self._tries = 0
+        self._failure = None
+        self._is_up = True
+        if self._was_up:
+            self._events.on_server_back(self)
+        self._was_up = True
+        self._tell_waiters(None)
 
     async def _open(self, address: Address, *, hears: bool) -> Link:
         link = await open_link(address, self._context, self._tuning, name=self._name, hears=hears)

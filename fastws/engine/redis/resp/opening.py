@@ -31,6 +31,8 @@ async def open_link(
             link = await _connect(address, context, tuning, hears=hears)
             try:
                 await _greet(link, address, name)
+            except AwayError:
+                raise AwayError(f"{address}: {link.reason}") from None
             except BaseException:
                 link.abort("it was given up")
                 raise
