@@ -38,6 +38,8 @@ from fastws.types import Member, Presence, PresenceStats, Published, SessionInfo
 
 _log: Final = logging.getLogger("fastws.engine")
 
+_AGAIN_S: Final = 0.5  # from one attempt to return to the next
+
 
 class RedisEngine(Engine):
     """See the contract; it is what its backbone calls too."""
@@ -122,9 +124,11 @@ class RedisEngine(Engine):
                 if self._away:
                     return  # told again when it is back
                 _log.warning("Redis is back and does not do what it is asked: %s", error)
-                await asyncio.sleep(0.5)
+            except Exception:
+                _log.exception("this process cannot return to the others, and goes on trying")
             else:
                 break
+            await asyncio.sleep(_AGAIN_S)
         _log.info("Redis is back")
         self._is_degraded = False
         self._common.events.on_restored(now_ms())
