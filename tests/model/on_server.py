@@ -45,6 +45,12 @@ def forget(conn, topic):
 def is_here(conn, conn_id):
     return app._services._hub.find(conn_id) is not None
 
+@app.rpc("is busy")
+def is_busy(conn, data):
+    hub = app._services._hub
+    under_way = hub.watch.tasks - {{hub.watch._looking}} | hub._attendance.tasks
+    return bool(under_way) or any(topic.held is not None for topic in hub.topics.values())
+
 @app.rpc("tell")
 def tell(conn, data):
     for topic in app._services._hub.topics.values():
@@ -56,8 +62,8 @@ def tell(conn, data):
 class Server:
     """One process for many scripts, and a client that has it do what no client can."""
 
-    def __init__(self) -> None:
-        self.process = ServerProcess("--jwt-secret", SECRET, "--ping-interval", "0", source=APP)
+    def __init__(self, *options: str) -> None:
+        self.process = ServerProcess("--jwt-secret", SECRET, "--ping-interval", "0", *options, source=APP)
         self.scripts = itertools.count(1)
 
     def __enter__(self) -> Self:
@@ -81,9 +87,10 @@ class Server:
 class ServerLine:
     """A connection. What it says has had its effect when `say` returns."""
 
-    def __init__(self, world: ServerWorld, talker: Talker) -> None:
+    def __init__(self, world: ServerWorld, talker: Talker, server: Server) -> None:
         self.conn_id: str = talker.welcome["conn"]
         self._world = world
+        self._server = server
         self._talker = talker
         self._heard: deque[Any] = deque()
 
@@ -114,7 +121,7 @@ class ServerLine:
         if politely:
             self._talker.send_close(1000)
         self._talker.close()
-        wait_until(lambda: not self._world.server.call("is here", self.conn_id))
+        wait_until(lambda: not self._server.call("is here", self.conn_id))
 
 
 class ServerWorld:
@@ -127,9 +134,14 @@ class ServerWorld:
         self._lines: list[Talker] = []
 
     def connect(self, name: str, codec: str) -> ServerLine:
-        talker = Talker.welcomed(self.server.process, codec, f"/ws?token={token(self._own(name))}")
+        server = self.server_of(name)
+        talker = Talker.welcomed(server.process, codec, f"/ws?token={token(self._own(name))}")
         self._lines.append(talker)
-        return ServerLine(self, talker)
+        return ServerLine(self, talker, server)
+
+    def server_of(self, _name: str) -> Server:
+        """Where a user connects."""
+        return self.server
 
     def _own(self, name: str) -> str:
         """Scripts do not meet."""
