@@ -15,7 +15,7 @@ from fastws.engine.redis.names import PARTITIONS
 from fastws.errors import EngineError, InternalError
 from tests.engine.suite.house import House
 from tests.engine.suite.stand import until
-from tests.support.redis import RedisServer, free_port
+from tests.support.redis import RedisServer
 
 pytestmark = pytest.mark.asyncio
 
@@ -105,13 +105,6 @@ async def test_whoever_stops_while_it_returns_stops(redis_server: RedisServer, p
         _ = engine._common.events
     await asyncio.sleep(0)
     assert not engine._common.tasks
-
-
-async def test_where_there_is_no_redis_it_does_not_start(prefix: str, house: House) -> None:
-    engine = made(f"redis://127.0.0.1:{free_port()}", prefix)
-    with pytest.raises(EngineError):
-        await engine.start(house)
-    assert house.outages == []
 
 
 async def test_what_fails_at_the_start_leaves_nothing_behind(
