@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from fastws.engine.redis.backbone.cluster import Cluster
 from fastws.engine.redis.backbone.contract import Backbone
 from fastws.engine.redis.backbone.sentinel import Sentinel
 from fastws.engine.redis.backbone.standalone import Standalone
@@ -59,6 +60,8 @@ def make_backbone(url: str, *, prefix: str, name: str = "fastws") -> Backbone:
     target = parse_target(url)
     if target.sentinels:
         return Sentinel(target.address, target.sentinels, target.master_name, prefix=prefix, name=name)
+    if target.seeds:
+        return Cluster(target.seeds, prefix=prefix, name=name)
     return Standalone(target.address, prefix=prefix, name=name)
 
 

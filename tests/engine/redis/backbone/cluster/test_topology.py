@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from fastws.engine.redis.backbone.topology import SLOT_OF, SLOTS, Survey, read_view
+from fastws.engine.redis.backbone.cluster.topology import SLOT_OF, SLOTS, Survey, read_view
 from fastws.engine.redis.names import PARTITIONS, Names
 from fastws.engine.redis.resp.address import Address
 from fastws.errors import EngineError
