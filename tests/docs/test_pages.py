@@ -13,6 +13,7 @@ IN_BOTH_CODECS = ("docs/protocol.md", "docs/guide/presence.md", "docs/guide/reco
 NOT_RUN = {
     "README.md": "benchmarks take long",
     "docs/architecture.md": "a picture; interfaces inside the server",
+    "docs/guide/cluster.md": "several servers, and a Redis somewhere",
     "docs/guide/presence.md": "takes a hundred connections at once; the tests of presence do that",
     "docs/guide/running.md": "a part of the configuration of nginx; a unit of systemd",
     "docs/performance.md": "benchmarks take long; what a benchmark reads",
