@@ -25,6 +25,7 @@ MAX_KEPT_BYTES: Final = 4_194_304
 
 _POLICIES: Final = {"disconnect": 0, "drop_oldest": 1, "conflate": 2}
 _CONFLATE: Final = 2
+_DIALECTS: Final = tuple((codec.index, codec.opcode, codec.publication) for codec in CODECS)
 _ALIKE: Final = b""  # where the topic itself is the key
 
 
@@ -105,9 +106,8 @@ class Topic:
             self.roll.news.precede(publication.conn)
         audience = self.audience
         frames: list[bytes | None] = []  # a generator's turns would cost as much as an encoding
-        for codec in CODECS:
-            is_spoken = audience.count(codec.index)
-            frames.append(encode_frame(codec.opcode, codec.publication(self.name, publication)) if is_spoken else None)
+        for index, opcode, encode in _DIALECTS:
+            frames.append(encode_frame(opcode, encode(self.name, publication)) if audience.count(index) else None)
         conflate = self._conflation(publication.data) if audience.policy == _CONFLATE else None
         return audience.publish(tuple(frames), exclude, conflate)
 
