@@ -16,7 +16,7 @@ from fastws.config.values import read_duration, to_toml
 from fastws.errors import ConfigError, StartError, StartupError
 from fastws.gateway.auth import making as tokens
 from fastws.observe.admin import client
-from fastws.server import console, doctor, startup_checks
+from fastws.server import console, doctor, engines, startup_checks
 from fastws.server.cli import fail
 from fastws.server.console.link import ConnectError
 
@@ -60,6 +60,7 @@ def check(file: str | None) -> None:
     startup_checks.tls_context(settings)
     try:
         startup_checks.protect(settings)
+        engines.check_redis(settings)
     except StartError as error:
         click.echo(f"warning: the server would not start: {error}", err=True)
     click.echo(f"{settings.config or 'no file: environment and defaults'}: ok")

@@ -4,6 +4,15 @@ A process that serves calls, in this order, `chosen`, `provided` around everythi
 worker.
 """
 
-from fastws.server.engines.making import Made, chosen, engine_line, lease_s, make_engine, provided, start_checks
+from fastws.server.engines.making import (
+    Made,
+    check_redis,
+    chosen,
+    engine_line,
+    lease_s,
+    make_engine,
+    provided,
+    start_checks,
+)
 
-__all__ = ["Made", "chosen", "engine_line", "lease_s", "make_engine", "provided", "start_checks"]
+__all__ = ["Made", "check_redis", "chosen", "engine_line", "lease_s", "make_engine", "provided", "start_checks"]

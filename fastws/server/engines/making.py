@@ -9,13 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastws.config import Settings, masked
-from fastws.engine.contract import Engine
-from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError, StartError
 from fastws.server.engines.binaries import find_binary
 from fastws.server.engines.embedded import EmbeddedRedis
 
 if TYPE_CHECKING:
+    from fastws.engine.contract import Engine
     from fastws.engine.redis.backbone.contract import Backbone
 
 _log: Final = logging.getLogger("fastws.server")
@@ -64,6 +63,15 @@ def provided(settings: Settings) -> Iterator[Settings]:
         yield replace(settings, redis=redis.url)
 
 
+def check_redis(settings: Settings) -> None:
+    """Raise `ConfigError` if the URL of Redis is none, and `StartError` if there is no Redis where one is started."""
+    settings = chosen(settings)
+    if settings.redis not in ("none", "embedded"):
+        from fastws.engine.redis.backbone.making import parse_target  # noqa: PLC0415
+
+        parse_target(settings.redis)
+
+
 def engine_line(settings: Settings) -> str:
     """What carries messages, and where it is, without secrets."""
     if settings.redis == "none":
@@ -89,11 +97,13 @@ def make_engine(settings: Settings) -> Made:
     Raises `ConfigError` for a URL that cannot be, and for `embedded`, which has to be started by whoever owns the
     process.
     """
+    # Imported where they are wanted: a supervisor needs no engine, and a single process none of Redis.
     if settings.redis == "none":
+        from fastws.engine.memory import MemoryEngine  # noqa: PLC0415
+
         return Made(MemoryEngine(), None)
     if settings.redis == "embedded":
         raise ConfigError("--redis embedded belongs to fastws-server, which starts it; give the URL of a Redis here")
-    # Imported where it is wanted: a single process needs none of it.
     from fastws.engine.redis.backbone.making import make_backbone  # noqa: PLC0415
     from fastws.engine.redis.engine import RedisEngine  # noqa: PLC0415
 

