@@ -99,7 +99,7 @@ async def test_what_is_refused_is_said(redis: RedisServer, locked: RedisServer) 
         assert "wrong@" not in str(caught.value)
     with pytest.raises(EngineError):
         await connect(f"redis://{place}", SOON)  # TLS is spoken there
-    with pytest.raises(AwayError, match="SSL handshake is taking longer"):
+    with pytest.raises(AwayError, match=r"SSL handshake is taking longer|does not answer"):
         await connect(f"rediss://127.0.0.1:{redis.port}?ssl_cert_reqs=none", SOON)
 
 
@@ -131,23 +131,23 @@ async def test_nothing_stays_open_of_connections_that_did_not_come_to_be(
     silent = f"127.0.0.1:{listener.getsockname()[1]}"
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
-    urls = [
-        f"redis://{nobody}",
-        f"unix://{tmp_path}/nothing",
-        f"redis://{silent}",
-        f"rediss://{silent}",
-        f"rediss://127.0.0.1:{locked.port}",
-        f"rediss://127.0.0.1:{redis.port}",
-        f"rediss://:wrong@127.0.0.1:{locked.port}?ssl_cert_reqs=none",
-        f"redis://ann:wrong@127.0.0.1:{redis.port}",
-        "redis://does.not.exist.invalid",
+    # Whoever fails by himself has time to: where both come at once, uvloop complains of an error that nobody took.
+    tries = [
+        (f"redis://{nobody}", DEFAULT_TUNING),
+        (f"unix://{tmp_path}/nothing", DEFAULT_TUNING),
+        (f"rediss://127.0.0.1:{locked.port}", DEFAULT_TUNING),
+        (f"rediss://:wrong@127.0.0.1:{locked.port}?ssl_cert_reqs=none", DEFAULT_TUNING),
+        (f"redis://ann:wrong@127.0.0.1:{redis.port}", DEFAULT_TUNING),
+        (f"redis://{silent}", SOON),
+        (f"rediss://{silent}", SOON),
+        (f"rediss://127.0.0.1:{redis.port}", SOON),
     ]
-    for url in urls:  # once for what is kept for good, such as threads that look up names
-        with pytest.raises(EngineError):
-            await connect(url, SOON)
+    for url, tuning in [*tries, ("redis://does.not.exist.invalid", DEFAULT_TUNING)]:
+        with pytest.raises(EngineError):  # once for what is kept for good, such as threads that look up names
+            await connect(url, tuning)
     before = descriptors()
     for _ in range(25):
-        results = await asyncio.gather(*(connect(url, SOON) for url in urls[:-1]), return_exceptions=True)
+        results = await asyncio.gather(*(connect(*each) for each in tries), return_exceptions=True)
         assert all(isinstance(result, EngineError) for result in results), results
     await settled(before)
     listener.close()
