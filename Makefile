@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PORT := 8000
 CONNECTIONS := 1000000
 MINUTES := 10
+RUNS := 5
 RUN_READY := $(VENV)/.ready-to-run
 DEV_READY := $(VENV)/.ready-to-develop
 BENCH_READY := $(VENV)/.ready-to-bench
@@ -18,7 +19,7 @@ SANITIZERS = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test build docs debug sanitize lint types conformance fuzz soak bench bench-peers bench-million gate \
+.PHONY: help run test build docs debug sanitize lint types conformance fuzz soak faults bench bench-peers bench-million gate \
 	tune-check tune tune-persist tune-revert clean test-packages sdist wheel test-wheels
 
 help: ## this list
@@ -89,6 +90,10 @@ soak: $(DEV_READY) build ## every load in turn: memory, descriptors and bystande
 	$(BIN)/python -m bench soak --minutes $(MINUTES)
 	FASTWS_TEST_TORTURE_S=$${FASTWS_TEST_TORTURE_S:-$$(awk 'BEGIN { print 2 * $(MINUTES) }')} \
 		$(BIN)/python -m pytest -q -p no:cacheprovider tests/torture
+
+faults: $(DEV_READY) build ## break nodes, Redis and the links between them, several times each, and count (FAULTS="node-kill link" RUNS=5)
+	@.ci/debian redis-server=redis-server iptables=iptables
+	$(BIN)/python -m tests.faults $(FAULTS) --runs $(RUNS)
 
 bench-million: ; @$(call not_built,the benchmark with a million connections)
 tune-check tune tune-persist tune-revert: ; @$(call not_built,kernel tuning)

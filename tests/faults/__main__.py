@@ -11,7 +11,9 @@ import importlib
 import shlex
 import sys
 import traceback
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -41,16 +43,15 @@ def play(scenario: Scenario, seed: int) -> Outcome:
         return runner.run(asyncio.wait_for(scenario.play(seed), RUN_S))  # type: ignore[arg-type]
 
 
-def attempt(scenario: Scenario, seed: int) -> Outcome | None:
-    """The outcome; None if what the scenario needs is not there. A harness that fails is a broken run."""
+def attempt(name: str, seed: int) -> Outcome | str:
+    """The outcome, or why there is none: what the scenario needs is not there. A harness that fails breaks a run."""
     try:
-        return play(scenario, seed)
+        return play(load()[name], seed)
     except pytest.skip.Exception as skipped:
-        print(f"{scenario.name}: skipped: {skipped}", flush=True)
-        return None
+        return str(skipped)
     except Exception as error:
         traceback.print_exc()
-        return Outcome(scenario.name, seed, violations=[("harness", f"{type(error).__name__}: {error}")])
+        return Outcome(name, seed, violations=[("harness", f"{type(error).__name__}: {error}")])
 
 
 def say(outcome: Outcome) -> None:
@@ -86,24 +87,27 @@ def main() -> int:
     unknown = [name for name in options.names if not any(known.startswith(name) for known in scenarios)]
     if unknown:
         parser.error(f"no such fault: {', '.join(unknown)}")
-    results: dict[str, list[Outcome]] = {}
+    chosen = [name for name in scenarios if not options.names or any(map(name.startswith, options.names))]
+    results: dict[str, list[Outcome]] = {name: [] for name in chosen}
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name, scenario in scenarios.items():
-        if options.names and not any(name.startswith(begin) for begin in options.names):
-            continue
-        results[name] = []
-        for seed in range(options.seed, options.seed + (options.runs or scenario.runs)):
-            outcome = attempt(scenario, seed)
-            if outcome is None:
-                break
+    command = shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]])
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        runs = [
+            (name, pool.submit(attempt, name, seed))
+            for name in chosen
+            for seed in range(options.seed, options.seed + (options.runs or scenarios[name].runs))
+        ]
+        for name, run in runs:
+            outcome = run.result()
+            if isinstance(outcome, str):
+                print(f"{name}: skipped: {outcome}", flush=True)
+                continue
             say(outcome)
             results[name].append(outcome)
             if outcome.log:
-                (options.folder / f"{name}-{seed}.log").write_text(outcome.log, encoding="utf-8")
-        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        report.write(
-            options.folder, scenarios, results, shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]), date
-        )
+                (options.folder / f"{name}-{outcome.seed}.log").write_text(outcome.log, encoding="utf-8")
+            date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+            report.write(options.folder, scenarios, results, command, date)
     print(f"\n{report.table(results)}\n{report.LEGEND}")
     return int(any(outcome.violations for runs in results.values() for outcome in runs))
 

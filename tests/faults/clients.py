@@ -404,7 +404,8 @@ class Publisher(Client):
         self.topics = topics
         self.insists = insists
         self.pause_s = pause_s
-        self.is_paused = False
+        self.is_paused = True
+        """It begins nothing new; at first until everybody is here."""
         self._count = itertools.count(1)
         self._open: Sending | None = None
         self._timer: asyncio.TimerHandle | None = None

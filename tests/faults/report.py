@@ -77,7 +77,7 @@ def write(
 ) -> None:
     """`faults.md` and `faults.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    titles = "".join(f"- `{name}`: {scenarios[name].title}\n" for name in results)
+    titles = "".join(f"- `{name}`: {scenarios[name].title}\n" for name in results if results[name])
     machine = f"Python {platform.python_version()}, {platform.platform()}"
     head = f"# Faults\n\n`{command}`, {date}, fastws {__version__}, {machine}\n"
     (folder / "faults.md").write_text(f"{head}\n{table(results)}\n{LEGEND}\n{titles}", encoding="utf-8")

@@ -156,6 +156,7 @@ class Stage:
             for client in self.clients:
                 client.start()
             await self.until(self.is_complete, BEGIN_S, "everybody is connected")
+            self._pause(paused=False)
         except BaseException:
             await self._end()
             raise
@@ -268,8 +269,7 @@ class Stage:
         if not self.outcome.presence_s:
             await self.until_known()
         since = monotonic()
-        for publisher in self.publishers:
-            publisher.is_paused = False
+        self._pause(paused=False)
         await self.load(self.plan.after_s)
         self.calm.append((since, monotonic()))
         try:
@@ -279,11 +279,14 @@ class Stage:
 
     async def _quiet(self) -> None:
         """Nothing is said any more, and everybody has heard everything."""
-        for publisher in self.publishers:
-            publisher.is_paused = True
+        self._pause(paused=True)
         await self.until(self._is_said, SETTLE_S, "everything that was begun is said")
         await self.until(self._is_heard, SETTLE_S, "everything that was said is heard")
         await asyncio.sleep(0.3)
+
+    def _pause(self, *, paused: bool) -> None:
+        for publisher in self.publishers:
+            publisher.is_paused = paused
 
     def _is_said(self) -> bool:
         return not any(publisher.has_open for publisher in self.publishers)
