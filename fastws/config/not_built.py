@@ -7,7 +7,6 @@ deletes its entries here, and nothing else has to change.
 from fastws.config.declare import Option
 
 _PARTS = {
-    "more than one worker": ("workers",),
     "public keys of tokens": ("jwt_public_key", "jwt_jwks"),
     "client certificates": ("ssl_ca_certs", "ssl_require_client_cert"),
 }

@@ -7,8 +7,9 @@ imported, 1 anything else.
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 import click
@@ -17,7 +18,7 @@ from fastws import __version__
 from fastws.config import GROUPS, OPTIONS, Option, Settings, load
 from fastws.config.not_built import NOT_BUILT
 from fastws.config.values import Flag, Items
-from fastws.errors import StartupError
+from fastws.errors import ConfigError, StartupError
 from fastws.observe import logs
 from fastws.server import engines, startup_checks
 from fastws.server.process import reloader
@@ -36,6 +37,8 @@ fastws.toml, in the table of its group. An option wins over a variable, and that
 _EPILOG = """\b
 Signals:
   TERM, INT   close every connection in turn, then exit; a second one exits at once
+  HUP         with --workers: take new code and configuration, worker by worker
+  TTIN, TTOU  with --workers: one worker more, one fewer
   USR1        open log files again
 \b
 Exit codes:
@@ -68,10 +71,12 @@ class GroupedCommand(click.Command):
                     formatter.write_dl(records)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, given: Mapping[str, object] = MappingProxyType({})) -> int:
     """Start what the settings describe and return the exit code once it has stopped.
 
-    Raises `StartupError` before it serves: protected mode, a missing extension, a failing import, a port in use.
+    `given`: the options of the command line that they were read from. With `--workers` it is a supervisor that serves,
+    with as many processes as they say, which read them again; else it is this process. Raises `StartupError` before it
+    serves: protected mode, a missing extension, a failing import, a port in use.
     """
     logs.configure(settings)
     startup_checks.protect(settings)
@@ -80,6 +85,11 @@ def serve(settings: Settings) -> int:
     warn(settings)
     startup_checks.raise_descriptor_limit()
     # Imported here: --help and configuration errors need none of it, and it cannot be imported without the extension.
+    if settings.is_set("workers") and not settings.reload:
+        from fastws.server.supervisor import supervisor  # noqa: PLC0415
+
+        with engines.provided(settings) as provided:
+            return supervisor.run(settings, given, provided.redis)
     from fastws.server import loader, worker  # noqa: PLC0415
 
     app = loader.load_app(settings.app, settings.app_dir) if settings.app is not None else None
@@ -130,7 +140,7 @@ def run_command(**given: object) -> None:
     }
     try:
         settings = load(texts)
-        code = _serve_reloading(settings, texts) if settings.reload else serve(settings)
+        code = _serve_reloading(settings, texts) if settings.reload else serve(settings, texts)
     except StartupError as error:
         fail(error)
     sys.exit(code)
@@ -138,6 +148,8 @@ def run_command(**given: object) -> None:
 
 def _serve_reloading(settings: Settings, texts: dict[str, object]) -> int:
     """Serve in children that are replaced whenever the application or the configuration file changes."""
+    if settings.workers > 1:
+        raise ConfigError("--reload serves with one process: leave --workers away, or --reload and send HUP instead")
     logs.configure(settings)
 
     def serve_once() -> int:

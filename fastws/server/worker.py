@@ -124,7 +124,7 @@ class Worker(Serving):
 
     def on_unsupported_signal(self, number: int) -> None:
         """Signals that only a supervisor of several workers can obey."""
-        _log.warning("%s is ignored: there is one worker and no supervisor", signal.Signals(number).name)
+        _log.warning("%s is ignored: there is no supervisor; --workers sets one", signal.Signals(number).name)
 
     async def drain(self) -> None:
         """Move everyone away; at once, if a second signal comes."""

@@ -216,7 +216,6 @@ def test_secrets_do_not_get_into_messages() -> None:
 
 
 SAMPLES = {
-    "workers": "2",
     "redis": "redis://h",
     "ssl_require_client_cert": "true",
     "jwt_jwks": "https://example.com",

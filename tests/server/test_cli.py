@@ -61,7 +61,7 @@ def test_version(tmp_path: Path) -> None:
         (["--drain-timeout", "-5"], 2, "Error: --drain-timeout must not be negative"),
         (["chat"], 2, "Error: MODULE:APP is a module and an attribute"),
         (["--config", "none.toml"], 2, "Error: none.toml: there is no such file"),
-        (["--workers", "2"], 2, "Error: --workers cannot be set yet"),
+        (["--workers", "2", "--reload"], 2, "Error: --reload serves with one process"),
         (["--jwt-jwks", "http://x"], 2, "Error: --jwt-jwks cannot be set yet"),
         (["--ssl-ca-certs", "x"], 2, "Error: --ssl-ca-certs cannot be set yet"),
         (["--ssl-certfile", "none.pem"], 2, "Error: --ssl-certfile none.pem: cannot be read: No such file"),

@@ -63,7 +63,7 @@ def test_check_takes_what_the_server_takes(tmp_path: Path) -> None:
     [
         ("[server]\nprot = 1\n", "fastws.toml: [server] has no key 'prot'; the nearest known is 'port'"),
         ("[namespaces.chat]\nrecover = true\n", "fastws.toml: [namespaces.chat] recover = true needs history_size"),
-        ("[server]\nworkers = 2\n", "--workers cannot be set yet"),
+        ('[auth]\njwt_jwks = "https://a"\n', "--jwt-jwks cannot be set yet"),
         ("[", "fastws.toml: is not valid TOML"),
     ],
 )

@@ -1,0 +1,272 @@
+"""The workers of one server: started, watched, told what to do, and collected when they have ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from fastws.errors import StartError
+from fastws.server.supervisor.control import Channel
+from fastws.server.supervisor.listening import Door, Doors
+from fastws.server.supervisor.nursery import ZygoteProcess
+from fastws.server.supervisor.places import Phase, Place, Process
+from fastws.server.supervisor.weights import Load, weights
+from fastws_ext.shared import Board
+
+_log: Final = logging.getLogger("fastws.supervisor")
+
+DEAF_S: Final = 2.0
+"""A worker that has not written down how it is for so long gets no new connections."""
+REMOVAL_S: Final = 1.5
+"""After nobody is sent to a worker any longer, handshakes of TCP that were under way have so long to get there."""
+LONGEST_REMOVAL_S: Final = 10.0
+_LEAST_NEWCOMERS: Final = 64
+
+
+class Events(Protocol):
+    """What the supervisor is told."""
+
+    def on_ready(self, process: Process) -> None:
+        """It lets connections in."""
+
+    def on_end(self, process: Process, code: int) -> None:
+        """It has ended with this exit code, negative for a signal. Nothing of it is left."""
+
+    def on_failure(self, error: StartError) -> None:
+        """The server cannot go on."""
+
+
+class Crew:
+    """All processes. `watch` and `unwatch`: have a channel's messages handled by the callable, or no longer."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        admin: Sequence[socket.socket],
+        board: Board,
+        events: Events,
+        watch: Callable[[Channel, Callable[[], None]], None],
+        unwatch: Callable[[Channel], None],
+    ) -> None:
+        self.places: dict[int, Place] = {}
+        self.processes: dict[int, Process] = {}
+        """By slot."""
+        self._doors = doors
+        self._admin = admin
+        self._board = board
+        self._events = events
+        self._watch = watch
+        self._unwatch = unwatch
+        self._parts: dict[Door, int] = {}
+
+    # Places.
+
+    def add_place(self) -> Place:
+        """One worker more, to be started. Raises `StartError`."""
+        number = next(number for number in range(len(self.places) + 1) if number not in self.places)
+        place = self.places[number] = Place(number, self._doors.make())
+        return place
+
+    def has_room(self, places: int) -> bool:
+        """Whether so many workers could be restarted."""
+        return 2 * places <= self._board.slots
+
+    def give_up_place(self, place: Place) -> None:
+        """One worker fewer: nobody is sent there any longer, and it ends when nobody waits."""
+        place.leaving_since_s = time.monotonic()
+        self.spread()
+
+    def see_to_leaving(self) -> None:
+        """Let those go that are to be given up."""
+        now = time.monotonic()
+        for place in [place for place in self.places.values() if place.is_leaving]:
+            if not place.processes:
+                self._doors.remove(place.door)
+                del self.places[place.number]
+                continue
+            waited_s = now - place.leaving_since_s
+            queue = place.door.queue() if place.door.is_open else 0
+            # Where no program chooses, somebody new comes all the time.
+            is_empty = queue == 0 or not self._doors.may_choose
+            if not place.told_to_retire and (waited_s > LONGEST_REMOVAL_S or (waited_s > REMOVAL_S and is_empty)):
+                place.told_to_retire = True
+                for process in place.processes:
+                    self.retire(process)
+
+    # Processes.
+
+    def spawn(self, place: Place, zygote: ZygoteProcess, generation: int) -> Process | None:
+        """Start a process in a place: its successor, if there is one. None if the zygote does not hear."""
+        slot = next((slot for slot in range(self._board.slots) if slot not in self.processes), None)
+        if slot is None:
+            return None
+        ours, theirs = Channel.pair()
+        process = Process(place, slot, ours, generation)
+        listeners = [sock.fileno() for sock in place.door.sockets]
+        admin = [sock.fileno() for sock in self._admin]
+        sent = zygote.fork(place.number, slot, theirs, listeners, admin)
+        theirs.close()
+        if not sent:
+            ours.close()
+            return None
+        if place.process is None:
+            place.process = process
+        else:
+            place.successor = process
+        self.processes[slot] = process
+        self._watch(ours, lambda: self._hear(process))
+        return process
+
+    def _hear(self, process: Process) -> None:
+        try:
+            message = process.channel.receive()
+        except BlockingIOError:
+            return
+        match message.kind if message is not None else "gone":
+            case "hello" if message is not None:
+                process.pid = message.fields["pid"]
+            case "started":
+                self._started(process)
+            case "ready":
+                process.was_ready = True
+                if process.phase is Phase.STARTING:
+                    process.phase = Phase.READY
+                    self._take_place(process)
+            case "retired" if process.place.is_leaving:
+                self._doors.remove(process.place.door)
+                self.spread()
+            case "drained" if process.phase is Phase.STOPPING:
+                process.phase = Phase.DRAINED
+            case "gone":
+                self._unwatch(process.channel)
+                if not process.pid:
+                    self._ended(process, 1)
+
+    def _started(self, process: Process) -> None:
+        if process.phase is not Phase.STARTING:
+            return
+        try:
+            self._doors.open(process.place.door)
+        except StartError as error:
+            self._events.on_failure(error)
+            return
+        process.channel.send("go")
+
+    def _take_place(self, process: Process) -> None:
+        place = process.place
+        if place.successor is process:
+            if place.process is not None:
+                self.retire(place.process)
+            place.process, place.successor = process, None
+        self.spread()
+        self._events.on_ready(process)
+
+    def retire(self, process: Process) -> None:
+        """Let it move its connections away and end."""
+        process.phase = Phase.RETIRING
+        process.channel.send("retire")
+
+    def tell_all(self, kind: str) -> None:
+        """Say the same to every process."""
+        for process in self.processes.values():
+            process.channel.send(kind)
+
+    def stop(self) -> None:
+        """Let all drain. They wait for each other until `let_go`, and refuse whoever comes meanwhile."""
+        for process in self.processes.values():
+            if process.phase is not Phase.RETIRING:
+                process.phase = Phase.STOPPING
+                process.channel.send("stop")
+
+    def let_go(self) -> bool:
+        """Let those end who are drained, if all are. False: there is still somebody to wait for."""
+        if any(process.phase is Phase.STOPPING for process in self.processes.values()):
+            return False
+        for process in self.processes.values():
+            if process.phase is Phase.DRAINED:
+                process.phase = Phase.RETIRING
+                process.channel.send("exit")
+        return not self.processes
+
+    def kill(self) -> None:
+        """End all at once."""
+        for process in self.processes.values():
+            _kill(process.pid)
+
+    def collect(self) -> None:
+        """Note who has ended."""
+        for process in list(self.processes.values()):
+            if not process.pid:
+                continue
+            try:
+                pid, status = os.waitpid(process.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = process.pid, 0
+            if pid:
+                self._unwatch(process.channel)
+                self._ended(process, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, process: Process, code: int) -> None:
+        process.channel.close()
+        self._board.clear(process.slot)
+        del self.processes[process.slot]
+        process.place.forget(process)
+        self.spread()
+        self._events.on_end(process, code)
+
+    def kill_who_hangs(self, hang_s: float) -> None:
+        """A worker whose loop does not go round any longer is killed; it is then found to have ended."""
+        now_ns = time.monotonic_ns()
+        for process in self.processes.values():
+            silent_s = (now_ns - self._board.figures(process.slot).beat_ns) / 1e9
+            if process.pid and process.was_ready and silent_s > hang_s:
+                _log.error(
+                    "worker %d (process %d) has not answered for %.0f s and is killed: a handler blocks its event loop",
+                    process.place.number,
+                    process.pid,
+                    silent_s,
+                )
+                _kill(process.pid)
+                process.was_ready = False
+
+    # Newcomers.
+
+    def spread(self) -> None:
+        """Have the kernel send newcomers to those who have fewest."""
+        places = [place for place in self.places.values() if place.door.is_open]
+        if not places or not self._doors.may_choose:
+            return
+        now_ns = time.monotonic_ns()
+        arrived = 0
+        loads = []
+        for place in places:
+            process = place.process
+            if process is None:
+                loads.append(Load(0, 0, 0, takes=False))
+                continue
+            figures = self._board.figures(process.slot)
+            arrived += figures.accepted - process.accepted
+            process.accepted = figures.accepted
+            takes = process.phase is Phase.READY and not place.is_leaving
+            is_deaf = now_ns - figures.beat_ns > DEAF_S * 1e9
+            queue = place.door.queue()
+            sockets = figures.sockets + queue
+            loads.append(Load(sockets, figures.capacity - sockets, queue, takes=takes and not is_deaf))
+        total = sum(load.sockets for load in loads)
+        shares = weights(loads, max(2 * arrived, total // 50, _LEAST_NEWCOMERS))
+        parts = dict(zip((place.door for place in places), shares, strict=True))
+        if parts != self._parts:
+            self._parts = parts
+            self._doors.weigh(parts)
+
+
+def _kill(pid: int) -> None:
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,97 @@
+"""Workers as the supervisor sees them: places that stay, and processes that come and go in them."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Final
+
+from fastws.server.supervisor.control import Channel
+from fastws.server.supervisor.listening import Door
+
+MAX_DEATHS: Final = 5
+DEATHS_WITHIN_S: Final = 30.0
+_LONGEST_PAUSE_S: Final = 1.0
+_PAUSE_S: Final = 0.25
+
+
+class Phase(enum.Enum):
+    """Of a process, in the order in which they come."""
+
+    STARTING = enum.auto()
+    READY = enum.auto()
+    RETIRING = enum.auto()
+    """Somebody else has its place, or nobody: it moves its connections away and ends."""
+    STOPPING = enum.auto()
+    """The server stops."""
+    DRAINED = enum.auto()
+    """The server stops, and this one has nobody left."""
+
+
+class Process:
+    """One worker process."""
+
+    def __init__(self, place: Place, slot: int, channel: Channel, generation: int) -> None:
+        self.place = place
+        self.slot = slot
+        self.channel = channel
+        self.generation = generation
+        """Of the zygote that it was forked from."""
+        self.pid = 0
+        """0 until it has said it."""
+        self.phase = Phase.STARTING
+        self.was_ready = False
+        self.accepted = 0
+        """Clients so far, as they were counted last."""
+
+
+class Place:
+    """A worker by its number, with the sockets that whoever works there listens on."""
+
+    def __init__(self, number: int, door: Door) -> None:
+        self.number = number
+        self.door = door
+        self.process: Process | None = None
+        self.successor: Process | None = None
+        """Takes the place of `process` once it is ready."""
+        self.leaving_since_s = 0.0
+        """0 unless there shall be one worker fewer: this one."""
+        self.told_to_retire = False
+        self.may_start_s = 0.0
+        """Not to be filled again before that."""
+        self._deaths = Deaths()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is to be given up."""
+        return self.leaving_since_s > 0
+
+    @property
+    def processes(self) -> list[Process]:
+        """Those who hold the place or will."""
+        return [process for process in (self.process, self.successor) if process is not None]
+
+    def forget(self, process: Process) -> None:
+        """It has ended."""
+        if self.process is process:
+            self.process = None
+        if self.successor is process:
+            self.successor = None
+
+    def note_death(self, now_s: float) -> bool:
+        """A process has died here. True: too many have."""
+        recent = self._deaths.note(now_s)
+        self.may_start_s = now_s + min(_PAUSE_S * (recent - 1), _LONGEST_PAUSE_S)
+        return recent >= MAX_DEATHS
+
+
+class Deaths:
+    """How many there were lately."""
+
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque(maxlen=MAX_DEATHS)
+
+    def note(self, now_s: float) -> int:
+        """One more; answers how many there were within `DEATHS_WITHIN_S`."""
+        self._times_s.append(now_s)
+        return sum(now_s - time_s <= DEATHS_WITHIN_S for time_s in self._times_s)

@@ -1,0 +1,103 @@
+"""HUP: new code and a new configuration, while clients come and go."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.server.supervisor.workers import APP, Storm, ask, connected, events, servers, told, workers_of, zygotes_of
+from tests.support.raw_client import RawClient
+from tests.support.server import ServerProcess
+from tests.support.waiting import wait_until
+
+
+def application(folder: Path, version: str, more: str = "") -> None:
+    (folder / "renewed.py").write_text(APP.replace('"one"', f'"{version}"') + more, encoding="utf-8")
+
+
+def renewable(folder: Path, *options: str, workers: int = 2) -> ServerProcess:
+    application(folder, "one")
+    return servers("--app-dir", str(folder), *options, workers=workers, app="renewed:app")
+
+
+def count(server: ServerProcess, text: str) -> int:
+    return sum(text in str(event["event"]) for event in events(server))
+
+
+def test_new_code_runs_and_nobody_is_reset(tmp_path: Path) -> None:
+    def leave(client: RawClient) -> int:
+        client.socket.settimeout(30)
+        code, _ = client.read_close()
+        client.send_close(1012)
+        return code
+
+    with renewable(tmp_path, workers=3) as server, Storm(server) as storm, connected(server, 60) as clients:
+        before = workers_of(server)
+        application(tmp_path, "two")
+        server.signal(signal.SIGHUP)
+        with ThreadPoolExecutor(len(clients)) as pool:
+            assert set(pool.map(leave, [client for client, _ in clients])) == {1012}
+        wait_until(lambda: told(server, "all workers have been replaced"), 30)
+        after = workers_of(server)
+        assert sorted(after) == sorted(before)
+        assert not set(after.values()) & set(before.values())
+        storm.wait_for(100)
+        assert len(zygotes_of(server)) == 1
+        assert all(ask(server).endswith(" two") for _ in range(10))
+    assert storm.troubles == {}
+
+
+def test_a_configuration_that_changes(tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text("[limits]\nmax_message_size = 1000\n")
+    with renewable(tmp_path, "--config", str(config)) as server:
+        config.write_text('[limits]\nmax_message_size = 2000\n[server]\nbacklog = 7\n[engine]\nprefix = "other"\n')
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "all workers have been replaced"), 30)
+        assert told(server, "SIGHUP: --backlog, --prefix cannot change until the server is started again")
+        assert ask(server, "x" * 1500) == "x" * 1500
+        with RawClient(server.host, server.port) as client:
+            client.upgrade("/echo")
+            client.send_text("x" * 2001)
+            assert client.read_close()[0] == 1009
+
+
+def test_what_cannot_run_changes_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text("")
+    with renewable(tmp_path, "--config", str(config)) as server:
+        before = workers_of(server)
+        config.write_text("[server]\nprot = 1\n")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "SIGHUP: the configuration is wrong"))
+        config.write_text("")
+        application(tmp_path, "two", "\nraise OSError('broken on purpose')\n")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "the application could not be loaded: 2 workers stay as they are"))
+        assert "broken on purpose" in server.stderr()
+        application(tmp_path, "two", "\n@app.on_startup\ndef fail():\n    raise OSError('no disk')\n")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "a new worker exited with 3 before it was ready: 2 workers stay as they are"))
+        assert workers_of(server) == before
+        assert all(ask(server).endswith(" one") for _ in range(6))
+        application(tmp_path, "three")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "all workers have been replaced"), 30)
+        assert all(ask(server).endswith(" three") for _ in range(6))
+
+
+def test_who_asks_twice_gets_it_once_more_afterwards(tmp_path: Path) -> None:
+    with renewable(tmp_path) as server:
+        for _ in range(3):
+            server.signal(signal.SIGHUP)
+            wait_until(lambda: count(server, "SIGHUP: replacing 2 workers") >= 1)
+        wait_until(lambda: count(server, "all workers have been replaced") == 2, 30)
+        assert count(server, "SIGHUP: replacing 2 workers") == 2
+
+
+def test_the_end_of_a_server_that_is_being_renewed(tmp_path: Path) -> None:
+    with renewable(tmp_path) as server:
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "SIGHUP: replacing 2 workers"))
+        assert server.stop() == 0
