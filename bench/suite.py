@@ -11,12 +11,14 @@ from typing import Any
 
 from bench import measure, roster
 from bench.build import BuildError
+from bench.cluster import scenario as cluster
 from bench.load import LoadError
 from bench.report import ProgressBar, Table
 from bench.reporting import page, plots, series
 from bench.scenarios import connect, echo, fanout, footprint, variants
 from bench.scenarios.steady import rooms, slow
 from bench.servers import ServerError
+from fastws.errors import StartError
 
 ROUNDS, SECONDS = 5, 2.0
 QUICK_ROUNDS, QUICK_SECONDS = 3, 1.0
@@ -83,6 +85,8 @@ def plan(peers: Sequence[str], *, quick: bool) -> list[Part]:
     parts.append(Part("fanout", "fan-out", spread, lambda bar: fanout.run(spread, bar), steps, seconds + 2 * AROUND_S))
 
     parts += _steady(peers, quick=quick)
+    if not quick:
+        parts.append(_cluster())
 
     able_in = {name: roster.read(name).variants for name in peers if roster.read(name).variants}
     ways = variants.VariantsOptions(rounds=rounds, seconds=seconds, peers=list(able_in))
@@ -110,6 +114,14 @@ def _steady(peers: Sequence[str], *, quick: bool) -> list[Part]:
         Part("rooms", "rooms", talk, lambda bar: rooms.run(talk, bar), (1 + len(able)) * talk.rounds, search_s),
         Part("slow", "slow readers", stop, lambda bar: slow.run(stop, bar), subjects * stop.rounds, round_s),
     ]
+
+
+def _cluster() -> Part:
+    """From node to node."""
+    options = cluster.ClusterOptions(rounds=ROUNDS, seconds=SECONDS)
+    steps = options.rounds * (len(options.bursts) + len(options.batches) + 1)
+    step_s = options.seconds + AROUND_S
+    return Part("cluster", "cluster", options, lambda bar: cluster.run(options, bar), steps, step_s)
 
 
 class WholeProgress:
@@ -178,7 +190,7 @@ def run(parts: Sequence[Part], progress: ProgressBar) -> dict[str, Any]:
         try:
             found, results = part.run(whole)
             tables = found if isinstance(found, list) else [found]
-        except (BuildError, LoadError, ServerError, roster.PeerError) as failure:
+        except (BuildError, LoadError, ServerError, StartError, roster.PeerError) as failure:
             error = str(failure)
         except Exception:  # hours of figures are not lost to a fault in one part
             error = traceback.format_exc()

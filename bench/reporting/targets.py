@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.cluster.scenario import TO_REACH as HEARD
 from bench.report import Spread, Table
 from bench.reporting import series
 from bench.scenarios.steady.slow import ENOUGH_MS, MOST_RATIO
@@ -49,6 +50,7 @@ RATIOS = (
 def verdicts(content: Mapping[str, Any]) -> Table:
     """A row for each figure to reach that was measured."""
     rows = [*_ratio_rows(content), *_footprint_rows(content), *_bystander_rows(content), *_slow_rows(content)]
+    rows += _cluster_rows(content)
     return Table("what was to be reached", ("scenario", "figure", "to reach", "measured", "reached"), rows, texts=True)
 
 
@@ -99,6 +101,16 @@ def _slow_rows(content: Mapping[str, Any]) -> Iterator[list[str]]:
             most = part["options"]["max_outbox"]
             verdict = _verdict(kept.median <= most)
             yield [part["key"], f"{name}: B/stopped reader", f"<= {most:,}", f"{kept:,.0f}", verdict]
+
+
+def _cluster_rows(content: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Per CPU-second: on a machine with two of them a worker shares Redis' time with those who publish."""
+    for part in content["parts"]:
+        for name, own in part["results"].get("flooded", {}).items():
+            if name.startswith(series.OURS):
+                heard = Spread.of([one["messages"] / one["cpu_s"] for one in own if one["cpu_s"]] or [0.0])
+                verdict = _verdict(heard.median >= HEARD)
+                yield [part["key"], f"{name}: msg/CPU-s of a worker", f">= {HEARD:,.0f}", f"{heard:,.0f}", verdict]
 
 
 def _verdict(reached: bool) -> str:

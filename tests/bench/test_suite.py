@@ -31,7 +31,15 @@ def test_every_scenario_is_planned_and_is_short_enough_to_wait_for(quick: bool) 
     keys = [one.key for one in parts]
     assert len(set(keys)) == len(keys)
     assert {"echo", "echo16", "connect", "footprint", "fanout", "rooms", "slow", "variants"} <= set(keys)
-    assert quick or {"echo-1k", "echo-500", "echo-text", "echo-500-1k", "echo-1k-text", "echo16-text"} <= set(keys)
+    assert quick or {
+        "echo-1k",
+        "echo-500",
+        "echo-text",
+        "echo-500-1k",
+        "echo-1k-text",
+        "echo16-text",
+        "cluster",
+    } <= set(keys)
     alike = [one for one in parts if one.key not in ("footprint", "rooms", "slow")]
     assert all(one.options.rounds >= (3 if quick else 5) for one in alike)
     assert sum(one.seconds for one in parts) < (300 if quick else 1800)

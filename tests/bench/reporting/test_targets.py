@@ -21,6 +21,19 @@ def test_a_verdict_for_each_figure_that_was_measured() -> None:
     }
 
 
+def test_what_a_worker_of_a_cluster_hears() -> None:
+    heard = {
+        "fastws": [{"messages": 580_000, "cpu_s": 2.0}, {"messages": 1, "cpu_s": 0.0}],
+        "fastws, 16 together": [{"messages": 900_000, "cpu_s": 2.0}],
+        "redis-py": [{"messages": 1, "cpu_s": 1.0}],
+    }
+    table = targets.verdicts({"parts": [part("cluster", {"flooded": heard})]})
+    assert [(row[1], row[2], row[4]) for row in table.rows] == [
+        ("fastws: msg/CPU-s of a worker", ">= 300,000", "NO"),
+        ("fastws, 16 together: msg/CPU-s of a worker", ">= 300,000", "yes"),
+    ]
+
+
 def test_nothing_measured_nothing_judged() -> None:
     assert targets.verdicts({"parts": []}).rows == []
 
