@@ -230,6 +230,8 @@ class ClusterFleet(Fleet):
             members = self.members(server)
             if len(members) != len(self.nodes) or any(member.flags & {"fail", "fail?"} for member in members):
                 return False
+            if self._ports_in_slots(server) != self._ports_with_slots(members):
+                return False  # replicas are not spoken of before it is known that they have something
             views.add(frozenset((member.port, member.slots) for member in members if "master" in member.flags))
             info = server.info("replication")
             if info["role"] == "slave" and info["master_link_status"] != "up":
@@ -237,6 +239,17 @@ class ClusterFleet(Fleet):
             if info["role"] == "master" and self._replicas and self._lacks_replicas(members, server, info):
                 return False
         return len(views) == 1
+
+    @staticmethod
+    def _ports_in_slots(server: RedisServer) -> set[int]:
+        answer = server.ask("CLUSTER", "SLOTS")
+        assert isinstance(answer, list)
+        return {member[1] for entry in answer for member in entry[2:]}
+
+    @staticmethod
+    def _ports_with_slots(members: list[Member]) -> set[int]:
+        masters = {member.ident for member in members if member.slots}
+        return {member.port for member in members if member.ident in masters or member.master in masters}
 
     @staticmethod
     def _lacks_replicas(members: list[Member], server: RedisServer, info: dict[str, str]) -> bool:

@@ -67,15 +67,17 @@ def test_what_cannot_be(info: object, slots: object) -> None:
 @pytest.mark.asyncio
 async def test_a_real_one(cluster_fleet: ClusterFleet) -> None:
     survey = Survey([Address("127.0.0.1", server.port) for server in cluster_fleet.nodes[:1]], "test")
-    view = await survey.look(first=True)
-    assert view is not None
-    assert {port for _, port in view.nodes} == {server.port for server in cluster_fleet.nodes}
-    for partition in (0, 17, 255):
-        assert view.owners[partition] == ("127.0.0.1", cluster_fleet.master_of(SLOT_OF[partition]).port)
-    # Those that were not asked yet have their turn.
-    cluster_fleet.nodes[0].pause()
-    assert await survey.look() is not None
-    await survey.close()
+    try:
+        view = await survey.look(first=True)
+        assert view is not None
+        assert {port for _, port in view.nodes} == {server.port for server in cluster_fleet.nodes}
+        for partition in (0, 17, 255):
+            assert view.owners[partition] == ("127.0.0.1", cluster_fleet.master_of(SLOT_OF[partition]).port)
+        # Those that were not asked yet have their turn.
+        cluster_fleet.nodes[0].pause()
+        assert await survey.look() is not None
+    finally:
+        await survey.close()
 
 
 @pytest.mark.asyncio
