@@ -17,6 +17,7 @@ from fastws.config import values
 from fastws.core import deflate, law, proxies, request, topics, upgrade
 from fastws.core.codecs import json_text, msgpack_binary
 from fastws.engine.redis import envelope
+from fastws.engine.redis.resp import errors, link
 from fastws.errors import ProtocolViolation
 from fastws.gateway.auth import claims, tokens
 from fastws_ext import envelope as compiled
@@ -38,6 +39,7 @@ EXAMPLES = {
     "topics": 600,
     "config": 80,
     "tokens": 300,
+    "redis_answers": 150,
     "envelopes": 500,
 }
 
@@ -114,6 +116,10 @@ def _says(value: object) -> Callable[..., Any]:
     return lambda *_arguments: value
 
 
+def _believes(_self: Any, owner: Any, push: Any) -> None:
+    owner.on_push(push[0] if push else None, push)
+
+
 def _without_offset(published: Any) -> dict[str, Any]:
     return {"data": published.data.decode(), "ts": published.ts_ms}
 
@@ -173,6 +179,10 @@ FAULTS: list[tuple[str, str, object, str, object]] = [
     ("tokens", "the issuer", tokens.Verifier, "_judge", lambda _self, payload: claims.read_claims(payload)),
     ("envelopes", "other versions", envelope, "compiled", _AnyVersion),
     ("envelopes", "half a batch", envelope, "compiled", _HalfABatch),
+    ("redis_answers", "lists are answers", link, "_is_push", _says(False)),
+    ("redis_answers", "what does not print", errors, "safe_text", str),
+    ("redis_answers", "what cannot be pushed", link.Link, "_push", _believes),
+    ("redis_answers", "any place", errors, "_is_number", lambda text, _largest: text.isdigit()),
     ("config", "control characters", values, "_CONTROL", re.compile("$^")),
     ("config", "any bytes", import_module("fastws.config.load"), "_is_utf8", _says(True)),
 ]

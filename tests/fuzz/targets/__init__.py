@@ -20,6 +20,7 @@ NAMES = (
     "config",
     "tokens",
     "envelopes",
+    "redis_answers",
 )
 
 
