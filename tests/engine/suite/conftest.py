@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest_asyncio
 
 from tests.engine.suite.stand import Stand
 
+VALKEY = {"valkey": "valkey_server"} if shutil.which("valkey-server") else {}
+"""Left out rather than skipped a hundred times; `test_stand.py` says so."""
+
 SERVERS = {
     "redis": "redis_server",
     "resp2": "redis_server",
-    "valkey": "valkey_server",
+    **VALKEY,
     "sentinel": "sentinel_fleet",
     "cluster": "cluster_fleet",
 }
@@ -46,9 +50,17 @@ async def cluster(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[
     await stand.stop()
 
 
-@pytest_asyncio.fixture(params=["redis", "valkey"])
+@pytest_asyncio.fixture(params=["redis", *VALKEY])
 async def restarted(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Stand]:
     """Of a kind with one server, which may be stopped."""
+    stand = made(request, prefix)
+    yield stand
+    await stand.stop()
+
+
+@pytest_asyncio.fixture(params=["sentinel", "cluster"])
+async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Stand]:
+    """Of a kind where another server may take over."""
     stand = made(request, prefix)
     yield stand
     await stand.stop()

@@ -212,18 +212,16 @@ async def test_an_engine_that_cannot_start_says_so(restarted: Stand) -> None:
     await (await restarted.node()).publish("t", 1)
 
 
-async def test_a_failover_is_an_outage_that_ends(cluster: Stand) -> None:
-    """Of everything that has processes to fall back on: what the new master has goes on, and nothing is made up."""
-    if cluster.kind not in ("sentinel", "cluster"):
-        pytest.skip("there is one server")
-    one, two = await cluster.pair()
+async def test_a_failover_is_an_outage_that_ends(fleet: Stand) -> None:
+    """What the new master has goes on, and nothing is made up."""
+    one, two = await fleet.pair()
     for node in (one, two):
         await node.join("t")
     one.come("t", "c-1", "ann")
     start = (await got(two.engine.recover("t", KEEP, None))).position
     last = [await one.publish("t", number, KEEP) for number in range(5)][-1]
-    await cluster.settle("t")
-    await cluster.fail_over("t")
+    await fleet.settle("t")
+    await fleet.fail_over("t")
 
     async def goes_on() -> bool:
         try:
