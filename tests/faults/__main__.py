@@ -80,6 +80,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(scenarios)}; all by default")
     parser.add_argument("--runs", type=int, default=0, help="of each; by default as many as the scenario says")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the others follow")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time; more make nodes late")
     parser.add_argument(
         "--folder", type=Path, default=FOLDER, help="gets faults.md, faults.json and logs of broken runs"
     )
