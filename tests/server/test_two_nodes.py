@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import jwt
 import pytest
 
 from fastws.observe.admin.methods import METHODS
+from fastws.server.engines.binaries import WHEEL
 from tests.contract.talking import Talker
 from tests.server.test_worker_admin import ask, done, refused
 from tests.support.redis import RedisServer, free_port
@@ -245,3 +248,32 @@ def test_a_private_redis(tmp_path: Path) -> None:
         assert after["publications"] == before["publications"]
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(30)
+
+
+def test_workers_get_a_redis_of_their_own_and_are_one_node(tmp_path: Path) -> None:
+    with node("none", "a", tmp_path, "--workers", "2") as server:
+        assert "engine redis (embedded, " in server.stderr()
+        wait_until(lambda: [one["workers"] for one in done(server, "nodes")["nodes"]] == [2])
+        talkers = [user(server, f"u{number}") for number in range(12)]
+        try:
+            for talker in talkers:
+                talker.ask("sub", topic="news")
+            workers = len({one.welcome["conn"].partition("-")[0] for one in talkers})
+            assert done(server, "publish", topic="news", data=1) == {"duplicate": False, "nodes": workers}
+            assert [talker.hear()["data"] for talker in talkers] == [1] * 12
+            wait_until(lambda: done(server, "nodes")["nodes"][0]["connections"] == 12)
+            assert done(server, "online", attribute="codec", value="json") == {"connections": 12}
+        finally:
+            for talker in talkers:
+                talker.close()
+
+
+def test_workers_without_a_redis_to_start(tmp_path: Path) -> None:
+    if importlib.util.find_spec(WHEEL) is not None:
+        pytest.skip("a package that ships a server is installed")
+    if setpriv := shutil.which("setpriv"):
+        (tmp_path / "setpriv").symlink_to(setpriv)  # what starts it in tests
+    server = ServerProcess("--workers", "2", env={"PATH": str(tmp_path)})
+    with pytest.raises(ServerFailed, match="exited 3") as failed:
+        server.start()
+    assert "Error: --workers 2 needs a Redis: there is no Redis that could be started" in str(failed.value)
