@@ -188,6 +188,8 @@ class Nodes:
         if state != _ALIVE:
             await self._come_back(is_fenced=state == _FENCED)
             state, newest, beats, burials = await self._say_alive()
+        if self._common.is_running and not self._post.is_open:
+            await self._post.catch_up()
         self._living.saw(
             newest,
             {text(node): number(beat) for node, beat in beats},
@@ -212,8 +214,6 @@ class Nodes:
         else:
             _log.warning("Redis has forgotten this process: it registers anew, with everybody who is here")
         await self._enlist()
-        if self._common.is_running:
-            await self._post.catch_up()
         self._register_again(is_new=True, is_fenced=is_fenced)
 
     # Everybody who is here.

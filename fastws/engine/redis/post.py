@@ -87,9 +87,14 @@ class Post:
         await _done(self._common.backbone.subscribe(HOME, channel))
         await self.catch_up()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the mailbox is that of the id which this node has now."""
+        return self._node == self._common.node
+
     async def catch_up(self) -> None:
         """Read what was put into it while nothing could be heard. Also after the node has got a new id."""
-        if self._node != self._common.node:
+        if not self.is_open:
             await self._open()
         await self._read_on()
 
@@ -235,10 +240,8 @@ class Post:
         partition = HOME if order.user is None else partition_of(order.user)
         if not self._common.backbone.is_up(partition):
             return here
-        if order.user is None:
-            is_found = isinstance(here, Outcome) and (here.connections or here.refused)
-            if order.conn is not None and is_found:
-                return here
+        if order.user is None and order.conn is not None and isinstance(here, Outcome) and here != Outcome():
+            return here  # nobody else has it
         return self._order(order, here)
 
     async def _order(self, order: Order, here: Answer[Outcome]) -> Outcome:

@@ -20,12 +20,6 @@ pytestmark = pytest.mark.asyncio
 EVERY = Order("count", attribute="user", data=b'"x"')
 
 
-async def see_each_other(members: list[Member]) -> None:
-    """Everybody has seen everybody."""
-    for member in members:
-        await member.engine._nodes.renew()
-
-
 def mailbox(member: Member) -> tuple[bytes, int]:
     return member.engine._common.names.of(MAILBOX, member.id), partition_of(member.id)
 
@@ -41,7 +35,6 @@ async def put(member: Member, letter: bytes, *, rings: bool = False) -> None:
 
 async def test_orders_are_carried_out_everywhere_and_their_outcomes_add_up(members: Members) -> None:
     three = await members.some(3)
-    await see_each_other(three)
     for count, member in zip((1, 20, 300), three, strict=True):
         member.house.answer = lambda order, count=count: Outcome(count, 106 if count == 20 else 0)
     for member in three:
@@ -65,7 +58,6 @@ async def test_an_order_about_a_user_goes_where_the_user_is(members: Members) ->
 
 async def test_an_order_about_a_connection_that_is_here_asks_nobody_else(members: Members) -> None:
     one, two = await members.some(2)
-    await see_each_other([one, two])
     assert await got(one.engine.order(Order("disconnect", conn="a-1"))) == Outcome(1)
     assert two.house.orders == []
     one.house.answer = lambda order: Outcome(0)
@@ -100,7 +92,6 @@ async def test_orders_of_one_caller_keep_their_order(members: Members) -> None:
 async def test_who_does_not_answer_is_waited_for_a_second(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post_module, "ANSWER_S", 0.1)
     one, two, three = await members.some(3)
-    await see_each_other([one, two, three])
 
     async def never() -> Outcome:
         await asyncio.sleep(60)
@@ -119,7 +110,6 @@ async def test_who_does_not_answer_is_waited_for_a_second(members: Members, monk
 
 async def test_late_answers_are_part_of_the_outcome(members: Members) -> None:
     one, two = await members.some(2)
-    await see_each_other([one, two])
 
     async def later() -> Outcome:
         await asyncio.sleep(0.01)
@@ -208,7 +198,6 @@ async def test_a_mailbox_does_not_grow(members: Members) -> None:
 
 async def test_letters_that_cannot_be_read_are_left_out(members: Members) -> None:
     one, two = await members.some(2)
-    await see_each_other([one, two])
     common = two.engine._common
     bell, partition = common.names.of(BELL, two.id), partition_of(two.id)
     good = letter_of(EVERY, 1, one.id)
@@ -229,8 +218,7 @@ async def test_letters_that_cannot_be_read_are_left_out(members: Members) -> Non
 
 
 async def test_an_order_that_is_not_known_is_given_to_the_hub_as_it_is(members: Members) -> None:
-    one, two = await members.some(2)
-    await see_each_other([one, two])
+    one, _ = await members.some(2)
     assert await got(one.engine.order(Order("of a newer version"))) == Outcome(2)
 
 

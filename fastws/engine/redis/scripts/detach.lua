@@ -14,7 +14,7 @@ for i = 4, #ARGV do
       if redis.call('EXISTS', key) == 0 then
         local time = redis.call('TIME')
         local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-        redis.call('SET', KEYS[2 * i - 5], now_ms, 'EX', ARGV[2])
+        redis.pcall('SET', KEYS[2 * i - 5], now_ms, 'EX', ARGV[2]) -- not where memory is short
       end
     end
   end
