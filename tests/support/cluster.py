@@ -190,6 +190,14 @@ class ClusterFleet(Fleet):
             if server is not to and server.is_running:
                 with contextlib.suppress(hiredis.ReplyError):  # replicas hear of it from their masters
                     server.ask("CLUSTER", "SETSLOT", slot, "NODE", ident)
+        self.wait_until(
+            lambda: all(self._owner_seen_by(server, slot) == ident for server in self.nodes if server.is_running),
+            f"all know who has slot {slot}",
+        )
+
+    def _owner_seen_by(self, server: RedisServer, slot: int) -> str:
+        owners = (member.ident for member in self.members(server) if any(slot in part for part in member.slots))
+        return next(owners, "")
 
     def migrate(self, slot: int, to: RedisServer) -> int:
         """Move a slot with all its keys, as `redis-cli --cluster reshard` does; how many keys there were."""

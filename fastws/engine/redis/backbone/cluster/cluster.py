@@ -99,14 +99,18 @@ class Cluster(Backbone):
             try:
                 async with asyncio.timeout(within_s):
                     self._apply(await self._first_view())
+                    self._watcher = asyncio.get_running_loop().create_task(self._watch())
                     await self._settled.wait()
             except TimeoutError:
-                raise self._why_not() from None
+                # A slot that is being moved for long need not keep everything else from beginning.
+                if len(self._away) == PARTITIONS or not all(server.is_up for server in self._servers.values()):
+                    raise self._why_not() from None
         except BaseException:
             await self.stop()
             raise
         self._events = events
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        if self._away:
+            events.on_away(sorted(self._away), self._why)
 
     async def _first_view(self) -> View:
         while True:

@@ -219,6 +219,32 @@ async def test_a_slot_that_takes_long_is_away(cluster_fleet: ClusterFleet, prefi
 
 
 @pytest.mark.asyncio
+async def test_it_begins_without_a_slot_that_takes_long(cluster_fleet: ClusterFleet, prefix: str) -> None:
+    backbone = backbone_of(cluster_fleet, prefix)
+    slot = SLOT_OF[9]
+    target = next(server for server in cluster_fleet.masters if server is not cluster_fleet.master_of(slot))
+    cluster_fleet.begin_migration(slot, target)
+    events = Recorder()
+    await backbone.start(events, 0.5)
+    try:
+        assert events.away == {9}
+        await asyncio.to_thread(cluster_fleet.end_migration, slot, target)
+        await events.until_whole()
+    finally:
+        await backbone.stop()
+
+
+@pytest.mark.asyncio
+async def test_it_begins_while_a_replica_takes_over(cluster_fleet: ClusterFleet, prefix: str) -> None:
+    cluster_fleet.masters[0].stop()
+    backbone = backbone_of(cluster_fleet, prefix)
+    events = Recorder()
+    await backbone.start(events, 20.0)
+    assert not events.away
+    await backbone.stop()
+
+
+@pytest.mark.asyncio
 async def test_a_slot_that_nobody_serves(cluster_fleet: ClusterFleet, prefix: str) -> None:
     backbone = backbone_of(cluster_fleet, prefix)
     slot = SLOT_OF[9]
