@@ -180,7 +180,8 @@ class RedisServer:
         plain, ciphered = (0, self.port) if self.tls else (self.port, 0)
         command = [self.binary, "--bind", "127.0.0.1", "--port", str(plain), "--unixsocket", str(self.unix)]
         command += ["--dir", str(self.folder), "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"]
-        command += ["--save", "", "--appendonly", "yes" if self.persistent else "no"]
+        # Fsync each second lets a server answer before it has written, while the last fsync takes its time.
+        command += ["--save", "", "--appendonly", "yes" if self.persistent else "no", "--appendfsync", "always"]
         if self.tls:
             command += ["--tls-port", str(ciphered), "--tls-auth-clients", "no"]
             command += ["--tls-cert-file", self.tls.certfile, "--tls-key-file", self.tls.keyfile]
