@@ -31,7 +31,12 @@ local function position()
       chain[length] = former
     end
   end
-  return ARGV[1], tonumber(known[2]), table.concat(chain, ' '), era, 'other'
+  local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+  local offset = tonumber(known[2])
+  if last then
+    offset = math.max(offset, tonumber(string.match(last[1], '^%d+')))  -- else nothing could be added any more
+  end
+  return ARGV[1], offset, table.concat(chain, ' '), era, 'other'
 end
 
 local function keep(epoch, offset, chain, era)

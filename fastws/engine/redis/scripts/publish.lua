@@ -7,7 +7,7 @@ if KEYS[4] then
   local known = redis.call('GET', KEYS[4])
   if known then
     local epoch, offset = string.match(known, '^(%S+) (%d+)$')
-    return {epoch, tonumber(offset), -1}
+    return {epoch or '', tonumber(offset or 0), -1}  -- the topic may have had no history then
   end
 end
 local epoch, offset, chain, era, change = position()

@@ -38,8 +38,9 @@ class _Question(msgspec.Struct, array_like=True):
     asker: str
     """Whose channel the answer goes to."""
     number: int
-    tenant: str
-    pattern: str
+    tenant: bytes
+    """Of a token, which may have halves of surrogate pairs in it."""
+    pattern: bytes
 
 
 class _Answer(msgspec.Struct, array_like=True):
@@ -101,7 +102,7 @@ class Asking:
     async def _ask(self, tenant: str, pattern: str) -> Sequence[TopicInfo]:
         number = next(self._numbers)
         collected = self._waiting[number] = _Collected()
-        body = msgspec.msgpack.encode(_Question(self._name, number, tenant, pattern))
+        body = msgspec.msgpack.encode(_Question(self._name, number, _packed(tenant), _packed(pattern)))
         channel = self._common.names.key(_QUESTIONS, HOME)
         try:
             told = await self._common.backbone.say(HOME, channel, pack(QUESTION, body))
@@ -128,7 +129,8 @@ class Asking:
         self._common.later(self._answer(question))
 
     async def _answer(self, question: _Question) -> None:
-        found = self._common.events.topics_of(question.tenant, question.pattern)
+        tenant, pattern = (name.decode("utf-8", "surrogatepass") for name in (question.tenant, question.pattern))
+        found = self._common.events.topics_of(tenant, pattern)
         topics = await found if isinstance(found, Awaitable) else found
         partition = partition_of(question.asker)
         channel = self._common.names.key(_ANSWERS, partition, question.asker)
@@ -154,3 +156,7 @@ class Asking:
                 collected.topics[topic] = collected.topics.get(topic, 0) + subscribers
         collected.answered += answer.is_last
         collected.check()
+
+
+def _packed(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")

@@ -105,7 +105,7 @@ class Past:
     ) -> _Part:
         names = self._common.names
         keys = (names.of(META, topic), names.of(HISTORY, topic))
-        epoch, offset = (since.epoch, min(max(since.offset, 0), MAX_OFFSET)) if since is not None else ("", "")
+        epoch, offset = _asked(since) if since is not None else (b"", b"")
         asked = (epoch, offset, "1" if reverse else "", limit, ENOUGH_BYTES)
         words = (self._new_epoch(), *limits(retention), *asked)
         return _part_of(await self._common.backbone.run(READ, partition_of(topic), keys, words))
@@ -142,6 +142,11 @@ class Past:
 def _goes_on(part: _Part, reverse: bool) -> bool:
     last = part.publications[-1].offset
     return last > part.trimmed + 1 if reverse else last < part.position.offset
+
+
+def _asked(since: Position) -> tuple[bytes, int]:
+    """A position as Redis can be asked about it: clients may say anything."""
+    return since.epoch.encode("utf-8", "surrogatepass"), min(max(since.offset, 0), MAX_OFFSET)
 
 
 def _part_of(answer: object) -> _Part:

@@ -190,6 +190,9 @@ def _placed(waiting: Sequence[asyncio.Future[Published]], done: asyncio.Future[o
     error = _error_of(done)
     answer = done.result() if error is None else None
     match answer:
+        case [b"", int(), int()]:
+            if not waiting[0].done():
+                waiting[0].set_result(_KNOWN)
         case [bytes() as epoch, int() as last, int() as nodes]:
             name = epoch.decode("ascii", "replace")
             for offset, future in enumerate(waiting, last - len(waiting) + 1):

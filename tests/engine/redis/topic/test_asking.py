@@ -29,6 +29,7 @@ async def test_subscribers_of_all_processes_count(redis_server: RedisServer, pre
         assert await listed(third) == await listed(first) == {"news": 5, "sport": 1}
         assert await listed(third, "s*") == {"sport": 1}
         assert await listed(third, "x*") == {}
+        assert await listed(third, "\ud800*") == {}
 
 
 async def test_long_lists_come_in_parts(
@@ -80,7 +81,7 @@ async def test_what_is_no_question_and_no_answer_is_left_out(
             hear(payload)
         late = asking._Answer(99, True, [("news", 1)])
         node.topics._asking._hear_answer(pack(ANSWER, msgspec.msgpack.encode(late)))
-        question = msgspec.msgpack.encode(asking._Question("nobody", 1, "", "*"))
+        question = msgspec.msgpack.encode(asking._Question("nobody", 1, b"", b"*"))
         await node.backbone.say(HOME, node.common.names.key(b"ask", HOME), pack(QUESTION, question))
         assert sum(node.common.unreadable.values()) == 2
         assert await listed(node) == {}

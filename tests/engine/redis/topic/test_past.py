@@ -86,6 +86,7 @@ async def test_pages(redis_server: RedisServer, prefix: str) -> None:
             assert await page(node, Position(epoch, offset), 2, reverse=True) == [7, 6]
             assert not (await recovered(node, Position(epoch, offset))).recovered
         assert await page(node, Position(epoch, -5), 2) == [3, 4]
+        assert not (await recovered(node, Position("\ud800", 5))).recovered
         assert not (await recovered(node, Position(epoch, -5))).recovered
         with pytest.raises(EpochError):
             await page(node, Position("another", 4), 2)
@@ -325,6 +326,17 @@ async def test_whoever_asks_first_begins_the_epoch(prefix: str) -> None:
             assert recovery.position.offset == 4
             assert (await recovered(node, Position(epoch, 2))).position == recovery.position
             assert (await node.publish("news", b"5")).epoch == recovery.position.epoch
+
+
+async def test_a_history_that_is_longer_than_its_topic_was_said_to_be_goes_on_behind_it(prefix: str) -> None:
+    with RedisServer(persistent=True) as server:
+        async with nodes(server, prefix) as node:
+            epoch = await filled(node, 4)
+            server.ask("HSET", node.common.names.of(META, "news"), "offset", 2)
+            await restarted(server, node)
+            assert (await node.publish("news", b"5")).offset == 5
+            assert (await recovered(node, Position(epoch, 2))).recovered
+            assert not (await recovered(node, Position(epoch, 3))).recovered
 
 
 async def test_the_last_four_epochs_are_remembered(prefix: str) -> None:

@@ -96,6 +96,14 @@ async def test_a_key_is_forgotten_some_day(
         assert not (await node.publish("news", b"1", retention, key="k")).duplicate
 
 
+async def test_a_key_from_before_the_topic_had_a_history(redis_server: RedisServer, prefix: str) -> None:
+    async with nodes(redis_server, prefix) as node:
+        await node.publish("news", b"1", None, key="k")
+        assert await node.publish("news", b"1", KEPT, key="k") == Published(None, None, duplicate=True, nodes=0)
+        await node.publish("news", b"1", KEPT, key="l")
+        assert await node.publish("news", b"1", None, key="l") == Published(None, None, duplicate=True, nodes=0)
+
+
 @kept_or_not
 async def test_with_a_key_or_without_it_order_is_kept(
     redis_server: RedisServer, prefix: str, retention: Retention | None
