@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.__main__ import load, play
+from tests.faults.playing import load, play
 
 SHORT = ("node-kill", "redis-restart-kept", "sentinel-kill", "cluster-failover", "link-reset")
 ON_A_SHARED_MACHINE = "blocked"
