@@ -198,7 +198,7 @@ class EmbeddedRedis:
     def _note(self, line: str) -> None:
         match = _LINE.fullmatch(line)
         text = match[2] if match is not None else line
-        if not text:
+        if not text or text.startswith("oO0"):  # a flourish at the start
             return
         self._last_lines.append(text)
         if match is None or (match[1] == "#" and text.startswith("WARNING")):
