@@ -229,6 +229,8 @@ class RemotePresence:
                 elsewhere, users, others = await self._ask(topic, limit, self._common.node)
                 if not listing.is_outdated():
                     break
+            else:
+                events.on_crowd(topic, 0, 0)  # whoever keeps a list is told to ask again
             here = events.members_of(topic, limit)
         finally:
             listing.end()

@@ -218,6 +218,22 @@ async def test_a_listing_is_asked_for_again_when_it_is_outdated(desks: list[Desk
     assert two.house.listings == 0
 
 
+async def test_a_listing_that_stays_outdated_is_given_and_said_to_be_so(desks: list[Desk]) -> None:
+    one, two, _ = desks
+    one.come("a")
+    await one.count()
+    answer = two.presence._ask
+
+    async def ask(*args: Any) -> Any:
+        two.house.told_early += 1
+        return await answer(*args)
+
+    two.presence._ask = ask  # type: ignore[method-assign]
+    assert list((await two.who()).members) == ["a"]
+    assert two.house.crowds == [(ROOM, 0, 0)]
+    assert two.house.listings == 0
+
+
 async def test_what_is_here_is_asked_of_the_hub_and_named_first(desks: list[Desk]) -> None:
     one, two, _ = desks
     one.come("a")
