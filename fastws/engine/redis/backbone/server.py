@@ -73,7 +73,7 @@ class Server:
         self._names: Final = names
         self._name: Final = name
         self._tuning: Final = tuning
-        self._rng: Final = rng or random.Random()  # noqa: S311 - spreads load
+        self._rng = rng
         self._subscriptions: Final = Subscriptions(on_moved)
         self._address = address
         self._context = _context(address)
@@ -124,6 +124,8 @@ class Server:
 
     def begin(self) -> None:
         """Try to connect from now on, without waiting for it."""
+        if self._rng is None:
+            self._rng = random.Random()  # noqa: S311 - spreads load; not before a fork, which would make all the same
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep_up())
 
@@ -297,7 +299,8 @@ class Server:
         self.version = version = facts.get("redis_version", "")
         if _numbers(version) < OLDEST:
             wanted = ".".join(map(str, OLDEST))
-            raise EngineError(f"{self._address} is Redis {version}: {wanted} or newer is needed", temporary=False)
+            said = f"is Redis {version}" if version else "does not say which Redis it is"
+            raise EngineError(f"{self._address} {said}: {wanted} or newer is needed", temporary=False)
         if facts.get("role") != "master":
             raise AwayError(f"{self._address} is a replica: the address of its master is needed")
         return f"{facts.get('run_id', '')}:{facts.get('master_replid', '')}"
@@ -317,7 +320,7 @@ class Server:
         longest_s = min(_FIRST_PAUSE_S * 2.0 ** min(self._tries, 10), _LONGEST_PAUSE_S)
         self._tries += 1
         try:
-            async with asyncio.timeout(longest_s * self._rng.uniform(0.5, 1.0)):
+            async with asyncio.timeout(longest_s * (self._rng.uniform(0.5, 1.0) if self._rng is not None else 1.0)):
                 await self._wake.wait()
         except TimeoutError:
             pass

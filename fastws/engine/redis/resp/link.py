@@ -311,7 +311,8 @@ class Link(asyncio.Protocol):
 
     def _answer(self, answer: Any) -> None:
         if not self._receivers:
-            self._end("it answers what nobody asked")
+            # A server that takes no more connections says so before it is asked anything.
+            self._end(str(answer) if isinstance(answer, ReplyError) else "it answers what nobody asked")
             return
         receiver = self._receivers.popleft()
         is_refused = isinstance(answer, ReplyError)

@@ -306,7 +306,7 @@ async def test_a_wrong_start_says_what_to_do() -> None:
     [
         (b"redis_version:6.2.14\r\nrole:master", "7.0 or newer"),
         (b"redis_version:7.2.4\r\nrole:slave", "replica"),
-        (b"", "7.0 or newer"),
+        (b"", "does not say which Redis"),
         (b"redis_version:9999999999999.x.\xff\r\nrole:master", "7.0 or newer"),
     ],
 )

@@ -29,8 +29,10 @@ def politely(words: list[bytes]) -> bytes:
 class FakeServer:
     """Listens on loopback, as an asynchronous context. `answer` makes each answer; None says nothing."""
 
-    def __init__(self, answer: Answering = politely) -> None:
+    def __init__(self, answer: Answering = politely, greeting: bytes = b"") -> None:
+        """`greeting` is said to everybody who connects."""
         self.answer = answer
+        self.greeting = greeting
         self.commands: list[list[bytes]] = []
         self.writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,6 +64,7 @@ class FakeServer:
         assert task is not None
         self._tasks.add(task)
         self.writers.append(writer)
+        writer.write(self.greeting)
         parser = hiredis.Reader()
         try:
             while data := await reader.read(65536):

@@ -104,6 +104,20 @@ async def test_what_is_refused_is_said(redis: RedisServer, locked: RedisServer) 
 
 
 @on_loops()
+async def test_a_server_that_takes_no_more_connections() -> None:
+    for greeting, says in [
+        (b"-ERR max number of clients reached\r\n", "max number of clients"),
+        (b"-DENIED Redis is running in protected mode because\r\n", "set a password"),
+    ]:
+        async with FakeServer(lambda words: None, greeting) as server:
+            with pytest.raises(EngineError, match=says):
+                await open_link(server.address, None, DEFAULT_TUNING, name="test")
+    with RedisServer("--maxclients", "1") as redis, socket.create_connection(redis.address):
+        with pytest.raises(EngineError, match="max number of clients"):
+            await connect(redis.url)
+
+
+@on_loops()
 async def test_a_server_of_the_old_protocol() -> None:
     for refusal in (b"-NOPROTO unsupported protocol version\r\n", b"-ERR unknown command `HELLO`\r\n"):
 
