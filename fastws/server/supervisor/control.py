@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import socket
+from array import array
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Self
 
 _MAX_MESSAGE: Final = 128 * 1024
-_MAX_DESCRIPTORS: Final = 64
+_ROOM_FOR_DESCRIPTORS: Final = socket.CMSG_SPACE(64 * array("i").itemsize)
 
 
 class Message(NamedTuple):
@@ -60,9 +61,8 @@ class Channel:
     def receive(self) -> Message | None:
         """The next message; None at the end. Raises `BlockingIOError` where there is none and it does not block."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._sock, _MAX_MESSAGE, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            # Not socket.recv_fds, which forgets its flags.
+            data, parts, _, _ = self._sock.recvmsg(_MAX_MESSAGE, _ROOM_FOR_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             raise
         except OSError:
@@ -70,6 +70,9 @@ class Channel:
         if not data:
             return None
         kind, fields = json.loads(data)
+        descriptors = array("i")
+        for _, _, part in parts:
+            descriptors.frombytes(part[: len(part) - len(part) % descriptors.itemsize])
         return Message(kind, fields, list(descriptors))
 
     def close(self) -> None:

@@ -50,11 +50,11 @@ def weights(loads: Sequence[Load], newcomers: int) -> list[int]:
         # Somebody has to say no.
         able = [index for index, load in enumerate(loads) if load.takes] or list(range(len(loads)))
         return [int(index in able) for index in range(len(loads))]
-    level = _level([loads[index].sockets for index in able], newcomers)
-    wanted = {
-        index: max(min(level - loads[index].sockets, loads[index].room), 0) if loads[index].queue < LONG_QUEUE else 0
-        for index in able
-    }
+    ready = [index for index in able if loads[index].queue < LONG_QUEUE]
+    level = _level([loads[index].sockets for index in ready], newcomers)
+    wanted = dict.fromkeys(able, 0.0)
+    for index in ready:
+        wanted[index] = max(min(level - loads[index].sockets, loads[index].room), 0)
     total = sum(wanted.values()) or 1
     shared = SHARED_PART / len(able)
     parts = {index: (1 - SHARED_PART) * amount / total + shared for index, amount in wanted.items()}

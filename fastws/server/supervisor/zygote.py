@@ -130,9 +130,11 @@ def _fork_or_exit() -> int:
         os._exit(1)
 
 
-def end_with(supervisor: int) -> None:
-    """Belong to the supervisor, and be killed when it ends (prctl(2), PR_SET_PDEATHSIG). Exits if it has ended."""
-    deadline = time.monotonic() + _ADOPTED_WITHIN_S
+def end_with(supervisor: int, within_s: float = _ADOPTED_WITHIN_S) -> None:
+    """Belong to the supervisor, and be killed when it ends (prctl(2), PR_SET_PDEATHSIG). Exits if it has ended, which
+    is so if it is not the parent `within_s` seconds from now.
+    """
+    deadline = time.monotonic() + within_s
     while os.getppid() != supervisor and time.monotonic() < deadline:
         time.sleep(0.001)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))

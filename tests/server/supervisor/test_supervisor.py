@@ -23,6 +23,7 @@ from tests.server.supervisor.workers import (
     kill_and_wait,
     private_bytes,
     servers,
+    sockets_of,
     told,
     workers_of,
     zygotes_of,
@@ -78,11 +79,11 @@ def test_memory_and_descriptors_of_idle_workers() -> None:
         print(f"{private_bytes(zygotes_of(server)[0]) / MB:.1f} MB, workers", end=" ")
         print(", ".join(f"{size:.1f}" for size in figures.values()), "MB")
         assert max(figures.values()) < 16
-        for pid in workers_of(server).values():
-            kinds = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
-            # 0 to 2, a listener, the admin address, the supervisor, the board, links to Redis, what the loop has.
-            assert len(kinds) < 25, kinds
-            assert len(kinds) - len(set(kinds)) <= 3, kinds
+        first, second = (sockets_of(pid) for pid in workers_of(server).values())
+        # What they have in common is the admin address: no one has another's listener, or a line to the supervisor.
+        assert len(first & second) == 1
+        assert not (first | second) & sockets_of(zygotes_of(server)[0])
+        assert len(first & sockets_of(server.pid)) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

@@ -123,6 +123,12 @@ def private_bytes(pid: int) -> int:
     return total
 
 
+def sockets_of(pid: int) -> set[str]:
+    """The sockets that a process has open, by their inodes."""
+    found = (str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir())
+    return {name for name in found if name.startswith("socket:")}
+
+
 def kill_and_wait(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
     wait_until(lambda: not is_alive(pid), what="the end of a process")
