@@ -3,6 +3,8 @@
     FASTWS_JWT_SECRET=$(openssl rand -hex 32) fastws-server --app-dir examples/chat chat:app
 
 Then open http://127.0.0.1:8000/ in two tabs. The page asks `/login` for a token, which says who it is to everybody.
+
+It runs on several nodes as it is: start each with the same secret and the same `--redis redis://...`.
 """
 
 import os

@@ -15,7 +15,7 @@ from fastws.asgi.translating import Receive, Scope, Send
 from fastws.config import Settings
 from fastws.config.embedded import OF_THE_PROCESS, embedded
 from fastws.core.proxies import canonical_address, is_loopback
-from fastws.errors import UsageError
+from fastws.errors import ConfigError, UsageError
 from fastws.server.serving import Serving
 
 _log: Final = logging.getLogger("fastws.asgi")
@@ -57,6 +57,8 @@ def mount(app: FastWS, **settings: Any) -> Mounted:
     if not isinstance(app, FastWS):
         raise UsageError(f"a FastWS is mounted, not {app!r}", "mount(app), with app = FastWS()")
     given = embedded(settings, name="asgi:app", without=OF_THE_SERVER)
+    if given.redis == "embedded":
+        raise ConfigError("redis: embedded belongs to fastws-server, which starts it; give the URL of a Redis here")
     # What environment and file say of these is meant for fastws-server.
     own = replace(given, uds=None, ssl_certfile=None, ssl_require_client_cert=False, admin_port=-1)
     return Mounted(app, replace(own, deflate=False, ping_interval=0.0))

@@ -325,6 +325,8 @@ def test_settings() -> None:
         mount(FastWS(), host="0.0.0.0", ping_interval=3)
     with pytest.raises(ConfigError, match="no option pth"):
         mount(FastWS(), pth="/ws")
+    with pytest.raises(ConfigError, match="redis: embedded belongs to fastws-server"):
+        mount(FastWS(), redis="embedded")
     assert isinstance(mount(FastWS(), max_topics=3), Mounted)
     assert mount(FastWS(), max_topics=3).settings.max_topics == 3
 

@@ -11,6 +11,7 @@ import pytest
 
 from fastws import FastWS
 from fastws.errors import StartError
+from fastws.server.engines import facts
 from fastws.testing import TestServer
 from tests.support.redis import RedisServer, free_port, redis_binary
 
@@ -77,6 +78,19 @@ async def test_one_redis_for_one_test() -> None:
                 assert (await other.app.history("chat:1")).offset == 1
         assert server.settings.redis == "embedded"
         assert not path.exists()
+
+
+async def test_a_redis_that_is_too_old(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "OLDEST", (99, 0))
+    server = TestServer(FastWS(), redis=redis.url, prefix=uuid4().hex)
+    with pytest.raises(StartError, match=r"Redis \S+ is too old: fastws needs Redis 99.0 or later"):
+        await server.start()
+
+
+async def test_a_redis_that_throws_data_away(caplog: pytest.LogCaptureFixture) -> None:
+    with RedisServer("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru") as redis:
+        async with TestServer(FastWS(), redis=redis.url):
+            assert "Redis throws data away when its memory is used up (maxmemory-policy allkeys-lru)" in caplog.text
 
 
 async def test_no_redis() -> None:
