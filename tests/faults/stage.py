@@ -32,12 +32,12 @@ class Plan:
     """How large a run is."""
 
     nodes: int = 2
-    subscribers: int = 120
+    subscribers: int = 210
     kept: int = 6
     plain: int = 4
     """Topics with and without history."""
     publishers: int = 6
-    pause_s: float = 0.03
+    pause_s: float = 0.04
     """Between two messages of a publisher."""
     ping_interval_s: float = 2.0
     before_s: float = 2.0

@@ -12,7 +12,7 @@ from tests.support.redis import RedisServer
 
 NAMES = ["n1", "n2"]
 PLAN = Plan(nodes=len(NAMES))
-MOST_S = 20.0
+MOST_S = 12.0
 """Up to here a cut lasts as chance has it; `link-cut-60` is the longest."""
 
 
