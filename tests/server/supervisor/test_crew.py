@@ -12,6 +12,7 @@ import pytest
 
 from fastws.config import Settings
 from fastws.errors import StartError
+from fastws.net.listener import bind_tcp
 from fastws.server.supervisor.control import Channel
 from fastws.server.supervisor.crew import Crew
 from fastws.server.supervisor.listening import Doors
@@ -31,14 +32,10 @@ class Stage:
         self.events: list[tuple[str, object]] = []
         self.played: dict[int, Channel] = {}
         self.hears = True
-        self.crew = Crew(
-            self.doors,
-            [],
-            self.board,
-            self,
-            self.handlers.__setitem__,
-            lambda channel: self.handlers.pop(channel, None) and None,
-        )
+        self.crew = Crew(self.doors, [], self.board, self, self.handlers.__setitem__, self.unwatch)
+
+    def unwatch(self, channel: Channel) -> None:
+        self.handlers.pop(channel, None)
 
     # A zygote.
 
@@ -249,6 +246,10 @@ def test_who_hangs_is_killed_and_collected(stage: Stage) -> None:
 
 def test_a_port_that_somebody_took_before_anybody_listened(stage: Stage) -> None:
     process = stage.spawn(stage.crew.add_place())
-    process.place.door.sockets[0].close()
-    stage.say(process, "started")
-    assert stage.events[0][0] == "failure"
+    (other,) = bind_tcp(*process.place.door.sockets[0].getsockname())
+    with other:
+        other.listen()
+        stage.say(process, "started")
+    ((kind, text),) = stage.events
+    assert kind == "failure"
+    assert "in use" in str(text)
