@@ -40,23 +40,24 @@ class Common:
         """Envelopes that were left out because nobody here can read them, by what they should have been."""
         self.tasks: set[asyncio.Task[Any]] = set()
         """What is under way; cancelled when the engine stops."""
-        self._events: EngineEvents | None = None
+        self.hub: EngineEvents | None = None
+        """The same as `events`, without a word where there is none: each message asks for it."""
 
     @property
     def events(self) -> EngineEvents:
         """The hub. Raises `InternalError` while the engine does not run."""
-        if self._events is None:
+        if self.hub is None:
             raise InternalError("the engine is not running")
-        return self._events
+        return self.hub
 
     @events.setter
     def events(self, events: EngineEvents | None) -> None:
-        self._events = events
+        self.hub = events
 
     @property
     def is_running(self) -> bool:
         """Whether events are wanted."""
-        return self._events is not None
+        return self.hub is not None
 
     def later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do something that has to wait. Its answer need not be awaited."""

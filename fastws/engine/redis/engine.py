@@ -51,6 +51,7 @@ class RedisEngine(Engine):
         """`lease_s`: seconds after which a process that says nothing is taken for dead."""
         self._common = common = Common(backbone, Names(prefix), node_name)
         self._topics = Topics(common)
+        self._hear_topic = self._topics.channels.hear  # hundreds of thousands of times a second
         self._presence = RemotePresence(common)
         self._sessions = Sessions(common)
         self._post = Post(common, self._sessions)
@@ -89,13 +90,10 @@ class RedisEngine(Engine):
 
     def on_message(self, channel: bytes, payload: bytes) -> None:
         """Something was said in a channel."""
-        if not self._common.is_running:
-            return
-        if self._topics.hear(channel, payload):
-            return
-        hear = self._common.listeners.get(channel)
-        if hear is not None:
-            hear(payload)
+        if not self._hear_topic(channel, payload):
+            hear = self._common.listeners.get(channel)
+            if hear is not None and self._common.is_running:
+                hear(payload)
 
     def on_away(self, partitions: Sequence[int], reason: str) -> None:
         """A server is away. If it was back for a moment only, that is the same outage."""

@@ -21,11 +21,12 @@ class Topics:
 
     def __init__(self, common: Common) -> None:
         self._common = common
-        self._channels = Channels(common)
+        self.channels = Channels(common)
+        """Is told what is said in channels."""
         self._epoch_prefix = os.urandom(6).hex()
         self._epoch_numbers = count(1)
-        self._sending = Sending(common, self._channels, self._new_epoch)
-        self._past = Past(common, self._channels, self._new_epoch)
+        self._sending = Sending(common, self.channels, self._new_epoch)
+        self._past = Past(common, self.channels, self._new_epoch)
         self._asking = Asking(common)
 
     async def start(self) -> None:
@@ -36,17 +37,13 @@ class Topics:
         """A name that no epoch has had, in any process."""
         return f"{self._epoch_prefix}{next(self._epoch_numbers):x}"
 
-    def hear(self, channel: bytes, payload: bytes) -> bool:
-        """Something was said in a channel; False if it is no topic's."""
-        return self._channels.hear(channel, payload)
-
     def join(self, topic: str) -> Answer[None]:
         """Subscribe to its channel."""
-        return self._channels.join(topic)
+        return self.channels.join(topic)
 
     def leave(self, topic: str) -> None:
         """Unsubscribe, after a moment."""
-        self._channels.leave(topic)
+        self.channels.leave(topic)
 
     def publish(self, outgoing: Outgoing) -> Answer[Published]:
         """Publish."""
@@ -73,4 +70,4 @@ class Topics:
     def stop(self) -> None:
         """Send what waits, and hear nothing any more."""
         self._sending.flush()
-        self._channels.stop()
+        self.channels.stop()

@@ -8,9 +8,9 @@ from collections.abc import Awaitable
 from itertools import islice
 from typing import Final
 
-from fastws.engine.contract import Answer
+from fastws.engine.contract import Answer, EngineEvents
 from fastws.engine.redis.common import Common
-from fastws.engine.redis.envelope import BATCH, VERSION, Arrived, publication_in, publications_in
+from fastws.engine.redis.envelope import BATCH, VERSION, publication_in, publications_in
 from fastws.engine.redis.names import TOPIC, partition_of
 from fastws.errors import EngineError
 
@@ -42,34 +42,40 @@ class Channels:
         topic = self._heard.get(channel)
         if topic is None:
             return channel in self._lingering or channel in self._ending
+        hub = self._common.hub
+        if hub is None:
+            return True
         arrived = publication_in(payload)
-        if arrived is not None:
-            self._tell(topic, arrived)
-        else:
-            self._hear_others(topic, payload)
+        if arrived is None:
+            self._hear_others(topic, payload, hub)
+            return True
+        publication, exclude, epoch = arrived
+        try:
+            hub.on_publication(topic, publication, exclude, epoch)
+        except Exception:
+            self._fail()
         return True
 
-    def _hear_others(self, topic: str, payload: bytes) -> None:
+    def _hear_others(self, topic: str, payload: bytes, hub: EngineEvents) -> None:
         """What is no publication by itself."""
         kind = payload[1] if len(payload) > 1 and payload[0] == VERSION else 0
         many = publications_in(payload) if kind == BATCH else None
         listener = self._common.kinds.get(kind)
         if many is not None:
-            for arrived in many:
-                self._tell(topic, arrived)
+            for publication, exclude, epoch in many:
+                try:
+                    hub.on_publication(topic, publication, exclude, epoch)
+                except Exception:
+                    self._fail()
         elif listener is not None:
             listener(topic, payload)
         else:
             self._common.skip("publication")
 
-    def _tell(self, topic: str, arrived: Arrived) -> None:
-        publication, exclude, epoch = arrived
-        try:
-            self._common.events.on_publication(topic, publication, exclude, epoch)
-        except Exception:
-            # Its data is no JSON, which nobody looks at before it is encoded for somebody.
-            self._common.skip("publication")
-            _log.debug("a publication could not be delivered", exc_info=True)
+    def _fail(self) -> None:
+        """The hub could not take it: its data is no JSON, which nobody looks at before it is encoded for somebody."""
+        self._common.skip("publication")
+        _log.debug("a publication could not be delivered", exc_info=True)
 
     def is_joined(self, topic: str) -> bool:
         """Whether somebody here hears it."""

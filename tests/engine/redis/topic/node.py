@@ -64,7 +64,7 @@ class Node:
         await self.backbone.stop()
 
     def on_message(self, channel: bytes, payload: bytes) -> None:
-        if not self.topics.hear(channel, payload) and channel in self.common.listeners:
+        if not self.topics.channels.hear(channel, payload) and channel in self.common.listeners:
             self.common.listeners[channel](payload)
 
     def on_away(self, partitions: Sequence[int], reason: str) -> None:

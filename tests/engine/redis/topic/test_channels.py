@@ -92,14 +92,14 @@ async def test_very_many_topics_are_left_a_part_at_a_time(
         for name in names[1:]:
             node.topics.leave(name)
         await eventually(lambda: heard_by_redis(redis_server, prefix) == {"t0"})
-        await eventually(lambda: node.topics._channels._sweeper is None)
+        await eventually(lambda: node.topics.channels._sweeper is None)
 
 
 async def test_nothing_is_left_behind_when_it_stops(redis_server: RedisServer, prefix: str) -> None:
     async with nodes(redis_server, prefix) as node:
         await node.join("news")
         node.topics.leave("news")
-    assert node.topics._channels._sweeper is None
+    assert node.topics.channels._sweeper is None
     assert heard_by_redis(redis_server, prefix) == set()
 
 
@@ -207,4 +207,4 @@ async def test_a_join_that_waits_when_redis_goes_away_is_done(prefix: str) -> No
 async def test_an_engine_that_has_stopped_hears_nothing(redis_server: RedisServer, prefix: str) -> None:
     async with nodes(redis_server, prefix) as node:
         assert isinstance(node, Node)
-        assert node.topics.hear(b"another channel", b"") is False
+        assert node.topics.channels.hear(b"another channel", b"") is False
