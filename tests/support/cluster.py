@@ -22,6 +22,7 @@ class Member(NamedTuple):
     port: int
     flags: frozenset[str]
     master: str
+    epoch: int
     slots: tuple[range, ...]
 
 
@@ -190,14 +191,15 @@ class ClusterFleet(Fleet):
             if server is not to and server.is_running:
                 with contextlib.suppress(hiredis.ReplyError):  # replicas hear of it from their masters
                     server.ask("CLUSTER", "SETSLOT", slot, "NODE", ident)
-        self.wait_until(
-            lambda: all(self._owner_seen_by(server, slot) == ident for server in self.nodes if server.is_running),
-            f"all know who has slot {slot}",
-        )
+        # Else what an old owner has said before is believed by those who do not know the new epoch, and whoever moves
+        # the slot once more leaves it with nobody.
+        self.wait_until(self._is_agreed, "all know of the slot that was moved")
 
-    def _owner_seen_by(self, server: RedisServer, slot: int) -> str:
-        owners = (member.ident for member in self.members(server) if any(slot in part for part in member.slots))
-        return next(owners, "")
+    def _is_agreed(self) -> bool:
+        """Whether all see the same masters, with the same slots and epochs."""
+        views = [self.members(server) for server in self.nodes if server.is_running]
+        masters = [frozenset((m.port, m.epoch, m.slots) for m in view if "master" in m.flags) for view in views]
+        return len(set(masters)) == 1
 
     def migrate(self, slot: int, to: RedisServer) -> int:
         """Move a slot with all its keys, as `redis-cli --cluster reshard` does; how many keys there were."""
@@ -246,7 +248,7 @@ class ClusterFleet(Fleet):
                 return False
             if info["role"] == "master" and self._replicas and self._lacks_replicas(members, server, info):
                 return False
-        return len(views) == 1
+        return len(views) == 1 and self._is_agreed()
 
     @staticmethod
     def _ports_in_slots(server: RedisServer) -> set[int]:
@@ -267,11 +269,11 @@ class ClusterFleet(Fleet):
 
 def _member_of(line: str) -> Member:
     """<id> <ip:port@cport,hostname> <flags> <master> <ping-sent> <pong-recv> <config-epoch> <link-state> <slot> ..."""
-    ident, address, flags, master, _, _, _, _, *slots = line.split()
+    ident, address, flags, master, _, _, epoch, _, *slots = line.split()
     port = int(address.partition("@")[0].rpartition(":")[2] or 0)
     ranges = []
     for part in slots:
         if not part.startswith("["):  # else it is migrating, or being imported
             first, _, last = part.partition("-")
             ranges.append(range(int(first), int(last or first) + 1))
-    return Member(ident, port, frozenset(flags.split(",")), "" if master == "-" else master, tuple(ranges))
+    return Member(ident, port, frozenset(flags.split(",")), "" if master == "-" else master, int(epoch), tuple(ranges))
