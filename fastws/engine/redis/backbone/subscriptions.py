@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Final
 
 from fastws.engine.contract import Answer
@@ -126,6 +125,7 @@ class Subscriptions:
                 for batch in self._send(link, self._some_changed()):
                     on_way.append((batch, loop.create_future()))
                     batch.waiters.append(on_way[-1][1])
+                await asyncio.sleep(0)  # others have their turn as well
             if on_way:
                 batch, future = on_way.popleft()
                 try:
@@ -184,14 +184,14 @@ class Subscriptions:
             asyncio.get_running_loop().call_soon(self._tell_server)
 
     def _some_changed(self) -> dict[bytes, int]:
-        """At most a command's worth of what changed, which is taken out."""
-        if len(self._changed) <= AT_ONCE:
-            some, self._changed = self._changed, {}
-        else:
-            some = dict(islice(self._changed.items(), AT_ONCE))
-            for channel in some:
-                del self._changed[channel]
-        return some
+        """At most a command's worth of what changed, which is taken out. It is the last of it: a dict whose first
+        entries go again and again is searched for them ever longer.
+        """
+        changed = self._changed
+        if len(changed) <= AT_ONCE:
+            self._changed = {}
+            return changed
+        return dict(changed.popitem() for _ in range(AT_ONCE))
 
     def _tell_server(self) -> None:
         self._is_due = False

@@ -112,9 +112,11 @@ async def test_a_server_that_takes_no_more_connections() -> None:
         async with FakeServer(lambda words: None, greeting) as server:
             with pytest.raises(EngineError, match=says):
                 await open_link(server.address, None, DEFAULT_TUNING, name="test")
-    with RedisServer("--maxclients", "1") as redis, socket.create_connection(redis.address):
+    with RedisServer("--maxclients", "1") as redis:
+        other = socket.create_connection(redis.address)
         with pytest.raises(EngineError, match="max number of clients"):
             await connect(redis.url)
+        other.close()
 
 
 @on_loops()
