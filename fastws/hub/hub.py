@@ -258,6 +258,8 @@ class Hub:
             self.is_degraded = False
             self._caught_up = self.watch.catch_up(list(self.topics.values()))
             self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
+            for topic in self.topics.values():
+                count_others(topic, 0, 0)  # who came and went meanwhile was not heard: those who keep lists ask again
 
     def _tell_restored(self, ts_ms: int, caught_up: asyncio.Task[None]) -> None:
         """What was missed has been delivered. Where it went away again meanwhile, that was one outage."""

@@ -320,3 +320,21 @@ async def test_listing_with_others() -> None:
         assert [message["event"] for message in watcher.hear()] == ["join", "presence"]
         stage.hub.on_crowd("room:nobody", 1, 1)
         stage.hub.on_join_leave("room:nobody", [])
+
+
+async def test_after_an_outage_those_who_watch_are_told_to_ask_again() -> None:
+    async with staged(app()) as stage:
+        watcher, quiet = stage.connect(), stage.connect()
+        subscribe(stage, watcher, "room:a", watching=True)
+        subscribe(stage, quiet, "room:a")
+        subscribe(stage, quiet, "plain:a")
+        await tell(stage, "room:a")
+        assert [message["event"] for message in watcher.hear()] == ["join"]
+        stage.hub.on_degraded(1)
+        stage.hub.on_restored(2)
+        await stage.settle()
+        await tell(stage, "room:a")
+        heard = watcher.hear()
+        counts = {"connections": 2, "users": 0, "joined": 0, "left": 0}
+        assert {"event": "presence", "topic": "room:a", **counts} in heard
+        assert [message["event"] for message in quiet.hear()] == ["degraded", "restored"]

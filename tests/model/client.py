@@ -182,6 +182,11 @@ class Client:
         if following.members is not None:
             following.members.discard(message["conn"])
 
+    def _on_presence(self, following: Following, message: Any) -> None:
+        """Too much has happened to be told one by one, or was missed: whoever wants to know asks again."""
+        assert message["connections"] >= message["users"]
+        following.members = None
+
     # In the end.
 
     def check_complete(self, topic: str) -> None:
