@@ -26,7 +26,7 @@ SYSCTLS = (
 EXTENSION_MODE = BENCH.parent / "build" / "extension-mode"  # where a build of the extension leaves it
 RELEASE, UNKNOWN = "release", "unknown"
 TOOLS = ("cc", "go", "cargo", "node")  # what the peers are built with
-PACKAGES = ("uvloop", "wsproto", "Cython", "orjson")
+PACKAGES = ("uvloop", "wsproto", "Cython", "orjson", "hiredis", "redis")
 
 
 def process_tree(pid: int) -> list[int]:

@@ -17,7 +17,7 @@ from bench.cluster.flood import Heard, flood, node_commands, plain_commands
 from bench.cluster.hearing import Node, RedisPy
 from bench.load import Load, LoadResult
 from bench.report import ProgressBar, Spread, Table
-from fastws.server.engines.binaries import find_binary
+from fastws.server.engines.binaries import Binary, find_binary
 from fastws.server.engines.embedded import EmbeddedRedis
 
 APP = "bench.apps.fanout:app"
@@ -49,13 +49,15 @@ def run(options: ClusterOptions, progress: ProgressBar) -> tuple[list[Table], di
     """
     cpus, others = measure.server_and_client_cpus()
     progress.start(options.rounds * (len(options.bursts) + len(options.batches) + 1))
+    binary = find_binary()
     with ExitStack() as stack:
         with measure.on_cpus(others):
-            redis = stack.enter_context(EmbeddedRedis(find_binary().path))
+            redis = stack.enter_context(EmbeddedRedis(binary.path))
         ways = _end_to_end(options, redis, progress, cpus, others)
         heard = _flooded(options, redis, progress, cpus, others)
-    tables = [_table_of_ways(options, ways), _table_of_floods(options, heard)]
-    content = {
+    tables = [_table_of_ways(options, ways, binary), _table_of_floods(options, heard)]
+    content: dict[str, Any] = {
+        "redis": binary._asdict(),
         "end_to_end": {name: [asdict(result) for result in own] for name, own in ways.items()},
         "flooded": {name: [asdict(one) for one in own] for name, own in heard.items()},
     }
@@ -121,7 +123,7 @@ def _crowd(batch: int) -> str:
     return "fastws" if batch == 1 else f"fastws, {batch} together"
 
 
-def _table_of_ways(options: ClusterOptions, ways: dict[str, list[LoadResult]]) -> Table:
+def _table_of_ways(options: ClusterOptions, ways: dict[str, list[LoadResult]], binary: Binary) -> Table:
     def median(values: Sequence[float]) -> float:
         return Spread.of(values).median
 
@@ -140,7 +142,11 @@ def _table_of_ways(options: ClusterOptions, ways: dict[str, list[LoadResult]]) -
             ]
         )
     title = f"cluster: from a client of A to one of B, {options.size} B, {_rounds(options)}"
-    notes = ["p50, p99: from the sending of a burst until all of it was heard", "A, Redis and client share one CPU"]
+    notes = [
+        "p50, p99: from the sending of a burst until all of it was heard",
+        "of a burst each publication is answered before the next one begins: all of them are one client's",
+        f"A, the client and {binary.path} {binary.version}, over its Unix socket and without persistence, share a CPU",
+    ]
     return Table(title, END_TO_END, rows, notes)
 
 

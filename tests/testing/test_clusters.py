@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -13,17 +13,17 @@ from fastws import FastWS
 from fastws.errors import StartError
 from fastws.server.engines import facts
 from fastws.testing import TestServer
-from tests.support.redis import RedisServer, free_port, redis_binary
+from tests.support.redis import RedisServer, redis_binary
 
 pytestmark = pytest.mark.asyncio
 
 NAMESPACES = {"chat": {"subscribe": "all", "publish": "all", "history_size": 10, "recover": True, "presence": True}}
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
+@pytest.fixture(params=["redis_server", "sentinel_fleet", "cluster_fleet"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Of one server, of sentinels, and of a cluster."""
+    return str(request.getfixturevalue(request.param).url)
 
 
 @asynccontextmanager
@@ -36,8 +36,8 @@ async def two_nodes(url: str) -> AsyncIterator[tuple[TestServer, TestServer]]:
         yield a, b
 
 
-async def test_what_is_published_at_one_is_heard_at_all(redis: RedisServer) -> None:
-    async with two_nodes(redis.url) as (a, b):
+async def test_what_is_published_at_one_is_heard_at_all(url: str) -> None:
+    async with two_nodes(url) as (a, b):
         ann, ben = await a.connect(user="ann"), await b.connect(user="ben")
         await ben.subscribe("chat:lobby")
         await ann.publish("chat:lobby", "hello")
@@ -54,8 +54,8 @@ async def test_what_is_published_at_one_is_heard_at_all(redis: RedisServer) -> N
         assert [node["id"] for node in (await a.api("nodes"))["nodes"]] == ["a", "b"]
 
 
-async def test_what_was_missed_is_recovered_at_another_one(redis: RedisServer) -> None:
-    async with two_nodes(redis.url) as (a, b):
+async def test_what_was_missed_is_recovered_at_another_one(url: str) -> None:
+    async with two_nodes(url) as (a, b):
         ann = await a.connect(user="ann")
         was = await ann.subscribe("chat:moving")
         await ann.close()
@@ -80,9 +80,9 @@ async def test_one_redis_for_one_test() -> None:
         assert not path.exists()
 
 
-async def test_a_redis_that_is_too_old(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_redis_that_is_too_old(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "OLDEST", (99, 0))
-    server = TestServer(FastWS(), redis=redis.url, prefix=uuid4().hex)
+    server = TestServer(FastWS(), redis=redis_server.url, prefix=uuid4().hex)
     with pytest.raises(StartError, match=r"Redis \S+ is too old: fastws needs Redis 99.0 or later"):
         await server.start()
 
@@ -91,9 +91,3 @@ async def test_a_redis_that_throws_data_away(caplog: pytest.LogCaptureFixture) -
     with RedisServer("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru") as redis:
         async with TestServer(FastWS(), redis=redis.url):
             assert "Redis throws data away when its memory is used up (maxmemory-policy allkeys-lru)" in caplog.text
-
-
-async def test_no_redis() -> None:
-    server = TestServer(FastWS(), redis=f"redis://127.0.0.1:{free_port()}/0")
-    with pytest.raises(StartError, match=r"the engine cannot start: .*; start Redis there"):
-        await server.start()
