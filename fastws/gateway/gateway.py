@@ -46,9 +46,6 @@ from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
 
-REPLACE: Final = "replace"
-"""The `user_limit_policy` under which older connections go for newer ones."""
-
 FAREWELL_S: Final = 5.0
 """Seconds that disconnect hooks have to end when the server stops."""
 
@@ -128,9 +125,7 @@ class Gateway:
         """The application's middleware around the connect hooks, of raw endpoints too; None if there is none."""
         self._hooks = Hooks(app.connect_hooks, app.disconnect_hooks, settings.node_name, self.around_connect)
         self._losses = Losses(self._hooks, loop)
-        if self._hooks.watch_disconnect:
-            hub.bereaved = self._losses.note
-            hub.knows_anonymous = True
+        self._losses.listen(hub)
         namespaces = Namespaces(merged_namespaces(app.namespaces, settings.namespaces), dev=settings.dev)
         warn_of_unreachable(app, namespaces)
         access = Access(
@@ -155,23 +150,25 @@ class Gateway:
             hub,
             self._hooks,
             self._subscribing,
-            Places(engine, settings.max_connections_per_user, replaces=settings.user_limit_policy == REPLACE),
+            Places(engine, settings),
             loop,
             keep_headers=frozenset(name.lower().encode("latin-1") for name in app.keep_headers),
             run=self._run,
             go_on=self._go_on,
             fail=self.on_error,
         )
-        commands = Commands(
+        self._execution = Execution(self._commands(access).table(), loop, self.tasks, onion)
+        self._services = GatewayServices(hub, engine, access, max_data_size=settings.max_message_size)
+
+    def _commands(self, access: Access) -> Commands:
+        return Commands(
             Authenticating(self.gate, self._opening),
             self._subscribing,
-            Publishing(engine, access, app.publish_hooks),
-            Looking(engine, access),
-            Calling(app.rpc_methods),
-            Keeping(has_heartbeat=settings.ping_interval > 0),
+            Publishing(self._engine, access, self._app.publish_hooks),
+            Looking(self._engine, access),
+            Calling(self._app.rpc_methods),
+            Keeping(has_heartbeat=self._settings.ping_interval > 0),
         )
-        self._execution = Execution(commands.table(), loop, self.tasks, onion)
-        self._services = GatewayServices(hub, engine, access, max_data_size=settings.max_message_size)
 
     @property
     def services(self) -> GatewayServices:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from fastws.closes import ABNORMAL
+from fastws.hub.hub import Hub
 from fastws.net.hooks import Hooks
 from fastws.net.stepping import step
 from fastws.types import CloseInfo, ConnectionInfo, SessionInfo
@@ -31,6 +32,12 @@ class Losses:
         self._hooks = hooks
         self._loop = loop
         self._waiting: deque[SessionInfo] = deque()
+
+    def listen(self, hub: Hub) -> None:
+        """Be told of them, if anybody wants to know."""
+        if self._hooks.watch_disconnect:
+            hub.bereaved = self.note
+            hub.knows_anonymous = True
 
     def note(self, sessions: Sequence[SessionInfo]) -> None:
         """These are lost."""

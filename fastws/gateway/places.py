@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
+from fastws.config import Settings
 from fastws.core.topics import scoped
 from fastws.engine.contract import Cap, Engine
 from fastws.gateway.auth.identity import Identity
 from fastws.types import DEFAULT_DEVICE
 
+REPLACE: Final = "replace"
+"""The policy under which older connections go for newer ones."""
+
 
 class Places:
     """Asks the engine. Where nothing is limited it costs nothing: ask `are_limited_for` first."""
 
-    def __init__(self, engine: Engine, limit: int, *, replaces: bool) -> None:
-        """`limit` is the number of connections, 0 = any; with `replaces` the oldest go, else newcomers are refused."""
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
-        self._cap = Cap(limit, replaces)
+        self._cap = Cap(settings.max_connections_per_user, settings.user_limit_policy == REPLACE)
 
     def are_limited_for(self, identity: Identity) -> bool:
         """Whether a connection of this user has to ask for a place."""

@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from fastws import FastWS
+from fastws.config import Settings
 from fastws.engine.contract import Admission, Cap
 from fastws.engine.memory import MemoryEngine
 from fastws.gateway.auth.identity import Identity, identity_of
@@ -65,7 +66,8 @@ def come(stage: Stage, user: str = "u", **claims: Any) -> Player:
     ],
 )
 async def test_who_has_to_ask(limit: int, replaces: bool, identity: Identity, expected: bool) -> None:
-    assert Places(MemoryEngine(), limit, replaces=replaces).are_limited_for(identity) is expected
+    settings = Settings(max_connections_per_user=limit, user_limit_policy="replace" if replaces else "reject")
+    assert Places(MemoryEngine(), settings).are_limited_for(identity) is expected
 
 
 async def test_where_nothing_is_limited_nobody_is_asked() -> None:
