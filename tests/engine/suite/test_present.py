@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from fastws.engine.redis.engine import RedisEngine
 from fastws.types import Member, Presence, PresenceStats
 from tests.engine.suite.stand import KEEP, Node, Stand, got, until, until_async
 
@@ -187,3 +188,45 @@ async def test_the_dead_leave_within_a_lease_and_are_reported_once(cluster: Stan
     status = (await got(two.engine.status(["u-1"])))[0]
     assert not status.online
     assert [one.name for one in await got(two.engine.nodes())] == ["n2", "n3"]
+
+
+async def test_who_was_taken_for_dead_comes_back_with_everybody(cluster: Stand) -> None:
+    lease_s = 1.0
+    one, two = await cluster.node(lease_s), await cluster.node(lease_s)
+    for node in (one, two):
+        await node.join("t")
+    two.come("t", "b", "ben")
+    for number in range(5):
+        one.attach("ann", f"c-{number}")
+        one.come("t", f"c-{number}", "ann")
+    await written(cluster)
+    assert isinstance(one.engine, RedisEngine)
+    beats = one.engine._nodes._one_beats
+    await beats.acquire()  # it says nothing any more, but does not know
+    joins = [("join", f"c-{number}") for number in range(5)]
+    leaves = [("leave", f"c-{number}") for number in range(5)]
+    await until(lambda: len(two.house.told("t")) == 10)
+    assert sorted(two.house.told("t")) == sorted(joins + leaves)
+    await until(lambda: len(two.house.lost) == 5)
+    one.come("t", "late", "ann")
+    one.go("t", "c-0")
+    beats.release()
+    await until(lambda: one.house.fenced)
+
+    async def is_right() -> bool:
+        listed = await presence(two)
+        return (
+            listed.members.keys() == {"b", "late", *(f"c-{number}" for number in range(1, 5))}
+            and listed.connections == 6
+            and await stats(one) == PresenceStats(6, 2)
+            and len(await got(two.engine.sessions("ann"))) == 5
+        )
+
+    await until_async(is_right)
+    await cluster.settle("t")
+    known: set[str] = set()
+    for what, conn in two.house.told("t"):
+        (known.add if what == "join" else known.discard)(conn)
+    assert known == {"late", *(f"c-{number}" for number in range(1, 5))}
+    assert [told for told in one.house.told("t") if told != ("join", "b")] == [], "it is not told of itself"
+    assert one.house.fenced == 1
