@@ -14,11 +14,12 @@ DOWN_AFTER_MS: Final = 500
 FAILOVER_TIMEOUT_MS: Final = 1000
 
 # Sentinel's own intervals (SENTINEL DEBUG): found and made known in tenths of seconds instead of tens of them. "Tilt"
-# is what a sentinel on a busy machine falls into: it decides nothing until the period is over.
+# is what a sentinel on a busy machine falls into: it decides nothing until the period is over. Replicas are asked once a
+# second when their master is down, and what they said may then be five pings old, else none is good enough.
 _INTERVALS_MS: Final = {
     "INFO-PERIOD": 500,
     "PUBLISH-PERIOD": 200,
-    "PING-PERIOD": 100,
+    "PING-PERIOD": 400,
     "ASK-PERIOD": 200,
     "TILT-PERIOD": 1000,
     "SLAVE-RECONF-TIMEOUT": 1000,
