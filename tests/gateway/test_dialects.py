@@ -18,6 +18,7 @@ from fastws.core.codecs import CODECS, Codec, json_text
 from fastws.core.codecs.commands import BROKEN, Aside, Command, Fault, Ping, Pub, Said, Since, Sub, Unsub
 from fastws.core.publication import Publication
 from fastws.errors import TopicError
+from fastws.hub import topic as hub_topic
 from tests.gateway.stage import JSON, Player, Stage, staged
 from tests.support.frames import TEXT
 
@@ -89,6 +90,8 @@ def _spoken(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("fastws.") and getattr(module, "CODECS", None) is CODECS:
             monkeypatch.setattr(module, "CODECS", (*CODECS, CHANNELS))
+    dialect = (CHANNELS.index, CHANNELS.opcode, CHANNELS.publication)
+    monkeypatch.setattr(hub_topic, "_DIALECTS", (*hub_topic._DIALECTS, dialect))
     assert len(fastws.core.codecs.CODECS) == 3
 
 
