@@ -14,8 +14,8 @@ DOWN_AFTER_MS: Final = 500
 FAILOVER_TIMEOUT_MS: Final = 1000
 
 # Sentinel's own intervals (SENTINEL DEBUG): found and made known in tenths of seconds instead of tens of them. "Tilt"
-# is what a sentinel on a busy machine falls into: it decides nothing until the period is over. Replicas are asked once a
-# second when their master is down, and what they said may then be five pings old, else none is good enough.
+# is what a sentinel on a busy machine falls into: it decides nothing until the period is over. Replicas are asked once
+# a second when their master is down, and what they said may then be five pings old, else none is good enough.
 _INTERVALS_MS: Final = {
     "INFO-PERIOD": 500,
     "PUBLISH-PERIOD": 200,
