@@ -220,10 +220,10 @@ class Server:
 
     def on_lost(self, link: Link, reason: str) -> None:
         """One of the links has ended."""
-        was_up, self._is_up = self._is_up, False
         if link not in self._links:
             return  # its attempt was given up
         self._links.remove(link)
+        was_up, self._is_up = self._is_up, False
         self._failure = AwayError(f"{self._address}: {reason}")
         if was_up:
             self._events.on_server_away(self, f"{self._address}: {reason}")

@@ -239,8 +239,7 @@ class Subscriptions:
 
     def _command(self, link: Link, word: bytes, channels: Sequence[bytes]) -> _Batch:
         batch = _Batch(self, link, channels)
-        link.send_unanswered(pack(word, *channels))
-        link.send_packed(batch, _PING)
+        link.send_packed(batch, pack(word, *channels) + _PING)
         return batch
 
     def _attach(self, channel: bytes, batch: object) -> None:

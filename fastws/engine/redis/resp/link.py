@@ -158,22 +158,15 @@ class Link(asyncio.Protocol):
         self.send_packed(receiver, pack(*words))
 
     def send_packed(self, receiver: Receiver, packed: bytes) -> None:
-        """The same for one command that is packed already."""
-        self._put(packed)
+        """The same for a command that is packed already. In front of it may stand one without an answer, such as
+        SUBSCRIBE: if that is refused, the receiver gets the refusal first; see `put_back`.
+        """
+        self.send_unanswered(packed)
         self._receivers.append(receiver)
         self._given += 1
 
     def send_unanswered(self, packed: bytes) -> None:
-        """Give a command that has no answer unless it is refused, such as SUBSCRIBE, and another one behind it, whose
-        receiver gets the refusal too, before its own answer; see `put_back`. Raises the same.
-        """
-        self._put(packed)
-
-    def put_back(self, receiver: Receiver) -> None:
-        """Inside `Taker.take`: what came was no answer to what this one has asked, which is still due."""
-        self._receivers.appendleft(receiver)
-
-    def _put(self, packed: bytes) -> None:
+        """The same for one that has no answer. Whoever asks next gets its refusal, so the link is of no use then."""
         if not self._is_open:
             raise self._away()
         size = self._unsent_size + len(packed)
@@ -185,6 +178,10 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)
         self._unsent_size = size
+
+    def put_back(self, receiver: Receiver) -> None:
+        """Inside `Taker.take`: what came was no answer to what this one has asked, which is still due."""
+        self._receivers.appendleft(receiver)
 
     def ask(self, *words: Word) -> asyncio.Future[Any]:
         """The same as `send`, with a future for the answer; it need not be awaited."""
@@ -266,10 +263,13 @@ class Link(asyncio.Protocol):
     def _hold(self, is_held: bool) -> None:
         if self._is_open and self._is_held is not is_held and self._transport is not None:
             self._is_held = is_held
-            if is_held:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+            try:
+                if is_held:
+                    self._transport.pause_reading()
+                else:
+                    self._transport.resume_reading()
+            except RuntimeError:
+                pass  # uvloop's, of a transport that has just ended: we are told in a moment
 
     def _take(self, most: int) -> bool:
         """Hand over at most so many answers and pushes; whether there is nothing more to do."""
@@ -319,7 +319,10 @@ class Link(asyncio.Protocol):
         if receiver is None:
             pass
         elif not isinstance(receiver, asyncio.Future):
-            receiver.take(answer)
+            try:
+                receiver.take(answer)
+            except Exception:
+                _log.exception("an answer of Redis could not be taken")
         elif is_refused:
             fail(receiver, answer)
         elif not receiver.done():

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +25,7 @@ from fastws.errors import ConfigError, EngineError
 from tests.engine.redis.backbone.test_commands import ERA_OF
 from tests.engine.redis.loops import on_loops
 from tests.engine.redis.resp.fakes import FakeServer, politely
+from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer
 
 NAMES = Names("fastws")
@@ -154,6 +157,32 @@ async def test_a_server_that_stands_still_is_noticed(redis: RedisServer) -> None
         redis.resume()
         await events.until_back()
         await check(server, events, b"a")
+
+
+@pytest.mark.parametrize("kind", ["protocol 2", "unix", "tls"])
+@on_loops()
+async def test_every_way_to_connect(kind: str, tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path) if kind == "tls" else None
+    with RedisServer(tls=certificate, password="p@ss w/ord") as redis:
+        secret = quote(redis.password, safe="")
+        url = {
+            "protocol 2": f"{redis.url}?protocol=2",
+            "unix": f"unix://:{secret}@{redis.unix}?db=2",
+            "tls": f"{redis.url}?ssl_ca_certs={certificate.certfile if certificate else ''}",
+        }[kind]
+        async with connected(parse_address(url)) as (server, events):
+            for number in range(3):
+                waiter = server.subscribe(0, b"c%d" % number)
+                assert waiter is not None
+                await waiter
+            server.unsubscribe(b"c0")
+            assert await server.run(ERA_OF, 3, [], []) == 1
+            await asyncio.sleep(0.3)  # it is pinged meanwhile
+            await check(server, events, b"c1")
+            redis.kill_clients("pubsub")
+            await events.until_back()
+            await check(server, events, b"c2")
+            assert await server.call(0, "PUBLISH", "c0", "nobody") == 0
 
 
 @pytest.mark.parametrize("kind", ["normal", "pubsub"])

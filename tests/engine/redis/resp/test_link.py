@@ -279,6 +279,23 @@ async def test_an_owner_that_raises_does_not_stop_the_stream(caplog: pytest.LogC
     link.abort("the end")
 
 
+@on_loops("asyncio")
+async def test_a_taker_that_raises_does_not_stop_the_stream(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty:
+        def take(self, answer: object) -> None:
+            raise ValueError("a fault of ours")
+
+        def lose(self, error: AwayError) -> None: ...
+
+    link, _ = link_to_nothing(Recorder())
+    link.send(Faulty(), "PING")
+    answer = link.ask("PING")
+    link.data_received(b"+PONG\r\n+PONG\r\n")
+    assert answer.result() == b"PONG"
+    assert "a fault of ours" in caplog.text
+    link.abort("the end")
+
+
 @pytest.mark.parametrize("error", [b"-READONLY You can't write", b"-LOADING wait", b"-MASTERDOWN link is down"])
 @on_loops("asyncio")
 async def test_who_is_no_master_is_left(error: bytes) -> None:
