@@ -43,6 +43,8 @@ class Node(Protocol):
 
     is_frozen: bool
     """It is stopped for a while by the fault: that it does not answer then is none of its own."""
+    thawed_s: float
+    """When it went on the last time."""
 
 
 @dataclass
@@ -465,7 +467,8 @@ class Publisher(Client):
         self._later(self.pause_s)
 
     def _must_be_settled(self, sending: Sending, since_s: float, node: Node) -> None:
-        if self._open is sending and sending.last_attempt_s == since_s and not node.is_frozen:
+        stood_still = node.is_frozen or node.thawed_s > since_s
+        if self._open is sending and sending.last_attempt_s == since_s and not stood_still:
             self.world.oracle.wrong("hang", f"{sending.id} was not answered within {ANSWER_S} s")
 
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from tests.support.redis import free_port
@@ -44,6 +45,7 @@ class ServedNode:
         self.name = name
         self.port = free_port()
         self.is_frozen = False
+        self.thawed_s = 0.0
         self.deaths: list[int] = []
         self.complaints: list[str] = []
         """What it wrote to standard error in the lives that have ended."""
@@ -111,6 +113,7 @@ class ServedNode:
         """It goes on, as if no time had passed."""
         self.server.signal(signal.SIGCONT)
         self.is_frozen = False
+        self.thawed_s = monotonic()
 
     def _bury(self) -> None:
         self.deaths.append(self.server.process.returncode)

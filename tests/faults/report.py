@@ -29,6 +29,7 @@ COLUMNS: Final = (
     "added s",
     "known s",
     "echo ms",
+    "idle ms",
     "broken",
 )
 LEGEND: Final = """\
@@ -39,7 +40,8 @@ LEGEND: Final = """\
 - fault s: how long the fault lasted; Redis s: until Redis took commands again, both from the beginning of the fault
 - added s: from the end of both until the last refusal, late delivery or recovery; known s: until presence and sessions
   were right everywhere, from the beginning of the fault. Median and worst of the runs
-- echo ms: the longest that any node's loop made an echo wait; broken: runs in which a promise was broken
+- echo ms: the longest that any node made an echo wait; idle ms: the same of a process that has nothing else to do, so
+  that the machine makes everybody wait; broken: runs in which a promise was broken
 """
 
 
@@ -61,7 +63,7 @@ def row(name: str, outcomes: Sequence[Outcome]) -> list[str]:
         spread(outcome.redis_s for outcome in outcomes),
         spread(outcome.added_s for outcome in outcomes),
         spread(outcome.presence_s for outcome in outcomes),
-        f"{max(outcome.echo_s for outcome in outcomes) * 1000:.0f}",
+        *(f"{max(getattr(outcome, name) for outcome in outcomes) * 1000:.0f}" for name in ("echo_s", "idle_s")),
         str(sum(bool(outcome.violations) for outcome in outcomes)),
     ]
 

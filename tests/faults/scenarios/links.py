@@ -33,12 +33,22 @@ async def _through_proxy(
             stage.fault_begins()
             harm(proxy, stage)
             away_s = monotonic()
-            await stage.load(stage.random.uniform(at_least_s, at_most_s))
+            await _while_some_move(stage, stage.random.uniform(at_least_s, at_most_s))
             if is_cut:
                 stage.oracle.away.append((away_s, monotonic(), "n1"))
             proxy.mend("n1")
             stage.fault_ends()
     return stage.outcome
+
+
+async def _while_some_move(stage: Stage, seconds: float) -> None:
+    """Let time pass in which clients leave either node for the other one."""
+    moves = 4
+    for _ in range(moves):
+        await stage.load(seconds / (moves + 1))
+        for client in stage.random.sample(stage.subscribers, 6):
+            client.leave()
+    await stage.load(seconds / (moves + 1))
 
 
 @scenario("link-cut", f"the link of one node is cut for 1 to {MOST_S:.0f} s")
@@ -133,7 +143,7 @@ async def _on_island(name: str, seed: int, *, says: bool, hears: bool) -> Outcom
             stage.fault_begins()
             island.cut("n1", says=says, hears=hears)
             away_s = monotonic()
-            await stage.load(stage.random.uniform(1.0, MOST_S))
+            await _while_some_move(stage, stage.random.uniform(1.0, MOST_S))
             stage.oracle.away.append((away_s, monotonic(), "n1"))
             island.mend()
             stage.fault_ends()
