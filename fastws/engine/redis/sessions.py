@@ -213,12 +213,15 @@ class Sessions:
 
     def _status_of(self, user: str, said: Sequence[Any]) -> UserStatus:
         devices = set(self._common.events.devices_of(user))
+        has_just_left = False
         for held in said[1:]:
             _, node, device = _session_in(held)
-            if node != self._common.node and self.living.is_living(node):
+            if node == self._common.node:
+                has_just_left = True  # if it is not here any more: while Redis was answering
+            elif self.living.is_living(node):
                 devices.add(device)
-        if devices:
-            return UserStatus(True, sorted(devices), now_ms())
+        if devices or has_just_left:
+            return UserStatus(bool(devices), sorted(devices), now_ms())
         return UserStatus(False, (), number(said[0]) if said and said[0] else None)
 
     # Everybody of a node.

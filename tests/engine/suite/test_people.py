@@ -80,6 +80,19 @@ async def test_status_of_users(stand: Stand) -> None:
     assert not any(one.online for one in many)
 
 
+async def test_who_leaves_while_it_is_asked_for_was_seen_just_now(cluster: Stand) -> None:
+    node = await cluster.node()
+    for number in range(20):
+        user = f"u-{number}"
+        node.attach(user, f"c-{number}")
+        await status(node, user)
+        asked = asyncio.ensure_future(got(node.engine.status([scoped("", user)])))
+        await asyncio.sleep(0)
+        node.detach(user, f"c-{number}")
+        (found,) = await asked
+        assert found.online or found.last_seen is not None
+
+
 async def test_last_seen_is_when_the_last_one_left_anywhere(cluster: Stand) -> None:
     one, two = await cluster.pair()
     one.attach("ann", "c-1")
