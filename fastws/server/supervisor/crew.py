@@ -26,7 +26,7 @@ DEAF_S: Final = 2.0
 REMOVAL_S: Final = 1.5
 """After nobody is sent to a worker any longer, handshakes of TCP that were under way have so long to get there."""
 LONGEST_REMOVAL_S: Final = 10.0
-_LEAST_NEWCOMERS: Final = 64
+_LEAST_NEWCOMERS: Final = 16
 
 
 class Events(Protocol):
@@ -64,6 +64,8 @@ class Crew:
         self._watch = watch
         self._unwatch = unwatch
         self._parts: dict[Door, int] = {}
+        self._total = 0
+        """Connections when newcomers were spread last."""
 
     # Places.
 
@@ -243,7 +245,6 @@ class Crew:
         if not places or not self._doors.may_choose:
             return
         now_ns = time.monotonic_ns()
-        arrived = 0
         loads = []
         for place in places:
             process = place.process
@@ -251,15 +252,15 @@ class Crew:
                 loads.append(Load(0, 0, 0, takes=False))
                 continue
             figures = self._board.figures(process.slot)
-            arrived += figures.accepted - process.accepted
-            process.accepted = figures.accepted
             takes = process.phase is Phase.READY and not place.is_leaving
             is_deaf = now_ns - figures.beat_ns > DEAF_S * 1e9
             queue = place.door.queue()
             sockets = figures.sockets + queue
             loads.append(Load(sockets, figures.capacity - sockets, queue, takes=takes and not is_deaf))
         total = sum(load.sockets for load in loads)
-        shares = weights(loads, max(2 * arrived, total // 50, _LEAST_NEWCOMERS))
+        # Those who go again at once make no difference, so it is not arrivals that count.
+        growth, self._total = max(total - self._total, 0), total
+        shares = weights(loads, max(2 * growth, total // 50, _LEAST_NEWCOMERS))
         parts = dict(zip((place.door for place in places), shares, strict=True))
         if parts != self._parts:
             self._parts = parts

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 from fastws.config import OPTIONS, Settings
 from fastws.errors import StartError
 from fastws.server.supervisor.control import Channel
-from fastws.server.supervisor.places import MAX_DEATHS, Deaths
 
 _log: Final = logging.getLogger("fastws.supervisor")
 
@@ -34,7 +33,9 @@ KEPT: Final = (
 )
 """Settings that stay as they are until the server is started again."""
 
-_PAUSE_S: Final = 1.0
+_PAUSE_S: Final = 3.0
+"""Before another zygote is made in place of one that could not import the application, which it once could."""
+
 _BOOTSTRAP: Final = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from fastws.server.supervisor.zygote import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -124,7 +125,7 @@ class Nursery:
         self._current: ZygoteProcess | None = None
         self._next: ZygoteProcess | None = None
         self._ending: list[ZygoteProcess] = []
-        self._deaths = Deaths()
+        self._has_loaded = False
         self._make_at_s = 0.0
         self._is_closed = False
 
@@ -216,9 +217,12 @@ class Nursery:
         self._unwatch(current.channel)
         current.hang_up()
         self._current = None
-        _log.error("the process that workers are forked from (%d) ended with exit code %d", current.pid, code)
-        if not current.is_loaded or self._deaths.note(time.monotonic()) >= MAX_DEATHS:
+        if not self._has_loaded:
             self._events.on_zygote_failure(code if 0 < code < 128 else 1)
+            return
+        # Those who are here go on without one.
+        _log.error("the process that workers are forked from (%d) ended with exit code %d", current.pid, code)
+        self._make_at_s = time.monotonic() if current.is_loaded else time.monotonic() + _PAUSE_S
 
     def _replace(self) -> None:
         try:
@@ -244,7 +248,7 @@ class Nursery:
         if message is None:
             self._unwatch(zygote.channel)
         elif message.kind == "loaded":
-            zygote.is_loaded = True
+            zygote.is_loaded = self._has_loaded = True
 
     def _let_end(self, zygote: ZygoteProcess) -> None:
         self._unwatch(zygote.channel)

@@ -41,8 +41,6 @@ class Process:
         """0 until it has said it."""
         self.phase = Phase.STARTING
         self.was_ready = False
-        self.accepted = 0
-        """Clients so far, as they were counted last."""
 
 
 class Place:

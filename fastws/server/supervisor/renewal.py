@@ -39,10 +39,12 @@ class Renewal:
         if self._is_under_way:
             self._is_asked_again = True
             return
+        self._notifier.reloading()
         try:
             settings = read_again(self._nursery.given)
         except StartupError as error:
             _log.error("SIGHUP: the configuration is wrong, and everything stays as it is: %s", error)
+            self._notifier.ready()
             return
         changes = self._nursery.changes(settings)
         if changes:
@@ -51,12 +53,12 @@ class Renewal:
             self._nursery.make_next()
         except StartupError as error:
             _log.error("SIGHUP: %s", error)
+            self._notifier.ready()
             return
         _log.info("SIGHUP: replacing %d workers", len(self._crew.places))
         self._is_under_way = True
         self._has_failed = False
         self._target = self._nursery.generation + 1
-        self._notifier.reloading()
 
     def go_on(self) -> None:
         """Do what can be done now."""

@@ -86,6 +86,7 @@ class Supervisor:
         self._notifier = Notifier()
         self._selector = selectors.DefaultSelector()
         self._signals: deque[int] = deque()
+        self._waker = socket.socketpair()
         self._stop_signals = 0
         self._deadline_s = float("inf")
         self._watch_hangs_from_s = 0.0
@@ -119,10 +120,9 @@ class Supervisor:
         self._nursery.make_first()
 
     def _take_signals(self) -> None:
-        wake, waker = socket.socketpair()
+        wake, waker = self._waker
         for sock in (wake, waker):
             sock.setblocking(False)
-        self._waker = (wake, waker)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self._selector.register(wake, selectors.EVENT_READ, self._drop_wakes)
         for number in _SIGNALS:
@@ -261,7 +261,7 @@ class Supervisor:
         self.stop(error.exit_code)
 
     def on_zygote_failure(self, code: int) -> None:
-        """There is nobody to fork workers from, and another one would not do better."""
+        """The application could not be loaded, and what could not has said why."""
         self.stop(code)
 
     # Signals.
@@ -347,6 +347,10 @@ class Supervisor:
             os.close(self._board.fd)
         if self._pidfile is not None:
             self._pidfile.unlink(missing_ok=True)
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        for sock in self._waker:
+            sock.close()
 
     # Descriptors and children.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.server.supervisor.workers import APP, Storm, ask, connected, events, servers, told, workers_of, zygotes_of
+from tests.support.certificates import self_signed
 from tests.support.raw_client import RawClient
 from tests.support.server import ServerProcess
 from tests.support.waiting import wait_until
@@ -101,3 +103,29 @@ def test_the_end_of_a_server_that_is_being_renewed(tmp_path: Path) -> None:
         server.signal(signal.SIGHUP)
         wait_until(lambda: told(server, "SIGHUP: replacing 2 workers"))
         assert server.stop() == 0
+
+
+def test_certificates_are_read_again(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+
+    def shown() -> bytes | None:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with RawClient(server.host, server.port, tls=context) as client:
+            client.upgrade("/echo")
+            assert isinstance(client.socket, ssl.SSLSocket)
+            return client.socket.getpeercert(binary_form=True)
+
+    with renewable(tmp_path, *certificate.options) as server:
+        first = shown()
+        assert first == shown()
+        self_signed(tmp_path)
+        assert first == shown()
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "all workers have been replaced"), 30)
+        assert all(shown() != first for _ in range(6))
+        Path(certificate.certfile).write_text("nothing of the kind")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: told(server, "the configuration is wrong"))
+        assert shown()

@@ -44,7 +44,7 @@ def echo(conn, message):
 def servers(*options: str, workers: int = 2, **named: object) -> ServerProcess:
     """A server with so many workers, and a Redis of its own between them; skips where none is installed."""
     redis_binary()
-    return ServerProcess("--workers", str(workers), "--drain-timeout", "2", *options, **named)  # type: ignore[arg-type]
+    return ServerProcess("--workers", str(workers), "--drain-timeout", "2", "--ping-interval", "0", *options, **named)  # type: ignore[arg-type]
 
 
 def children(pid: int) -> dict[int, str]:
