@@ -5,14 +5,18 @@ class Scheduled:
     """Base of what the loop's work lists and timing wheel call back. Not made from Python."""
 
 class LoopData:
-    """What exists once per event loop: scratch buffers, work lists, timing wheel. Bound to the loop's thread."""
+    """What exists once per event loop: scratch buffers, work lists, timing wheel. Bound to the loop's thread.
 
-    def __new__(cls, loop: asyncio.AbstractEventLoop) -> Self: ...
+    `numbers`: connections are numbered from the next one on, below 2**64. Of several in one process each begins far
+    from the others, so that none of their connections has the same.
+    """
+
+    def __new__(cls, loop: asyncio.AbstractEventLoop, numbers: int = 0) -> Self: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
     @property
     def numbers(self) -> int:
-        """Connections numbered so far."""
+        """The number of the last connection."""
     @property
     def passes(self) -> int:
         """Passes made so far."""

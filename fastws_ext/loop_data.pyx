@@ -93,8 +93,9 @@ cdef class Scheduled:
 
 
 cdef class LoopData:
-    def __cinit__(self, loop):
+    def __cinit__(self, loop, uint64_t numbers=0):
         self.loop = loop
+        self.numbers = numbers
         self.receive_buffer = <uint8_t*>malloc(RECEIVE_SIZE)
         self.scratch = <uint8_t*>malloc(SCRATCH_SIZE)
         self.gather = <uint8_t*>malloc(GATHER_SIZE)

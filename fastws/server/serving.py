@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from fastws.observe.admin.server import AdminServer
 
 _log: Final = logging.getLogger("fastws.server")
+
+_first_numbers: Final = count(step=1 << 40)
+"""Connections are called by their number and a prefix of the process: several servers in one do not share numbers."""
 
 GRACE_S: Final = 2.0
 """Handlers and hooks of connections that are gone have so long to finish what they were doing."""
@@ -61,7 +65,7 @@ class Serving:
         """Put the parts together; nothing is opened yet."""
         settings = self.settings
         self.loop = asyncio.get_running_loop()
-        self.loop_data = LoopData(self.loop)
+        self.loop_data = LoopData(self.loop, next(_first_numbers))
         self.admission = Admission(
             max_connections=settings.max_connections,
             max_per_address=settings.max_connections_per_ip,

@@ -454,3 +454,12 @@ async def test_a_failing_deadline_stops_no_other(where: str) -> None:
             assert [await client.ending() for client in clients] == ["fin"] * 3
             assert len(server.internal) == 3
             assert server.ingress.connections == 0
+
+
+@on_reactor
+async def test_numbers_begin_where_they_are_told_to() -> None:
+    loop = asyncio.get_running_loop()
+    assert LoopData(loop).numbers == 0
+    assert LoopData(loop, 1 << 40).numbers == 1 << 40
+    with pytest.raises(OverflowError):
+        LoopData(loop, 1 << 64)

@@ -54,6 +54,21 @@ async def test_what_is_published_at_one_is_heard_at_all(url: str) -> None:
         assert [node["id"] for node in (await a.api("nodes"))["nodes"]] == ["a", "b"]
 
 
+async def test_a_user_may_be_at_both(url: str) -> None:
+    async with two_nodes(url) as (a, b):
+        here, there = await a.connect(user="ann"), await b.connect(user="ann")
+        assert here.id != there.id
+        assert {session.conn for session in await a.app.sessions("ann")} == {here.id, there.id}
+        for client in (here, there):
+            await client.subscribe("chat:both")
+        await here.publish("chat:both", 1, echo=False)
+        await there.expect("publication", data=1)
+        await here.nothing_arrives()
+        assert (await b.app.presence("chat:both")).connections == 2
+        assert await a.app.push(there.id, "you") == 1
+        await there.expect("message", data="you")
+
+
 async def test_what_was_missed_is_recovered_at_another_one(url: str) -> None:
     async with two_nodes(url) as (a, b):
         ann = await a.connect(user="ann")
