@@ -140,7 +140,7 @@ async def test_another_life_of_a_server_that_keeps_its_data_is_another_era() -> 
             assert redis.ask("HGET", NAMES.key(ERA, 3), "number") == b"2"
 
 
-@on_loops()
+@on_loops("uvloop")
 async def test_a_server_that_stands_still_is_noticed(redis: RedisServer) -> None:
     async with connected(parse_address(redis.url)) as (server, events):
         await server.subscribe(0, b"a")  # type: ignore[misc]
@@ -350,7 +350,7 @@ async def test_what_the_server_says_of_itself(info: bytes, says: str) -> None:
             await server.start(0.3)
 
 
-@on_loops()
+@on_loops("uvloop")
 async def test_an_outage_leaves_no_descriptor_and_tries_ever_more_slowly(redis: RedisServer) -> None:
     async with connected(parse_address(redis.url)) as (server, events):
         await asyncio.sleep(0.01)
@@ -408,7 +408,7 @@ async def test_stopping_sends_what_was_given_and_nothing_is_told_after(redis: Re
     await Server(parse_address(redis.url), events, NAMES).stop()
 
 
-@on_loops()
+@on_loops("uvloop")
 async def test_stopping_a_server_that_stands_still_does_not_hang(redis: RedisServer) -> None:
     async with connected(parse_address(redis.url), DEFAULT_TUNING) as (server, events):
         redis.pause()

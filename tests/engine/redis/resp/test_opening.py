@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from fastws.engine.redis.resp.address import Address, parse_address
+from fastws.engine.redis.resp.address import Address, Tls, parse_address
 from fastws.engine.redis.resp.errors import AwayError, ReplyError
 from fastws.engine.redis.resp.link import DEFAULT_TUNING, Link, Tuning
 from fastws.engine.redis.resp.opening import open_link
@@ -47,9 +48,12 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+context_of = cache(Tls.context)
+
+
 async def connect(url: str, tuning: Tuning = DEFAULT_TUNING) -> Link:
     address = parse_address(url)
-    return await open_link(address, address.tls.context() if address.tls else None, tuning, name="a-test")
+    return await open_link(address, context_of(address.tls) if address.tls else None, tuning, name="a-test")
 
 
 async def facts(url: str) -> dict[bytes, bytes]:
@@ -169,7 +173,7 @@ async def test_nothing_stays_open_of_connections_that_did_not_come_to_be(
     listener.close()
 
 
-@on_loops()
+@on_loops("uvloop")
 async def test_nothing_stays_open_of_connections_that_were_given_up(
     locked: RedisServer, redis: RedisServer, certificate: Certificate
 ) -> None:
