@@ -15,11 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from hiredis import pack_command
-
 from fastws.engine.redis.resp.address import Address
 from fastws.engine.redis.resp.errors import AwayError, ReplyError, safe_text
-from fastws.engine.redis.resp.link import Link, Tuning
+from fastws.engine.redis.resp.link import Link, Tuning, pack
 from fastws.engine.redis.resp.opening import open_link
 from fastws.errors import EngineError
 
@@ -27,12 +25,14 @@ _log: Final = logging.getLogger("fastws.engine")
 
 # What a sentinel says when there is, or soon will be, another master. On one of them it is promoted before the others
 # are told.
-_SUBSCRIBE: Final = (b"SUBSCRIBE", b"+switch-master", b"+promoted-slave")
+_SUBSCRIBE: Final = pack("SUBSCRIBE", "+switch-master", "+promoted-slave") + pack("PING")
 
 CALM_S: Final = 1.0
 """Seconds between two questions while the master is there."""
+WITHOUT_SIGNS_S: Final = 0.3
+"""The same for a sentinel that says nothing by itself."""
 HURRY_S: Final = 0.1
-"""The same while it is away."""
+"""The same while the master is away."""
 ANSWER_S: Final = 0.5
 """Seconds that a sentinel has to answer."""
 _ALL_HEARD_S: Final = 0.3  # how long, after the first has answered, the others are waited for
@@ -59,6 +59,8 @@ class _Following:
         self.error: EngineError | None = None
         """Why there is no report."""
         self.hurry: Final = asyncio.Event()
+        self.has_signs = False
+        """It says by itself when something has changed."""
 
     def on_message(self, channel: bytes, payload: bytes) -> None:  # noqa: ARG002 - the sign is enough
         """A sign; what it means is asked."""
@@ -71,6 +73,25 @@ class _Following:
         """The link has ended."""
         self.error = AwayError(f"the sentinel {self.address} is away: {reason}")
         self.hurry.set()
+
+
+class _Subscribed:
+    """Takes the answer of the ping behind the subscription, and before it that this was refused, if it was."""
+
+    def __init__(self, following: _Following, link: Link) -> None:
+        self._following: Final = following
+        self._link: Final = link
+
+    def take(self, answer: object) -> None:
+        """Of the ping, or a refusal."""
+        following = self._following
+        if isinstance(answer, ReplyError) and following.has_signs:
+            following.has_signs = False
+            _log.info("the sentinel %s is asked often, as it does not let itself be listened to", following.address)
+            self._link.put_back(self)
+
+    def lose(self, error: AwayError) -> None:
+        """Whoever asks next finds out."""
 
 
 class Watch:
@@ -160,8 +181,10 @@ class Watch:
 
     async def _listen(self, following: _Following, link: Link) -> None:
         """Until the link breaks."""
-        if following.address.protocol == 3:  # else nothing may be asked on a connection that is subscribed
-            link.send_unanswered(pack_command(_SUBSCRIBE))  # type: ignore[arg-type]
+        # In RESP2 nothing may be asked on a connection that is subscribed.
+        following.has_signs = following.address.protocol == 3
+        if following.has_signs:
+            link.send_packed(_Subscribed(following, link), _SUBSCRIBE)
         while True:
             following.hurry.clear()
             # In this order: while both change, the address may be newer than its epoch, never older.
@@ -180,8 +203,9 @@ class Watch:
             self._judge()
             self._heard.set()
             is_settled = (report.host, report.port) == self.place and not self._is_hurried
+            calm_s = CALM_S if following.has_signs else WITHOUT_SIGNS_S
             try:
-                async with asyncio.timeout(CALM_S if is_settled else HURRY_S):
+                async with asyncio.timeout(calm_s if is_settled else HURRY_S):
                     await following.hurry.wait()
             except TimeoutError:
                 pass

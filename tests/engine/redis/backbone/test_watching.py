@@ -41,9 +41,10 @@ class FakeSentinel(FakeServer):
 class Watcher:
     """A watch, and what it has said."""
 
-    def __init__(self, ports: Sequence[int], name: str = "mymaster") -> None:
+    def __init__(self, ports: Sequence[int], name: str = "mymaster", protocol: int = 3) -> None:
         self.named: list[tuple[str, int]] = []
-        self.watch = Watch([Address("127.0.0.1", port) for port in ports], name, self._on_master)
+        addresses = [Address("127.0.0.1", port, protocol=protocol) for port in ports]
+        self.watch = Watch(addresses, name, self._on_master)
         self._changed = asyncio.Event()
 
     def _on_master(self, host: str, port: int) -> None:
@@ -152,6 +153,31 @@ async def test_the_leader_knows_first() -> None:
             while any(len(sentinel.asked) < before + 6 for sentinel, before in zip(sentinels, asked, strict=True)):
                 await asyncio.sleep(0.01)
         assert [port for _, port in watcher.named] == [1005, 1006]
+
+
+@pytest.mark.asyncio
+async def test_one_that_must_not_be_listened_to_is_asked() -> None:
+    sentinel = FakeSentinel(5, 1005)
+    told = sentinel.answer
+    sentinel.answer = lambda words: b"-NOPERM you may not\r\n" if words[0] == b"SUBSCRIBE" else told(words)
+    async with watching([sentinel]) as watcher:
+        await watcher.watch.start(5.0)
+        watcher.watch.hurry(False)
+        sentinel.epoch, sentinel.named = 6, 1006
+        await watcher.until(1006)
+        assert sum(words[0] == b"HELLO" for words in sentinel.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_in_resp2_they_are_asked(sentinel_fleet: SentinelFleet) -> None:
+    watcher = Watcher([sentinel.port for sentinel in sentinel_fleet.sentinels], protocol=2)
+    try:
+        await watcher.watch.start(5.0)
+        watcher.watch.hurry(False)
+        await asyncio.to_thread(sentinel_fleet.fail_over)
+        await watcher.until(sentinel_fleet.master.port)
+    finally:
+        await watcher.watch.stop()
 
 
 @pytest.mark.parametrize(
