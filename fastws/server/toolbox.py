@@ -148,12 +148,13 @@ def examine(connections: int | None, file: str | None) -> None:
     settings = load({"config": file}, allow_not_built=True)
     wanted = connections or settings.max_connections
     problem = ""
-    facts = None
+    engine, facts = "none can be started", None
     try:
+        engine = engines.engine_line(engines.chosen(settings))
         facts = doctor.examine(settings)
     except StartError as error:
         problem = str(error)
-    lines, fits = doctor.lines_of(doctor.diagnose(settings, doctor.read_limits(), facts, wanted), wanted)
+    lines, fits = doctor.lines_of(doctor.diagnose(settings, doctor.read_limits(), engine, facts, wanted), wanted)
     for line in lines:
         click.echo(line)
     if problem:

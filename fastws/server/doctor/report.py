@@ -29,9 +29,14 @@ class Finding(NamedTuple):
     """Not a cap, and not as it should be."""
 
 
-def diagnose(settings: Settings, limits: Limits, redis: RedisFacts | None, wanted: int) -> list[Finding]:
-    """Look at everything. `redis`: None without one; `wanted`: connections, 0 if nobody said how many."""
-    found = list(_of_machine(settings, limits, wanted))
+def diagnose(settings: Settings, limits: Limits, engine: str, redis: RedisFacts | None, wanted: int) -> list[Finding]:
+    """Look at everything.
+
+    :param engine: what carries messages, for people.
+    :param redis: None without one, or if it does not run.
+    :param wanted: connections, 0 if nobody said how many.
+    """
+    found = [*_of_machine(settings, limits, wanted), Finding("engine", engine)]
     if redis is not None:
         found += _of_redis(settings, redis)
     return found

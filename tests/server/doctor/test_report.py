@@ -25,7 +25,7 @@ REDIS = RedisFacts("7.2.0", 10_000, 4, 0, 2**20, "noeviction", (256 * 2**20, 128
 
 
 def report(limits: Limits, redis: RedisFacts | None = None, wanted: int = 0, workers: int = 1) -> tuple[str, bool]:
-    lines, fits = lines_of(diagnose(Settings(workers=workers), limits, redis, wanted), wanted)
+    lines, fits = lines_of(diagnose(Settings(workers=workers), limits, "memory", redis, wanted), wanted)
     return "\n".join(lines), fits
 
 
@@ -36,6 +36,7 @@ def test_a_machine_that_is_large_enough() -> None:
     assert "look" not in text
     assert "conntrack" not in text
     assert text.endswith("because of descriptors: 1,000,000 fit")
+    assert "ok    engine         memory" in text
     assert "a worker may be behind with 256 MiB, or 128 MiB for 60 s" in text
 
 

@@ -9,7 +9,7 @@ import pytest
 from fastws.config import Settings
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import ConfigError, StartError
-from fastws.server.engines import check_redis, chosen, engine_line, lease_s, make_engine, provided
+from fastws.server.engines import binaries, check_redis, chosen, engine_line, lease_s, make_engine, provided
 from tests.support.redis import redis_binary
 
 
@@ -80,6 +80,7 @@ def test_it_runs_for_the_time_of_the_block() -> None:
 def test_the_engine_is_named_without_secrets() -> None:
     assert engine_line(Settings()) == "memory"
     assert engine_line(Settings(redis="redis://u:secret@h:1/2")) == "redis (redis://u:***@h:1/2)"
+    redis_binary()
     line = engine_line(Settings(redis="embedded", data_dir="data"))
-    assert line.startswith(f"redis (embedded, {redis_binary()} ")
+    assert line.startswith(f"redis (embedded, {binaries.find_binary().path} ")
     assert line.endswith(", data in data)")
