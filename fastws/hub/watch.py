@@ -198,16 +198,18 @@ class Watch:
 
     async def _look_on(self, topics: Mapping[str, Topic]) -> None:
         while True:
-            watched = [topic for topic in topics.values() if topic.namespace.retention is not None]
-            parts = max(1, ceil(len(watched) / LOOKED_AT_ONCE))
-            for begin in range(0, max(1, len(watched)), LOOKED_AT_ONCE):
+            heard = list(topics.values())
+            parts = max(1, ceil(len(heard) / LOOKED_AT_ONCE))
+            for begin in range(0, max(1, len(heard)), LOOKED_AT_ONCE):
                 await asyncio.sleep(LOOK_EVERY_S / min(parts, MOST_LOOKS))
-                part = [topic for topic in watched[begin : begin + LOOKED_AT_ONCE] if self._is_quiet(topic)]
+                part = [topic for topic in heard[begin : begin + LOOKED_AT_ONCE] if self._can_be_judged(topic)]
                 if part:
                     await self._look_at(part)
 
-    def _is_quiet(self, topic: Topic) -> bool:
-        return self._is_heard(topic) and topic.offset != UNKNOWN and topic.held is None
+    def _can_be_judged(self, topic: Topic) -> bool:
+        """Whether it is known what its audience has heard, and nothing is being asked about it."""
+        is_known = topic.namespace.retention is not None and topic.offset != UNKNOWN
+        return is_known and topic.held is None and self._is_heard(topic)
 
     async def _look_at(self, topics: Sequence[Topic]) -> None:
         try:
@@ -216,7 +218,7 @@ class Watch:
         except EngineError:
             return  # when it is back all topics are asked for anyway
         for topic, position in zip(topics, positions, strict=True):
-            if not self._is_quiet(topic):
+            if not self._can_be_judged(topic):
                 continue
             if position is None or position.epoch != topic.epoch:
                 self._fetch(topic, None)

@@ -95,6 +95,8 @@ def _publication(data: bytes) -> Read:
     for size in struct.unpack(">4H", sizes):
         name, rest = _cut(rest, size)
         names.append(name)
+    if flags & 1:
+        names[0] = b""  # whatever stands there, nobody is its author
     try:
         rest.decode()
         user, conn, exclude, epoch_name = (name.decode("utf-8", "surrogatepass") for name in (*names[:3], epoch))
@@ -143,5 +145,6 @@ def seeds() -> Mapping[str, bytes]:
         "letter": pack(envelope.LETTER, b"letter"),
         "changes": pack(envelope.CHANGES, b"changes"),
         "later-version": b"\x02" + publication[1:],
+        "server-with-a-user": b"\x01\x01\x01" + publication[3:30] + b"\xff\xff\xff" + publication[33:],
         "nothing": b"",
     }
