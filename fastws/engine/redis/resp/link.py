@@ -26,6 +26,7 @@ DEADLINE_S: Final = 5.0
 
 _MESSAGES_AT_ONCE: Final = 64  # between two looks at the clock
 _TURN_S: Final = 0.002  # what a link may take of one pass of the loop
+_LOST_AT_ONCE: Final = 2000  # some 3 ms
 _CLOSE_S: Final = 1.0
 _NOTHING: Final = object()
 _PUSHES: Final = frozenset({b"message", b"subscribe", b"unsubscribe", b"smessage", b"ssubscribe", b"sunsubscribe"})
@@ -201,6 +202,8 @@ class Link(asyncio.Protocol):
             else:
                 await asyncio.wait([last], timeout=wait_s)
         self._end("it was closed")
+        while self._receivers:
+            self._lose_some()
         if self._transport is not None:
             await asyncio.wait([self._closed], timeout=_CLOSE_S)
 
@@ -385,7 +388,11 @@ class Link(asyncio.Protocol):
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.on_lost(self, reason)
-        while self._receivers:
+        self._lose_some()
+
+    def _lose_some(self) -> None:
+        """Let fail what is unanswered, a part in each pass of the loop: there may be many who are woken up by it."""
+        for _ in range(min(len(self._receivers), _LOST_AT_ONCE)):
             receiver = self._receivers.popleft()
             if receiver is None:
                 continue
@@ -393,6 +400,8 @@ class Link(asyncio.Protocol):
                 fail(receiver, self._away())
             else:
                 receiver.lose(self._away())
+        if self._receivers:
+            self._loop.call_soon(self._lose_some)
 
 
 def _is_push(answer: list[Any]) -> bool:

@@ -223,6 +223,24 @@ async def test_what_is_unanswered_is_bounded() -> None:
     assert all(isinstance(future.exception(), AwayError) for future in futures)
 
 
+@on_loops("asyncio")
+async def test_what_is_lost_fails_a_part_at_a_time() -> None:
+    owner = Recorder()
+    link, _ = link_to_nothing(owner)
+    futures = [link.ask("PING") for _ in range(9000)]
+    link.abort("the end")
+    assert owner.reasons == ["the end"]
+    assert 0 < sum(future.done() for future in futures) < 9000
+    for _ in range(6):
+        await asyncio.sleep(0)
+    assert all(isinstance(future.exception(), AwayError) for future in futures)
+
+    link, _ = link_to_nothing(owner)
+    futures = [link.ask("PING") for _ in range(9000)]
+    await link.close()
+    assert all(isinstance(future.exception(), AwayError) for future in futures)
+
+
 @pytest.mark.parametrize("said", [b"$100000\r\n" + b"x" * 99_000, b"*9000\r\n" + b"$8\r\nabcdefgh\r\n" * 8000])
 @on_loops("asyncio")
 async def test_an_answer_has_a_largest_size(said: bytes) -> None:
