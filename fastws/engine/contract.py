@@ -236,6 +236,9 @@ class EngineEvents(Protocol):
     def session_of(self, conn: str) -> SessionInfo | None:
         """One connection, None if it is not in this process."""
 
+    def was_reported(self, conn: str) -> bool:
+        """Whether a connection of this process was here at `on_fenced`, so that others have said that it was lost."""
+
     def devices_of(self, user: str) -> Sequence[str]:
         """The devices of a user in this process, each once; none if the user is not here. Those of a bounded number of
         connections: any client may ask for the status of anybody.

@@ -231,7 +231,7 @@ class Gateway:
         if not was_ready:
             return
         self._subscribing.ended(conn, session)
-        was_reported = self._hub.was_reported(conn)
+        was_reported = self._hub.has_been_reported(conn)
         self._hub.leave(conn, session.subscriptions())
         if self._hooks.watch_disconnect and not was_reported:
             farewell = self._run(self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))

@@ -278,9 +278,13 @@ class Hub:
         if self.bereaved is not None:
             self.bereaved(sessions)
 
-    def was_reported(self, conn: Any) -> bool:
+    def has_been_reported(self, conn: Any) -> bool:
         """Whether others have said of a connection that is in the hub that it was lost: nobody is told of its end."""
         return conn.number <= self.reported and conn.number not in self._unreported
+
+    def was_reported(self, conn: str) -> bool:
+        found = self.find(conn)
+        return found is not None and self.has_been_reported(found)
 
     def on_fenced(self) -> None:
         self._unreported.clear()

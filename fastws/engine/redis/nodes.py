@@ -147,7 +147,7 @@ class Nodes:
     async def _enlist(self) -> None:
         """Become a node that nobody has been before."""
         keys = [self._key(FENCE), self._key(ALIVE), self._key(NODES)]
-        words = (self._name, os.urandom(4).hex(), self._figures())
+        words = (self._name, os.urandom(4).hex(), self._figures(), self._living.newest)
         node = text(await self._common.backbone.run(ENLIST, HOME, keys, words))
         if self._living.me:
             self._former.append(self._common.node)

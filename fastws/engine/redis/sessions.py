@@ -55,6 +55,8 @@ class Entry(NamedTuple):
     """With its tenant; without a name if anonymous."""
     device: str
     since: int
+    is_reported: bool
+    """Others have said already that it was lost, when its process was taken for dead."""
 
     def info(self, node: str) -> SessionInfo:
         """The same for people. `node` is an id."""
@@ -256,7 +258,7 @@ class Sessions:
         for conn, user, tenant, device, _, since in group:
             name = scoped(tenant, user)
             keys.append(self._common.names.key(SESSIONS, partition, name) if user else own)
-            words += (conn, _word(name), _word(device), since)
+            words += (conn, _word(name), _word(device), -since if self._common.events.was_reported(conn) else since)
         return self._common.backbone.run(ATTACH, partition, keys, words)
 
     async def weed(self) -> None:
@@ -346,4 +348,5 @@ def _entry(pair: tuple[bytes, bytes]) -> Entry:
     size = number(length)
     if not 0 <= size <= len(names):
         raise EngineError("a connection in Redis cannot be read")
-    return Entry(text(conn), text(names[size:]), text(names[:size]), number(since))
+    since_ms = number(since)
+    return Entry(text(conn), text(names[size:]), text(names[:size]), abs(since_ms), since_ms < 0)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fastws.engine.contract import NodeFigures, Order, Outcome
+from fastws.engine.redis.fleet.living import number_of
 from fastws.engine.redis.names import ALIVE, BURIALS, HOME, NODES, partition_of
 from fastws.errors import EngineError
 from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
@@ -319,3 +320,36 @@ async def test_sessions_go_where_memory_is_short(members: Members) -> None:
     assert await one.conns("ann") == []
     await one.command("CONFIG", "SET", "maxmemory", "0")
     assert not sessions.is_doubtful
+
+
+async def test_who_was_reported_is_not_reported_again_when_its_process_dies_in_truth(members: Members) -> None:
+    one, two = await members.some(2, LEASE_S)
+    one.attach("ann", "a-1", "web")
+    await until_async(lambda: two.conns("ann"))
+    one.halt()
+    await until(lambda: len(two.house.lost) == 1)
+    one.go_on()
+    await until_async(lambda: two.conns("ann"))
+    one.engine.attach("ann", "a-1", "tv")
+    one.attach("ann", "a-2", "web")
+    await until_async(lambda: _has(two, 2))
+    await one.engine._nodes.renew()
+    await one.die()
+    await until(lambda: len(two.house.lost) == 2)
+    await until_async(lambda: _is_over(two))
+    assert [lost.conn for lost in two.house.lost] == ["a-1", "a-2"]
+
+
+async def _has(member: Member, count: int) -> bool:
+    return len(await member.conns("ann")) == count
+
+
+async def test_numbers_go_on_counting_when_redis_has_forgotten_them(members: Members) -> None:
+    three = await members.some(3, LEASE_S)
+    before = {member.id for member in three}
+    for member in three:
+        await member.engine._nodes.renew()  # it sees the others
+    await three[0].command("FLUSHALL")
+    await until(lambda: not before & {member.id for member in three})
+    assert sorted(number_of(member.id) for member in three) == [4, 5, 6]
+    await until(lambda: not any(three[0].engine._sessions.living.is_living(node) for node in before))

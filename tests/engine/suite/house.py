@@ -54,6 +54,8 @@ class House:
         self.outages: list[str] = []
         self.lost: list[SessionInfo] = []
         self.fenced = 0
+        self.reported: set[str] = set()
+        """Connections that were here then."""
         self.answer: Callable[[Order], Outcome] = lambda _order: Outcome(1)
         """What comes of an order here."""
         self.members: dict[str, dict[str, tuple[Member, bool]]] = {}
@@ -120,6 +122,7 @@ class House:
 
     def on_fenced(self) -> None:
         self.fenced += 1
+        self.reported |= {one.conn for one in self.sessions_here()}
 
     # Questions.
 
@@ -133,6 +136,9 @@ class House:
 
     def session_of(self, conn: str) -> SessionInfo | None:
         return next((one for one in self.sessions_here() if one.conn == conn), None)
+
+    def was_reported(self, conn: str) -> bool:
+        return conn in self.reported
 
     def presence_here(self) -> Iterator[tuple[str, str, Member, bool]]:
         for topic, members in list(self.members.items()):

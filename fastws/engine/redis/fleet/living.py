@@ -39,6 +39,11 @@ class Living:
         self._lease_s = lease_s
         self._newest = max(self._newest, number_of(me))
 
+    @property
+    def newest(self) -> int:
+        """The highest number of a node that this process knows of."""
+        return self._newest
+
     def look_away(self) -> None:
         """What happens now is not seen: whoever is not heard of meanwhile may be alive."""
         self._is_blind = True

@@ -57,8 +57,9 @@ class Reaper:
             while page := await self._lost(node, partition):
                 taken = await self._take(node, partition, page)
                 found += len(taken)
-                if taken and report and self._common.is_running:
-                    self._common.events.on_lost([entry.info(node) for entry in taken])
+                lost = [entry.info(node) for entry in taken if report and not entry.is_reported]
+                if lost and self._common.is_running:
+                    self._common.events.on_lost(lost)
                 await asyncio.sleep(0)
             await self._forget_presence(node, partition)
         return found

@@ -48,7 +48,7 @@ class Member(Node):
         """Without a farewell."""
         self.halt()
         nodes = self.engine._nodes
-        for task in (nodes._registering, nodes._burial):
+        for task in (nodes._registering, nodes._burial, self.engine._returning):
             if task is not None:
                 task.cancel()
         self.engine._common.events = None
