@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import signal
 import time
@@ -241,7 +242,21 @@ def test_a_private_redis(tmp_path: Path) -> None:
         assert "engine redis (embedded, " in server.stderr()
         wait_until(lambda: readiness(server)[0] == 200)
         done(server, "publish", topic="chat:kept", data=1)
+        with user(server, "ann") as ann:
+            was = ann.ask("sub", topic="chat:kept")
+            threads = Path(f"/proc/{server.pid}/task").glob("*/children")
+            (redis,) = [child for thread in threads for child in thread.read_text().split()]
+            os.kill(int(redis), signal.SIGTERM)  # in order: what is on its disk is all there was
+            # It is another one now: whether anything was lost is found out by subscribing again.
+            events = [ann.hear() for _ in range(3)]
+            assert [one["event"] for one in events] == ["degraded", "unsubscribed", "restored"]
+            assert events[1]["code"] == 2500
+            done(server, "publish", topic="chat:kept", data=2)
+            back = ann.ask("sub", topic="chat:kept", recover={"epoch": was["epoch"], "offset": was["offset"]})
+            assert back["recovered"] is True
+            assert [one["data"] for one in back["publications"]] == [2]
         before = done(server, "history", topic="chat:kept")
+        assert [one["offset"] for one in before["publications"]] == [1, 2]
     with node("none", "a", tmp_path, "--data-dir", str(tmp_path / "data")) as server:
         after = done(server, "history", topic="chat:kept")
         assert after["publications"] == before["publications"]
