@@ -28,6 +28,7 @@ _BY_SLOT: Final = sorted((slot, partition) for partition, slot in enumerate(SLOT
 
 ANSWER_S: Final = 0.4
 """Seconds that a member has to answer."""
+_LATE_S: Final = 0.05  # that the others have once one has answered
 _MOST_NODES: Final = 4096
 _LONGEST_HOST: Final = 255
 _ASKED_AT_ONCE: Final = 2
@@ -132,7 +133,7 @@ class Survey:
         for place in asked:
             del self._nodes[place]
             self._nodes[place] = None
-        views = [view for view in await asyncio.gather(*map(self._ask, asked)) if view is not None]
+        views = await self._views(asked)
         if not views:
             return None
         # One that was removed from the cluster may have kept the epoch, and knows no slots any more.
@@ -143,6 +144,25 @@ class Survey:
         self._epoch, self._epoch_at = view.epoch, now
         self._know(view.nodes)
         return view
+
+    async def _views(self, asked: Sequence[Place]) -> list[View]:
+        """What they say; once one has answered the others have a moment."""
+        loop = asyncio.get_running_loop()
+        views: list[View] = []
+        waiting = {loop.create_task(self._ask(place)) for place in asked}
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=_LATE_S if views else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                views += [view for task in done if (view := task.result()) is not None]
+                if not done:
+                    break
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return views
 
     def _know(self, nodes: Sequence[Place]) -> None:
         """Ask these from now on, and those that were named in the beginning."""
