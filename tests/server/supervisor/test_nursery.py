@@ -86,6 +86,29 @@ def test_one_that_cannot_import_the_application(home: Home, tmp_path: Path) -> N
     assert home.nursery.current is None
 
 
+def test_one_that_can_no_longer_import_what_it_once_could(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is just copying new code there, say: those who serve go on."""
+    monkeypatch.setattr("fastws.server.supervisor.nursery._PAUSE_S", 0.1)
+    del home
+    home = Home({**GIVEN, "app": "changing:app", "app_dir": str(tmp_path)})
+    nursery = home.nursery
+    (tmp_path / "changing.py").write_text("from fastws import FastWS\napp = FastWS()\n")
+    nursery.make_first()
+    home.until(lambda: nursery.current, "a zygote")
+    assert nursery.current is not None
+    (tmp_path / "changing.py").write_text("1 / 0\n")
+    kill_and_wait(nursery.current.pid)
+    home.until(lambda: nursery.current is None, "the end of it")
+    failed = nursery.pids()
+    home.until(lambda: nursery.pids() - failed, "another attempt")
+    (tmp_path / "changing.py").write_text("from fastws import FastWS\napp = FastWS()\n")
+    home.until(lambda: nursery.current, "one that could")
+    assert home.failures == []
+    nursery.kill()
+
+
 def test_the_next_one_that_fails_costs_nothing(home: Home) -> None:
     nursery = home.nursery
     nursery.make_first()
