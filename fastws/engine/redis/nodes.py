@@ -13,6 +13,7 @@ import os
 import random
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +35,8 @@ ENLIST: Final = script("enlist")
 BEAT: Final = script("beat")
 BURY: Final = script("bury")
 
-BEATS_PER_LEASE: Final = 6
+BEATS_PER_LEASE: Final = 20
+"""Many, so that little of a lease is lost to not looking at the right moment. A beat is one script of microseconds."""
 MAX_INTERVAL_S: Final = 5.0
 """Seconds between two beats, at most."""
 DEAD_FOR_S: Final = 604_800
@@ -81,6 +83,10 @@ class Nodes:
         """Ids that this process had: what is left of them is taken away when nobody else is at it."""
         self._one_beats = asyncio.Lock()
         self._complained_s = 0.0
+        self._said_s = 0.0
+        """When the last beat was sent that was accepted."""
+        self._assurance: asyncio.Future[None] | None = None
+        """Is done with the next beat; somebody waits for it."""
         post.on_trimmed = self._register_again
 
     async def register(self, events: EngineEvents) -> None:
@@ -144,6 +150,14 @@ class Nodes:
 
     # The lease.
 
+    def assure(self) -> Answer[None]:
+        """See `Engine.assure`. The silence after which others act is longer than two beats."""
+        if self._common.is_home_up and monotonic() - self._said_s < 2 * self._interval_s:
+            return None
+        if self._assurance is None:
+            self._assurance = asyncio.get_running_loop().create_future()
+        return self._assurance
+
     async def _enlist(self) -> None:
         """Become a node that nobody has been before."""
         keys = [self._key(FENCE), self._key(ALIVE), self._key(NODES)]
@@ -184,17 +198,23 @@ class Nodes:
         """Say that this process is alive, and hear who else is. If others took it for dead it is another one after
         this, and registers everybody.
         """
+        said_s = monotonic()
         state, newest, beats, burials = await self._say_alive()
         if state != _ALIVE:
             await self._come_back(is_fenced=state == _FENCED)
+            said_s = monotonic()
             state, newest, beats, burials = await self._say_alive()
+        self._said_s = said_s
+        if self._assurance is not None:
+            self._assurance.set_result(None)
+            self._assurance = None
         if self._common.is_running and not self._post.is_open:
             await self._post.catch_up()
         self._living.saw(
             newest,
             {text(node): number(beat) for node, beat in beats},
             {text(node): text(said) for node, said in burials},
-            2 * self._interval_s,
+            self._silence_s / 2,
         )
 
     async def _say_alive(self) -> tuple[int, int, Sequence[tuple[bytes, bytes]], Sequence[tuple[bytes, bytes]]]:
