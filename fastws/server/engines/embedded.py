@@ -167,7 +167,8 @@ class EmbeddedRedis:
                 self._follow(process)
                 if self._stopping.is_set():
                     return
-                _log.error("the embedded Redis ended (%s): it is started again", _cause_of(process.returncode))
+                lost = "" if self._data_dir is not None else "; what it knew is lost: --data-dir would keep it"
+                _log.error("the embedded Redis ended (%s): it is started again%s", _cause_of(process.returncode), lost)
             pause_s = 0.05 if time.monotonic() - begun_s > START_S else min(2 * pause_s, LONGEST_PAUSE_S)
             self._stopping.wait(pause_s)
 
