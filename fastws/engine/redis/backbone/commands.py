@@ -14,7 +14,7 @@ from typing import Any, Final
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.names import ERA, Names
 from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplyError
-from fastws.engine.redis.resp.link import Link, Receiver, fail, pack
+from fastws.engine.redis.resp.link import Link, Receiver, Taker, fail, pack
 from fastws.engine.redis.scripts import Script, script
 
 _CLAIM: Final = script("claim")
@@ -62,7 +62,9 @@ class _Run:
             return
         self.is_done = True
         self.claim = None
-        if self.future is not None and not self.future.done():
+        if self.future is None:
+            self.commands.claimed(self)
+        elif not self.future.done():
             self.future.set_result(answer)
 
     def lose(self, error: AwayError) -> None:
@@ -90,7 +92,8 @@ class Commands:
         self._loop: Final = asyncio.get_running_loop()
         self._scripts: dict[bytes, bytes] = {}
         """Those that this connection has loaded: digest -> text."""
-        self._claims: dict[int, _Run] = {}
+        self._claims: dict[int, _Run | None] = {}
+        """Partition -> the claim on its way, None once it is done."""
         self._number = 0
         self._plain: dict[int, int] = {}
         """Partition -> number of the last command that is no script."""
@@ -112,6 +115,10 @@ class Commands:
         self._give(future, pack(*words), partition)
         return future
 
+    def give(self, receiver: Taker, partition: int, words: Sequence[Word]) -> None:
+        """The same for who takes the answer without a future."""
+        self._give(receiver, pack(*words), partition)
+
     def run(self, wanted: Script, partition: int, keys: Sequence[bytes], words: Sequence[Word]) -> asyncio.Future[Any]:
         """One script; see `Backbone.run`."""
         if wanted.sha not in self._scripts:
@@ -120,15 +127,14 @@ class Commands:
         claim = None
         if wanted.needs_era:
             era = self._names.key(ERA, partition)
-            claim = self._claims.get(partition)
-            if claim is None:
+            if partition in self._claims:
+                claim = self._claims[partition]
+            else:
                 packed = pack(b"EVALSHA", _CLAIM.sha, 1, era, self._server)
                 claim = _Run(self, partition, packed, None, None)
                 self._give(claim, packed, partition)
                 self._claims[partition] = claim
             packed = pack(b"EVALSHA", wanted.sha, len(keys) + 1, era, *keys, *words)
-            if claim.is_done:
-                claim = None
         else:
             packed = pack(b"EVALSHA", wanted.sha, len(keys), *keys, *words)
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -151,6 +157,11 @@ class Commands:
     def forget(self, partition: int) -> None:
         """It was another server's meanwhile, or will be: it is claimed anew before the next script."""
         self._claims.pop(partition, None)
+
+    def claimed(self, claim: _Run) -> None:
+        """What is given from now on need not wait for it."""
+        if self._claims.get(claim.partition) is claim:
+            self._claims[claim.partition] = None
 
     def forget_claim(self, claim: _Run) -> None:
         """The next script of its partition has to claim it once more."""
@@ -210,6 +221,8 @@ def _lose(receiver: Receiver, error: Exception) -> None:
         receiver.refuse(error)
     elif isinstance(receiver, asyncio.Future):
         fail(receiver, error)
+    elif receiver is not None:
+        receiver.lose(error if isinstance(error, AwayError) else AwayError(str(error)))
 
 
 class _Loaded:

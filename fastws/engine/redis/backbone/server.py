@@ -20,7 +20,7 @@ from fastws.engine.redis.backbone.subscriptions import Subscriptions
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.resp.address import Address
 from fastws.engine.redis.resp.errors import AwayError, safe_text
-from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Tuning, fail
+from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Taker, Tuning, fail
 from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
@@ -184,6 +184,10 @@ class Server:
     def call(self, partition: int, *words: Word) -> asyncio.Future[Any]:
         """One command; see `Backbone.call`."""
         return self._up().call(partition, words)
+
+    def give(self, receiver: Taker, partition: int, words: Sequence[Word]) -> None:
+        """The same for who takes the answer without a future. Raises `AwayError` or `BusyError` at once."""
+        self._up().give(receiver, partition, words)
 
     def run(self, script: Script, partition: int, keys: Sequence[bytes], words: Sequence[Word]) -> asyncio.Future[Any]:
         """One script; see `Backbone.run`."""

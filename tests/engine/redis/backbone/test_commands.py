@@ -75,6 +75,10 @@ async def test_scripts_and_commands_are_executed_in_order(redis: RedisServer) ->
         ]
         assert await outcomes(futures) == list(range(1, 101))
         assert await made.call(0, ["LRANGE", "list", 0, -1]) == [b"%d" % number for number in range(100)]
+        keeper = Keeper()
+        made.give(keeper, 0, ["LLEN", "list"])
+        await made.call(0, ["PING"])
+        assert keeper.answers == [100]
         with pytest.raises(ReplyError, match="ERR"):
             await made.run(script_of(b"return redis.call('NONSENSE')"), 0, [], [])
 
@@ -157,9 +161,22 @@ async def test_scripts_forgotten_again_and_again(redis: RedisServer) -> None:
         assert sum(counted) == done > 500
 
 
+class Keeper:
+    """Takes an answer without a future."""
+
+    def __init__(self) -> None:
+        self.answers: list[object] = []
+
+    def take(self, answer: object) -> None:
+        self.answers.append(answer)
+
+    def lose(self, error: AwayError) -> None:
+        self.answers.append(error)
+
+
 @on_loops("asyncio")
 async def test_what_waits_for_scripts_is_bounded_and_lost_with_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "_MOST_HELD", 4)  # one of them claims
+    monkeypatch.setattr(subject, "_MOST_HELD", 5)  # one of them claims
 
     def answer(words: list[bytes]) -> bytes | None:
         if words[0] == b"EVALSHA":
@@ -175,9 +192,12 @@ async def test_what_waits_for_scripts_is_bounded_and_lost_with_the_link(monkeypa
         while not any(words[0] == b"PING" for words in server.commands):
             await asyncio.sleep(0.001)
         held = [made.run(APPEND, 0, [b"list"], ["held"]), made.call(0, ["GET", "a"]), made.run(ERA_OF, 1, [], [])]
+        keeper = Keeper()
+        made.give(keeper, 0, ["GET", "c"])
         with pytest.raises(BusyError):
             made.call(0, ["GET", "b"])
         link.abort("it broke")
+        assert [type(answer) for answer in keeper.answers] == [AwayError]
         results = await outcomes([again, *held])
         assert all(isinstance(result, AwayError) for result in results)
 

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -375,6 +376,36 @@ async def test_an_outage_leaves_no_descriptor_and_tries_ever_more_slowly(redis: 
                 break
             await asyncio.sleep(0.01)
         assert descriptors() <= before
+
+
+@on_loops()
+async def test_nothing_is_left_of_former_connections(redis: RedisServer) -> None:
+    """Neither in cycles nor in the loop: they are gone without the collector."""
+    async with connected(parse_address(redis.url)) as (server, events):
+        gc.collect()
+        gc.disable()
+        try:
+            gone: list[weakref.ref[Any]] = []
+            for times in range(1, 4):
+                commands = server._commands
+                assert commands is not None
+                gone += [weakref.ref(commands.link), weakref.ref(commands), weakref.ref(server._links[1])]
+                del commands
+                server.subscribe(0, b"c%d" % times)
+                for number in range(10):
+                    server.run(ERA_OF, number, [], [])
+                await server.run(ERA_OF, 1, [], [])
+                server.call(0, "PING")
+                server.run(ERA_OF, 11, [], [])
+                server.reconnect("for a test")
+                await events.until_back(times)
+            for _ in range(100):
+                if not any(ref() for ref in gone):
+                    break
+                await asyncio.sleep(0.01)
+            assert [ref() for ref in gone if ref() is not None] == []
+        finally:
+            gc.enable()
 
 
 @on_loops()

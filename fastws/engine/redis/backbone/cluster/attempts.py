@@ -23,7 +23,7 @@ _ELSEWHERE: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})
 
 
 class Attempt:
-    """One command on its way to whoever can do it. It is what the future of its answer calls."""
+    """One command on its way to whoever can do it, which takes its own answer."""
 
     __slots__ = ("error", "future", "keys", "number", "on_redirect", "partition", "script", "until", "words")
 
@@ -37,43 +37,61 @@ class Attempt:
         words: Sequence[Word],
     ) -> None:
         """`on_redirect` is told when it was not done by whom it was given to; `number`: in the order of giving."""
-        loop = asyncio.get_running_loop()
         self.on_redirect = on_redirect
         self.number = number
         self.partition = partition
         self.script = script
         self.keys = keys
         self.words = words
-        self.future: asyncio.Future[Any] = loop.create_future()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         """What the caller has."""
-        self.until = loop.time() + GIVE_UP_S
+        self.until = 0.0
+        """When it is given up; 0 while nobody has refused it and it was not held."""
         self.error: EngineError | None = None
         """Why it was not done yet."""
 
     def send(self, server: Server) -> None:
         """Give it to a server. Raises `AwayError` or `BusyError`."""
         if self.script is None:
-            answer = server.call(self.partition, *self.words)
+            server.give(self, self.partition, self.words)
         else:
-            answer = server.run(self.script, self.partition, self.keys, self.words)
-        answer.add_done_callback(self)
+            server.run(self.script, self.partition, self.keys, self.words).add_done_callback(self._take_from)
 
-    def __call__(self, answer: asyncio.Future[Any]) -> None:
+    def _take_from(self, answer: asyncio.Future[Any]) -> None:
+        error = answer.exception()
+        if error is None:
+            self.take(answer.result())
+        elif isinstance(error, ReplyError):
+            self.take(error)
+        else:
+            self.give_up(error if isinstance(error, EngineError) else EngineError(repr(error)))
+
+    def take(self, answer: object) -> None:
         """It is answered."""
         if self.future.done():
             return
-        error = answer.exception()
-        if error is None:
-            self.future.set_result(answer.result())
-        elif isinstance(error, ReplyError) and error.code in _ELSEWHERE:
-            self.error = error
-            self.on_redirect(self, error)
+        if not isinstance(answer, ReplyError):
+            self.future.set_result(answer)
+        elif answer.code in _ELSEWHERE:
+            self.error = answer
+            self.on_redirect(self, answer)
         else:
-            fail(self.future, error if isinstance(error, EngineError) else EngineError(repr(error)))
+            fail(self.future, answer)
+
+    def lose(self, error: AwayError) -> None:
+        """There will be no answer."""
+        fail(self.future, error)
 
     def give_up(self, error: EngineError) -> None:
         """Nobody has done it."""
         fail(self.future, error)
+
+    def note_time(self) -> float:
+        """Begin to count the time that it has; the time now."""
+        now = asyncio.get_running_loop().time()
+        if not self.until:
+            self.until = now + GIVE_UP_S
+        return now
 
 
 OnRedirect: TypeAlias = Callable[[Attempt, ReplyError], None]
@@ -90,6 +108,7 @@ class Held:
         held = self._held.setdefault(attempt.partition, [])
         if len(held) >= MOST_HELD:
             raise BusyError("more commands wait for a slot that is being moved than may")
+        attempt.note_time()
         held.append(attempt)
 
     def release(self, partition: int, server: Server) -> None:

@@ -226,7 +226,7 @@ class Cluster(Backbone):
         """A command was not done by whom it was given to."""
         partition = attempt.partition
         owner = self._owners[partition]
-        now = asyncio.get_running_loop().time()
+        now = attempt.note_time()
         try:
             if owner is None or error.code == "CLUSTERDOWN" or now > attempt.until:
                 raise error

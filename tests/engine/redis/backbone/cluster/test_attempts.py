@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,8 +22,8 @@ class RecordingServer:
         self.answers: list[asyncio.Future[Any]] = []
         self.is_away = False
 
-    def call(self, partition: int, *words: object) -> asyncio.Future[Any]:
-        return self._take(partition, *words)
+    def give(self, receiver: Attempt, partition: int, words: Any) -> None:
+        self._take(partition, *words).add_done_callback(partial(_hand_on, receiver))
 
     def run(self, *given: object) -> asyncio.Future[Any]:
         return self._take(*given)
@@ -33,6 +34,14 @@ class RecordingServer:
         self.given.append(given)
         self.answers.append(asyncio.get_running_loop().create_future())
         return self.answers[-1]
+
+
+def _hand_on(receiver: Attempt, answer: asyncio.Future[Any]) -> None:
+    error = answer.exception()
+    if isinstance(error, AwayError):
+        receiver.lose(error)
+    else:
+        receiver.take(error or answer.result())
 
 
 class Redirects:
@@ -115,11 +124,12 @@ async def test_who_is_away_when_they_are_released() -> None:
 async def test_nothing_is_held_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     redirects = Redirects()
     young = attempt_of(redirects, 1)
+    redirects.held.add(young)
     monkeypatch.setattr(attempts, "GIVE_UP_S", -1.0)
     old = attempt_of(redirects, 2)
     refused = attempt_of(redirects, 3)
     refused.error = reply_error("TRYAGAIN later")
-    for attempt in (young, old, refused):
+    for attempt in (old, refused):
         redirects.held.add(attempt)
     redirects.held.expire(AwayError("away"))
     with pytest.raises(AwayError):
