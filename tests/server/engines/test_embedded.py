@@ -22,8 +22,9 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
-def short_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def short_names(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory for temporary files that no other test uses, whose path is short enough for a socket."""
+    tmp_path_factory.getbasetemp()  # where `tmp_path` is: made once, and not in there
     with tempfile.TemporaryDirectory(prefix="fws-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         yield Path(folder)
