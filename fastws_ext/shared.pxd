@@ -28,6 +28,9 @@ cdef class Board:
     cdef uint64_t* table    # tag << 32 | (slot + 1) << 20 | count; 0 = free. Only its slot's process writes an entry.
     cdef size_t size
     cdef readonly int fd
+    cdef int check(self, int index) except -1
+    cdef int forget(self, uint64_t owner, size_t begin, size_t end) noexcept
+    cdef int empty(self, Slot* slot) noexcept
     cdef int64_t total_admitted(self) noexcept
     cdef int64_t count_of(self, uint64_t hashed) noexcept
 

@@ -8,7 +8,7 @@ import os
 from collections import namedtuple
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.errno cimport errno
+from libc.errno cimport ENXIO, errno
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -42,7 +42,10 @@ cdef extern from * nogil:
     int64_t add "SHARED_ADD" (int64_t* pointer, int64_t value)
     int shared_swap(uint64_t* pointer, uint64_t expected, uint64_t wanted)
 
-EMPTY = 0
+cdef enum:
+    EMPTY_STATE = 0
+
+EMPTY = EMPTY_STATE
 STARTING = 1
 READY = 2
 DRAINING = 3
@@ -133,25 +136,46 @@ cdef class Board:
 
     def all(self):
         return [self.figures(index) for index in range(loadu32(&self.header.used))
-                if load32(&self.slots[index].state) != EMPTY]
+                if load32(&self.slots[index].state) != EMPTY_STATE]
 
     def clear(self, int index):
         self.check(index)
-        cdef uint64_t i, entry, owner = (<uint64_t>index + 1) * ONE_OWNER
-        for i in range(self.header.entries):
-            entry = load64(&self.table[i])
-            if entry & OWNER_MASK == owner:
-                store64(&self.table[i], 0)
-        cdef Slot* slot = &self.slots[index]
+        cdef uint64_t owner = (<uint64_t>index + 1) * ONE_OWNER
+        cdef size_t begin = <char*>self.table - <char*>self.header, end = begin + self.header.entries * 8
+        # Only what was ever written has memory, and looking at the rest would give it some.
+        while begin < end:
+            try:
+                begin = os.lseek(self.fd, begin, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != ENXIO:
+                    raise
+                break                   # nothing more of it
+            hole = os.lseek(self.fd, begin, os.SEEK_HOLE)
+            self.forget(owner, begin, min(hole, end))
+            begin = hole
+        self.empty(&self.slots[index])
+
+    cdef int forget(self, uint64_t owner, size_t begin, size_t end) noexcept:
+        """Free a slot's entries of the table that are between two offsets of the mapping."""
+        cdef uint64_t* entry = <uint64_t*>(<char*>self.header + begin)
+        while entry < <uint64_t*>(<char*>self.header + end):
+            if entry >= self.table and load64(entry) & OWNER_MASK == owner:
+                store64(entry, 0)
+            entry += 1
+        return 0
+
+    cdef int empty(self, Slot* slot) noexcept:
         store(&slot.admitted, 0)
         store(&slot.sockets, 0)
         store(&slot.websockets, 0)
         store(&slot.accepted, 0)
-        store32(&slot.state, EMPTY)
+        store32(&slot.state, EMPTY_STATE)
+        return 0
 
-    def check(self, int index):
+    cdef int check(self, int index) except -1:
         if not 0 <= index < <int>self.header.slots:
             raise IndexError("there is no such slot")
+        return 0
 
     cdef int64_t total_admitted(self) noexcept:
         cdef int64_t total = 0
@@ -175,7 +199,7 @@ cdef class Seat:
     def open(self, int pid, int worker, int64_t capacity):
         cdef Slot* slot = self.slot
         cdef Header* header = self.board.header
-        self.board.clear(self.index)
+        self.board.empty(slot)
         store(&slot.beat_ns, 0)
         store(&slot.capacity, capacity)
         store32(&slot.pid, pid)
