@@ -348,6 +348,13 @@ class Engine(ABC):
     def detach(self, user: str, conn: str, *, is_last: bool) -> None:
         """It is gone; does not wait. `is_last`: no other one of this user is in this process."""
 
+    def assure(self) -> Answer[None]:
+        """Asked before an application is told that a connection of this process has ended, as others may have told it:
+        answers when it is known whether they take this process for dead, and then after `on_fenced`. A future, where
+        that is not known at once; where there are no others it always is.
+        """
+        return None
+
     @abstractmethod
     def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
         """The connections of a user in all processes."""

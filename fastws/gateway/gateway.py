@@ -30,7 +30,7 @@ from fastws.gateway.commands.looking import Looking
 from fastws.gateway.commands.publishing import Publishing
 from fastws.gateway.commands.subscribing import Subscribing
 from fastws.gateway.execution import Execution
-from fastws.gateway.losses import Losses
+from fastws.gateway.losses import Farewells, Losses
 from fastws.gateway.middleware import onion_of
 from fastws.gateway.opening import Opening
 from fastws.gateway.places import Places
@@ -41,7 +41,7 @@ from fastws.hub.hub import Hub
 from fastws.net.connection import OPEN, Connection
 from fastws.net.hooks import Hooks
 from fastws.net.stepping import step
-from fastws.types import CloseInfo, SendStatus
+from fastws.types import CloseInfo, ConnectionInfo, SendStatus
 from fastws_ext.frames import encode_frame
 
 _log: Final = logging.getLogger("fastws.gateway")
@@ -112,7 +112,7 @@ class Gateway:
         """Exceptions of the gateway's own callbacks so far."""
         self.tasks: set[asyncio.Task[Any]] = set()
         """Coroutines under way."""
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._departures: set[asyncio.Task[None]] = set()
         self._app = app
         self._settings = settings
         self._hub = hub
@@ -126,6 +126,7 @@ class Gateway:
         self._hooks = Hooks(app.connect_hooks, app.disconnect_hooks, settings.node_name, self.around_connect)
         self._losses = Losses(self._hooks, loop)
         self._losses.listen(hub)
+        self._farewells = Farewells(hub, engine, loop, self._tell_end, self._losses.tell)
         namespaces = Namespaces(merged_namespaces(app.namespaces, settings.namespaces), dev=settings.dev)
         warn_of_unreachable(app, namespaces)
         access = Access(
@@ -191,10 +192,11 @@ class Gateway:
 
     async def stop(self) -> None:
         """Let the disconnect hooks end, cancel what else still runs, stop the engine."""
+        self._farewells.stop()
         telling = self._losses.telling
-        farewells = self._farewells if telling is None else {*self._farewells, telling}
-        if farewells:
-            await asyncio.wait(farewells, timeout=FAREWELL_S)
+        departures = self._departures if telling is None else {*self._departures, telling}
+        if departures:
+            await asyncio.wait(departures, timeout=FAREWELL_S)
         if telling is not None:
             telling.cancel()
         self._app.unbind()
@@ -231,13 +233,16 @@ class Gateway:
         if not was_ready:
             return
         self._subscribing.ended(conn, session)
-        was_reported = self._hub.has_been_reported(conn)
+        was_reported, is_noted = self._hub.has_been_reported(conn), self._hub.is_noted(conn)
         self._hub.leave(conn, session.subscriptions())
         if self._hooks.watch_disconnect and not was_reported:
-            farewell = self._run(self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))
-            if farewell is not None:
-                self._farewells.add(farewell)
-                farewell.add_done_callback(self._farewells.discard)
+            self._farewells.say(self._hooks.info(conn), CloseInfo(code, reason), is_noted=is_noted)
+
+    def _tell_end(self, info: ConnectionInfo, close: CloseInfo) -> None:
+        departure = self._run(self._hooks.disconnect(info, close))
+        if departure is not None:
+            self._departures.add(departure)
+            departure.add_done_callback(self._departures.discard)
 
     def on_send(self, conn: Connection, data: Any) -> SendStatus:
         """`conn.send(data)` by the application: data arrives as `{"event": "message", "data", "ts"}`.

@@ -1,14 +1,21 @@
-"""Connections that were lost with the process that had them: the application is told of each, and not all at once."""
+"""The application is told of the end of each connection once, in all processes together.
+
+Who does not hear of a process for too long takes it for dead, and tells the application of all its connections, though
+not all at once. So while a process cannot know whether that has happened to it (Redis is away, or it stood still), the
+ends of its connections are kept, and told when it is known that nobody else has done it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from inspect import isawaitable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastws.closes import ABNORMAL
+from fastws.engine.contract import Engine
 from fastws.hub.hub import Hub
 from fastws.net.hooks import Hooks
 from fastws.net.stepping import step
@@ -23,15 +30,22 @@ SIDE_BY_SIDE: Final = 64
 """Coroutines of hooks that wait for something at the same time."""
 
 
+MAX_HELD: Final = 100_000
+"""Connections whose end is kept; with more of them the oldest are told of, even if it should be twice."""
+
+Tell = Callable[[ConnectionInfo, CloseInfo], None]
+TellAll = Callable[[Iterable[tuple[ConnectionInfo, CloseInfo]]], None]
+
+
 class Losses:
-    """Runs the disconnect hooks for them."""
+    """Runs the disconnect hooks for those that were lost with another process."""
 
     def __init__(self, hooks: Hooks, loop: asyncio.AbstractEventLoop) -> None:
         self.telling: asyncio.Task[None] | None = None
         """Under way while there are some."""
         self._hooks = hooks
         self._loop = loop
-        self._waiting: deque[SessionInfo] = deque()
+        self._waiting: deque[tuple[ConnectionInfo, CloseInfo]] = deque()
 
     def listen(self, hub: Hub) -> None:
         """Be told of them, if anybody wants to know."""
@@ -41,7 +55,13 @@ class Losses:
 
     def note(self, sessions: Sequence[SessionInfo]) -> None:
         """These are lost."""
-        self._waiting.extend(sessions)
+        self.tell(
+            (ConnectionInfo(lost.conn, lost.user, lost.tenant, lost.device, lost.node), NODE_LOST) for lost in sessions
+        )
+
+    def tell(self, ended: Iterable[tuple[ConnectionInfo, CloseInfo]]) -> None:
+        """Run the hooks for these, in their turn."""
+        self._waiting.extend(ended)
         if self.telling is None or self.telling.done():
             self.telling = self._loop.create_task(self._tell())
 
@@ -50,9 +70,7 @@ class Losses:
         try:
             ends_s = monotonic() + SLICE_S
             while self._waiting:
-                lost = self._waiting.popleft()
-                info = ConnectionInfo(lost.conn, lost.user, lost.tenant, lost.device, lost.node)
-                _, task = step(self._hooks.disconnect(info, NODE_LOST), self._loop)
+                _, task = step(self._hooks.disconnect(*self._waiting.popleft()), self._loop)
                 if task is not None:
                     tasks.add(task)
                 if len(tasks) >= SIDE_BY_SIDE:
@@ -66,3 +84,58 @@ class Losses:
             for task in tasks:
                 task.cancel()
             raise
+
+
+class _Held(NamedTuple):
+    info: ConnectionInfo
+    close: CloseInfo
+    is_noted: bool
+    fences: int
+
+
+class Farewells:
+    """Keeps them while something is in doubt."""
+
+    def __init__(
+        self, hub: Hub, engine: Engine, loop: asyncio.AbstractEventLoop, tell: Tell, tell_all: TellAll
+    ) -> None:
+        """`tell` is called for one that has just ended, `tell_all` for those that were kept."""
+        self._hub = hub
+        self._engine = engine
+        self._loop = loop
+        self._tell = tell
+        self._tell_all = tell_all
+        self._held: deque[_Held] = deque()
+        self._waiting: asyncio.Task[None] | None = None
+
+    def say(self, info: ConnectionInfo, close: CloseInfo, *, is_noted: bool) -> None:
+        """A connection has ended that nobody else is known to have reported; `is_noted`: others know of it."""
+        if not self._held and not isawaitable(self._engine.assure()):
+            self._tell(info, close)
+            return
+        self._held.append(_Held(info, close, is_noted, self._hub.fences))
+        if len(self._held) > MAX_HELD:
+            oldest = self._held.popleft()
+            self._tell(oldest.info, oldest.close)
+        if self._waiting is None or self._waiting.done():
+            self._waiting = self._loop.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while self._held:
+            assured = self._engine.assure()
+            if isawaitable(assured):
+                await asyncio.shield(assured)  # others wait for the same
+            else:
+                self.release()
+
+    def release(self) -> None:
+        """Tell of all that are kept, but of those whom others have reported."""
+        held, self._held = self._held, deque()
+        fences = self._hub.fences
+        self._tell_all((one.info, one.close) for one in held if not one.is_noted or one.fences == fences)
+
+    def stop(self) -> None:
+        """Nothing more will be known: tell of those that are left."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self.release()

@@ -55,6 +55,10 @@ class Hub:
         """Connections up to this number were reported as lost by others, who took this process for dead."""
         self._unreported: set[int] = set()
         """Those that had such a number already and have come to the hub since then, so nobody has reported them."""
+        self._unnoted: set[int] = set()
+        """Those that have come in this outage, of which no other process knows."""
+        self.fences = 0
+        """How often others have taken this process for dead."""
         self.knows_anonymous = False
         """The engine is told of anonymous connections too, as somebody wants to know when they are lost."""
         self.describe: Callable[[], NodeFigures] | None = None
@@ -90,6 +94,8 @@ class Hub:
         self._arrivals.note(conn.number)
         if conn.number <= self.reported:
             self._unreported.add(conn.number)
+        if self.is_degraded:
+            self._unnoted.add(conn.number)
         self._know(conn)
 
     def tell_outage(self, conn: Any, since_ms: int | None) -> None:
@@ -101,6 +107,7 @@ class Hub:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
         self.connections.discard(conn)
         self._unreported.discard(conn.number)
+        self._unnoted.discard(conn.number)
         for topic in topics:
             if topic.roll is not None:
                 self._attendance.leave(conn, topic, topic.roll)
@@ -256,6 +263,7 @@ class Hub:
     def on_restored(self, ts_ms: int) -> None:
         if self.is_degraded:
             self.is_degraded = False
+            self._unnoted.clear()
             self._caught_up = self.watch.catch_up(list(self.topics.values()))
             self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
             for topic in self.topics.values():
@@ -282,12 +290,17 @@ class Hub:
         """Whether others have said of a connection that is in the hub that it was lost: nobody is told of its end."""
         return conn.number <= self.reported and conn.number not in self._unreported
 
+    def is_noted(self, conn: Any) -> bool:
+        """Whether others may know of a connection that is in the hub: it has not come in this outage."""
+        return conn.number not in self._unnoted
+
     def was_reported(self, conn: str) -> bool:
         found = self.find(conn)
         return found is not None and self.has_been_reported(found)
 
     def on_fenced(self) -> None:
-        self._unreported.clear()
+        self.fences += 1
+        self._unreported = set(self._unnoted)
         self.reported = max((conn.number for conn in self.connections.wires()), default=self.reported)
 
     # What the engine asks.

@@ -181,6 +181,9 @@ class RedisEngine(Engine):
     def detach(self, user: str, conn: str, *, is_last: bool) -> None:
         self._sessions.detach(user, conn, is_last=is_last)
 
+    def assure(self) -> Answer[None]:
+        return self._nodes.assure()
+
     def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
         return self._sessions.sessions(user)
 
