@@ -6,8 +6,8 @@ _T = TypeVar("_T")
 def publication_in(
     envelope: bytes, make: Callable[[bytes, int, int, str | None, str, str], _T]
 ) -> tuple[_T, str, str] | None:
-    """The publication in an envelope, the connection that shall not hear it, and its epoch; None if it is damaged, or no
-    publication of a version that is known.
+    """The publication in an envelope, the connection that shall not hear it, and its epoch; None if it is damaged, or
+    no publication of a version that is known.
 
     :param make: called with data, milliseconds, offset, user, connection, and the connection that shall not hear it.
     """
