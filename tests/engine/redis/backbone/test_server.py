@@ -31,7 +31,9 @@ from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer
 
 NAMES = Names("fastws")
-QUICK = Tuning(connect_s=0.5, idle_s=0.1, silence_s=0.3, answer_s=1.0)
+QUICK = Tuning(connect_s=3.0, idle_s=0.1, silence_s=1.5, answer_s=5.0)
+"""Soon in doubt, but not hasty: tests run on machines that are busy."""
+HASTY = Tuning(connect_s=0.5, idle_s=0.1, silence_s=0.3, answer_s=1.0)
 
 
 class Events:
@@ -144,20 +146,20 @@ async def test_another_life_of_a_server_that_keeps_its_data_is_another_era() -> 
 
 @on_loops("uvloop")
 async def test_a_server_that_stands_still_is_noticed(redis: RedisServer) -> None:
-    async with connected(parse_address(redis.url)) as (server, events):
+    async with connected(parse_address(redis.url), HASTY) as (server, events):
         await server.subscribe(0, b"a")  # type: ignore[misc]
         redis.pause()
         start = time.monotonic()
         call = server.call(0, "PING")
         await events.until(lambda: events.changes == ["away"])
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5.0
         with pytest.raises(AwayError):
             await call
         await asyncio.sleep(0.7)  # attempts that find it so
         assert re.search("it has said nothing for 0.3 s|does not answer within 0.5 s", str(server.failure))
         assert str(redis.port) in str(server.failure)
         redis.resume()
-        await events.until_back()
+        await events.until(lambda: events.changes[-1] == "back")
         await check(server, events, b"a")
 
 
@@ -286,14 +288,14 @@ async def test_a_replica_is_refused_until_it_is_a_master(redis: RedisServer) -> 
 async def test_another_address_is_taken_at_once(redis: RedisServer) -> None:
     async with FakeServer(lambda words: None) as silent:
         events = Events()
-        server = Server(silent.address, events, NAMES, tuning=DEFAULT_TUNING)
+        server = Server(
+            silent.address, events, NAMES, tuning=QUICK._replace(connect_s=50.0, silence_s=50.0, answer_s=50.0)
+        )
         server.begin()
         while not silent.writers:
             await asyncio.sleep(0.001)
-        start = time.monotonic()
         server.move_to(parse_address(redis.url))
-        await server.wait_up(1.5)
-        assert time.monotonic() - start < 1.0
+        await server.wait_up(20.0)
         await server.subscribe(0, b"a")  # type: ignore[misc]
         server.move_to(parse_address(redis.url))
         assert events.changes == []  # that is where it is
@@ -322,7 +324,7 @@ async def test_a_wrong_start_says_what_to_do() -> None:
             start = time.monotonic()
             with pytest.raises(EngineError, match=says) as caught:
                 await server.start()
-            assert time.monotonic() - start < 2.0  # no use in waiting
+            assert time.monotonic() - start < 4.5  # no use in waiting
             assert not caught.value.temporary
             assert str(redis.port) in str(caught.value)
     server = Server(parse_address(redis.url), Events(), NAMES, tuning=QUICK)
@@ -447,7 +449,7 @@ async def test_stopping_a_server_that_stands_still_does_not_hang(redis: RedisSer
         call = server.call(0, "PING")
         start = time.monotonic()
         await server.stop()
-        assert time.monotonic() - start < 2.5
+        assert time.monotonic() - start < 5.0
         with pytest.raises(AwayError):
             await call
         assert events.changes == []

@@ -265,10 +265,8 @@ async def test_a_flood_is_taken_in_turns() -> None:
     owner = Slow()
     link, transport = link_to_nothing(owner, hears=True)
     flood = PUSHES[0][0] * 5000
-    start = time.monotonic()
     link.data_received(flood)
-    assert len(owner.messages) < 5000
-    assert time.monotonic() - start < 0.08
+    assert len(owner.messages) < 1000
     assert not transport.reads
     link.data_received(PUSHES[1][0])  # TLS may have had some more
     turns = 0
@@ -345,7 +343,7 @@ async def test_a_server_that_says_nothing_is_left() -> None:
         server.answer = lambda words: None
         start = time.monotonic()
         await owner.until(lambda: owner.reasons)
-        assert 0.2 <= time.monotonic() - start < 2.0
+        assert 0.2 <= time.monotonic() - start < 10.0
     assert owner.reasons == ["it has said nothing for 0.2 s"]
     assert not link.is_open
 
@@ -397,7 +395,7 @@ async def test_closing_waits_for_answers_and_not_for_ever() -> None:
         answer = link.ask("GET", "a")
         start = time.monotonic()
         await link.close(0.05)
-        assert time.monotonic() - start < 1.0
+        assert time.monotonic() - start < 1.9
         assert isinstance(answer.exception(), AwayError)
     assert owner.reasons == []
 
