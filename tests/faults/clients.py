@@ -189,6 +189,11 @@ class Client:
         """Where it is, or tries to be."""
         return self.world.nodes[self._at % len(self.world.nodes)]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is connected, or has given up."""
+        return bool(self.conn) or (self._task is not None and self._task.done())
+
     def start(self) -> None:
         """Connect, and stay connected."""
         self._task = asyncio.create_task(self._live(), name=self.user)

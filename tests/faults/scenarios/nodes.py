@@ -155,7 +155,7 @@ async def descriptors(seed: int) -> Outcome:
             crowd = [Client(stage.world, f"x{number}", 0, stays=True) for number in range(DESCRIPTORS)]
             for client in crowd:
                 client.start()
-            await stage.load(1.0)
+            await stage.until(lambda: all(client.is_settled for client in crowd), 30, "who can come is here")
             await asyncio.to_thread(redis.stop)
             await stage.load(1.0)
             await asyncio.to_thread(redis.start)
@@ -202,7 +202,7 @@ async def _cycle(stage: Stage, count: int) -> None:
             user = f"c{number % 500}"
             client = stage.passer_by(user, number)
             client.start()
-            await stage.until(lambda client=client: client.is_complete, 10, f"{user} is subscribed")
+            await stage.until(lambda client=client: client.is_complete, 30, f"{user} is subscribed")
             if number % 2:
                 await client.stop()
             else:
