@@ -28,8 +28,6 @@ SLICE_S: Final = 0.002
 """Seconds of the loop that this takes before others have their turn."""
 SIDE_BY_SIDE: Final = 64
 """Coroutines of hooks that wait for something at the same time."""
-
-
 MAX_HELD: Final = 100_000
 """Connections whose end is kept; with more of them the oldest are told of, even if it should be twice."""
 
