@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import hiredis
 
+from tests.support.certificates import Certificate
 from tests.support.redis import Fleet, RedisServer, fields_of
 
 NODE_TIMEOUT_MS: Final = 1000
@@ -39,9 +40,15 @@ class ClusterFleet(Fleet):
         spare: int = 0,
         program: str = "",
         password: str = "",
+        tls: Certificate | None = None,
     ) -> None:
-        """:param spare: members without slots and replicas, for what is moved."""
+        """:param spare: members without slots and replicas, for what is moved.
+        :param tls: clients and members come by TLS.
+        """
         self.password = password
+        self.tls = tls
+        if tls is not None:
+            options = (*options, "--tls-cluster", "yes", "--tls-replication", "yes")
         self.shards: Final = masters
         self._replicas: Final = replicas
         options = (
@@ -51,7 +58,7 @@ class ClusterFleet(Fleet):
             *options,
         )
         count = masters * (1 + replicas) + spare
-        self.nodes: Final = [RedisServer(*options, program=program, password=password) for _ in range(count)]
+        self.nodes: Final = [RedisServer(*options, program=program, password=password, tls=tls) for _ in range(count)]
         self.servers = self.nodes
 
     @property
@@ -62,7 +69,8 @@ class ClusterFleet(Fleet):
     def url_of(self, ports: list[int]) -> str:
         """The same by others."""
         secret = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis+cluster://{secret}" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        options = f"?ssl=true&ssl_ca_certs={quote(self.tls.certfile, safe='')}" if self.tls is not None else ""
+        return f"redis+cluster://{secret}" + ",".join(f"127.0.0.1:{port}" for port in ports) + options
 
     def _bring_up(self) -> None:
         for server in self.nodes:

@@ -103,13 +103,14 @@ class Held:
     def __init__(self) -> None:
         self._held: Final[dict[int, list[Attempt]]] = {}
 
-    def add(self, attempt: Attempt) -> None:
-        """Hold one. Raises `BusyError`."""
+    def add(self, attempt: Attempt) -> bool:
+        """Hold one; false if there are too many."""
         held = self._held.setdefault(attempt.partition, [])
         if len(held) >= MOST_HELD:
-            raise BusyError("more commands wait for a slot that is being moved than may")
+            return False
         attempt.note_time()
         held.append(attempt)
+        return True
 
     def release(self, partition: int, server: Server) -> None:
         """Give those of a partition to a server, in the order in which they were given first."""

@@ -78,6 +78,8 @@ class Cluster(Backbone):
         self._why = "Redis is away"
         self._moved: dict[int, Place] = {}
         """Where partitions are said to be by those who had them."""
+        self._unheard: set[int] = set()
+        """Partitions with channels that moved in this pass of the loop."""
         self._orphans: dict[int, set[bytes]] = {}
         """Channels that are wanted and that no server was told of."""
         self._held: Final = Held()
@@ -166,10 +168,10 @@ class Cluster(Backbone):
             raise AwayError(f"Redis is away: {self._why}")
         self._number += 1
         attempt = Attempt(self._redirect, self._number, partition, script, keys, words)
-        if partition in self._unsettled:
-            self._held.add(attempt)
-        else:
+        if partition not in self._unsettled:
             attempt.send(owner)
+        elif not self._held.add(attempt):
+            raise BusyError("more commands wait for a slot that is being moved than may")
         return attempt.future
 
     def subscribe(self, partition: int, channel: bytes) -> Answer[None]:
@@ -203,7 +205,7 @@ class Cluster(Backbone):
 
     def on_server_away(self, server: Server, reason: str) -> None:
         """A master is away, with all its partitions."""
-        partitions = self._partitions_of(server)
+        partitions = [partition for partition, owner in enumerate(self._owners) if owner is server]
         self._go_away(partitions, reason)
         self._held.drop(partitions, AwayError(f"Redis is away: {reason}"))
         self._settle_soon(server)
@@ -216,7 +218,15 @@ class Cluster(Backbone):
         """A server does not send these any more, as their slots are elsewhere."""
         for channel, partition in moved.items():
             self._orphans.setdefault(partition, set()).add(channel)
-        partitions = set(moved.values())
+        if not self._unheard:
+            asyncio.get_running_loop().call_soon(self._tell_unheard)
+        self._unheard.update(moved.values())
+
+    def _tell_unheard(self) -> None:
+        """A server says of one channel after the other that it has moved, of which there may be very many."""
+        partitions, self._unheard = self._unheard, set()
+        if self._is_stopped:
+            return
         self._go_away(partitions, "slots have moved")
         for server in {self._owners[partition] for partition in partitions}:
             if server is not None:
@@ -227,12 +237,8 @@ class Cluster(Backbone):
         partition = attempt.partition
         owner = self._owners[partition]
         now = attempt.note_time()
-        try:
-            if owner is None or error.code == "CLUSTERDOWN" or now > attempt.until:
-                raise error
-            self._held.add(attempt)
-        except (ReplyError, BusyError) as reason:
-            attempt.give_up(reason)
+        if owner is None or error.code == "CLUSTERDOWN" or now > attempt.until or not self._held.add(attempt):
+            attempt.give_up(error)
         if owner is None:
             return
         if error.code == "CLUSTERDOWN":
@@ -244,9 +250,6 @@ class Cluster(Backbone):
         self._settle_soon(self._owners[partition] or owner)
 
     # Who has what.
-
-    def _partitions_of(self, server: Server) -> list[int]:
-        return [partition for partition, owner in enumerate(self._owners) if owner is server]
 
     def _apply(self, view: View) -> None:
         """Follow what a member says."""
@@ -271,8 +274,8 @@ class Cluster(Backbone):
         self._moved[partition] = (error.host or owner.address.host, error.port)
 
     def _follow_moved(self) -> None:
-        moved, self._moved = self._moved, {}
-        changes = {partition: place for partition, place in moved.items() if place != self._places[partition]}
+        changes = {partition: place for partition, place in self._moved.items() if place != self._places[partition]}
+        self._moved.clear()
         if changes and not self._is_stopped:
             self._assign(changes, "slots have moved")
         self._hurry.set()  # seldom are they alone

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from hashlib import sha1
+from pathlib import Path
 
 import hiredis
 import pytest
@@ -22,6 +23,7 @@ from fastws.engine.redis.names import PARTITIONS
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
 from tests.engine.redis.backbone.recorder import Recorder, Writer, started
+from tests.support.certificates import self_signed
 from tests.support.cluster import ClusterFleet
 from tests.support.redis import RedisServer
 
@@ -264,8 +266,8 @@ async def test_a_slot_that_nobody_serves(cluster_fleet: ClusterFleet, prefix: st
 
 
 @pytest.mark.asyncio
-async def test_a_shard_more_and_one_less(prefix: str) -> None:
-    with ClusterFleet(masters=1, replicas=0, spare=1, password="p@ss") as fleet:
+async def test_a_shard_more_and_one_less(prefix: str, tmp_path: Path) -> None:
+    with ClusterFleet(masters=1, replicas=0, spare=1, password="p@ss", tls=self_signed(tmp_path)) as fleet:
         backbone = backbone_of(fleet, prefix)
         async with started(backbone) as events:
             await hear_all(backbone, prefix)
