@@ -366,11 +366,11 @@ class Supervisor:
         while all(process.pid for process in self.crew.processes.values()):
             try:
                 found: Any = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or self._is_known(found.si_pid):
-                return
-            os.waitpid(found.si_pid, 0)
+                if found is None or self._is_known(found.si_pid):
+                    return
+                os.waitpid(found.si_pid, 0)
+            except (ChildProcessError, ProcessLookupError):
+                return  # there is none, or a thread of ours has just taken the one that it waited for
 
     def _is_known(self, pid: int) -> bool:
         known = {process.pid for process in self.crew.processes.values()} | self.nursery.pids()

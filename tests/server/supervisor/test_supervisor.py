@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -80,6 +81,9 @@ def test_memory_and_descriptors_of_idle_workers() -> None:
         print(", ".join(f"{size:.1f}" for size in figures.values()), "MB")
         assert max(figures.values()) < 16
         first, second = (sockets_of(pid) for pid in workers_of(server).values())
+        mapped = Path(f"/proc/{server.pid}/maps").read_text()
+        assert "/aiohttp/" not in mapped
+        assert "/uvloop/" not in mapped
         # What they have in common is the admin address: no one has another's listener, or a line to the supervisor.
         assert len(first & second) == 1
         assert not (first | second) & sockets_of(zygotes_of(server)[0])
@@ -151,6 +155,24 @@ def test_a_start_that_fails_says_so_once(source: str, code: int, message: str) -
     text = str(failed.value)
     assert text.startswith(f"exited {code} ")
     assert len(re.findall(f"^Error: .*{message}", text, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("where", ["import", "on_startup"])
+def test_a_signal_ends_a_start_that_takes_long(where: str, tmp_path: Path) -> None:
+    source = {
+        "import": "import time\nprint('beginning', flush=True)\ntime.sleep(600)\n",
+        "on_startup": "import asyncio\nfrom fastws import FastWS\napp = FastWS()\n@app.on_startup\n"
+        "async def start():\n    print('beginning', flush=True)\n    await asyncio.Event().wait()\n",
+    }[where]
+    (tmp_path / "slow.py").write_text(source)
+    options = ("--workers", "2", "--port", "0", "--admin-port", "-1", "--app-dir", str(tmp_path))
+    command = [sys.executable, "-m", "fastws", *options, "slow:app"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "beginning\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == ""
+        assert process.wait(20) == 0
 
 
 def test_a_port_in_use_exits_3() -> None:
