@@ -294,6 +294,7 @@ class Nodes:
 
     def _bury(self, work: Coroutine[Any, Any, None]) -> None:
         self._burial = asyncio.get_running_loop().create_task(work)
+        self._burial.add_done_callback(_report_failure)
 
     async def _clear(self, node: str) -> None:
         _log.warning("the process %s has died", node)
@@ -328,3 +329,9 @@ class Nodes:
 
     def _key(self, kind: bytes) -> bytes:
         return self._common.names.key(kind, HOME)
+
+
+def _report_failure(burial: asyncio.Task[None]) -> None:
+    """Nobody says of it any more that it goes on, so that after a lease somebody begins again."""
+    if not burial.cancelled() and (error := burial.exception()) is not None:
+        _log.error("clearing up behind a dead process failed", exc_info=error)

@@ -44,6 +44,7 @@ SLICE_S: Final = 0.002
 """Seconds of the loop that registering and weeding take before others have their turn."""
 
 _DEVICES: Final = 64  # sessions of one user that are looked at for its devices
+_ASKED_TOGETHER: Final = 64  # partitions
 _IN_FLIGHT: Final = 8  # scripts that register connections and have not been answered
 
 
@@ -285,6 +286,18 @@ class Sessions:
         here = self._common.events.session_of(entry.conn)
         return here is not None and scoped(here.tenant, here.user) == entry.user
 
+    async def sizes(self, node: str) -> list[tuple[int, int]]:
+        """(partition, connections) of the partitions in which something is noted as a dead node's."""
+        found: list[tuple[int, int]] = []
+        for begin in range(0, PARTITIONS, _ASKED_TOGETHER):
+            partitions = range(begin, min(begin + _ASKED_TOGETHER, PARTITIONS))
+            keys = [(partition, self._common.names.node_key(NODE_USERS, partition, node)) for partition in partitions]
+            counts = await asyncio.gather(
+                *(self._common.backbone.call(partition, b"HLEN", key) for partition, key in keys)
+            )
+            found += ((partition, number(count)) for partition, count in zip(partitions, counts, strict=True) if count)
+        return found
+
     async def lost(self, node: str, partition: int) -> Sequence[Entry]:
         """Some of what is noted as a dead node's in a partition; none if nothing is left there."""
         key = self._common.names.node_key(NODE_USERS, partition, node)
@@ -299,7 +312,12 @@ class Sessions:
         for entry in ordered:
             if _is_named(entry.user):
                 keys += (names.key(kind, partition, entry.user) for kind in (SESSIONS, LAST_SEEN))
-        words: list[Word] = [node, LAST_SEEN_S, 1, *(entry.conn for entry in ordered)]
+        words: list[Word] = [
+            node,
+            LAST_SEEN_S,
+            1,
+            *(entry.conn.encode("utf-8", "surrogateescape") for entry in ordered),
+        ]
         done = items(await self._common.backbone.run(DETACH, partition, keys, words))
         return [entry for entry, flag in zip(ordered, done, strict=False) if flag == 1]
 
@@ -342,11 +360,14 @@ def _session_in(held: Any) -> tuple[int, str, str]:
 
 
 def _entry(pair: tuple[bytes, bytes]) -> Entry:
-    conn, held = pair
+    """What cannot be read is nobody's, and nobody is told of it: it is only there to be taken away."""
+    name, held = pair[0].decode("utf-8", "surrogateescape"), pair[1]
     since, _, rest = held.partition(b" ")
     length, _, names = rest.partition(b" ")
-    size = number(length)
-    if not 0 <= size <= len(names):
-        raise EngineError("a connection in Redis cannot be read")
-    since_ms = number(since)
-    return Entry(text(conn), text(names[size:]), text(names[:size]), abs(since_ms), since_ms < 0)
+    try:
+        size, since_ms = number(length), number(since)
+        if 0 <= size <= len(names):
+            return Entry(name, text(names[size:]), text(names[:size]), abs(since_ms), since_ms < 0)
+    except EngineError:
+        pass
+    return Entry(name, "", "", 0, is_reported=True)

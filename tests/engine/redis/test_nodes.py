@@ -122,7 +122,8 @@ async def test_who_was_taken_for_dead_comes_back_with_everybody(members: Members
     await until_async(lambda: two.conns("ann"))
     await until_async(lambda: two.conns("bob"))
     assert one.id != before
-    assert len(two.house.lost) == 1
+    lost = [session.conn for session in two.house.lost]
+    assert lost in (["a-1"], ["a-1", "a-2"]), "the burial may have met it"
     assert one.house.lost == []
     assert (await got(two.engine.presence_stats("room"))).connections == 1
     await until_async(lambda: _has_no(one, before))
@@ -275,7 +276,7 @@ async def test_a_large_node_is_cleared_without_blocking_the_others(members: Memb
         turns += 1
     assert await clearing == 20_000
     assert max(pages) <= 100
-    assert most <= 2 * 100, "so many in one turn of the loop, 2 ms"
+    assert most <= 2 * 100, "so many in one turn of the loop, about 2 ms"
     assert turns > 100
 
 
@@ -303,6 +304,7 @@ async def test_a_mailbox_that_could_not_be_opened_is_opened_later(members: Membe
     await one.command("FLUSHALL")
     await until(lambda: failures < 0)
     await until_async(lambda: _knows_two(two))
+    await until(lambda: one.engine._post.is_open)
     assert await got(two.engine.order(Order("count", attribute="user", data=b'"x"'))) == Outcome(2)
 
 
@@ -353,3 +355,25 @@ async def test_numbers_go_on_counting_when_redis_has_forgotten_them(members: Mem
     await until(lambda: not before & {member.id for member in three})
     assert sorted(number_of(member.id) for member in three) == [4, 5, 6]
     await until(lambda: not any(three[0].engine._sessions.living.is_living(node) for node in before))
+
+
+async def test_a_burial_that_fails_begins_again(members: Members, caplog: pytest.LogCaptureFixture) -> None:
+    one, dead = await members.some(2, LEASE_S)
+    dead.attach("ann", "b-1")
+    await until_async(lambda: one.conns("ann"))
+    reaper: Any = one.engine._nodes._reaper
+    clear, failures = reaper.clear, 1
+
+    async def clear_late(*words: Any, **more: Any) -> int:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise ValueError("a bug")
+        found: int = await clear(*words, **more)
+        return found
+
+    reaper.clear = clear_late
+    await dead.die()
+    await until(lambda: len(one.house.lost) == 1)
+    await until_async(lambda: _is_over(one))
+    assert "clearing up behind a dead process failed" in caplog.text

@@ -88,11 +88,7 @@ class Living:
         """(dead node, what was seen of it last): those that nobody buries, or whose reaper says nothing any more."""
         now_s = self._clock()
         silent = [(node, str(self._beats[node][0])) for node in self._beats if not self.is_living(node)]
-        left = [
-            (node, claim)
-            for node, (claim, since_s) in self._claims.items()
-            if now_s - since_s >= self._lease_s and not claim.startswith(f"{self.me} ")
-        ]
+        left = [(node, claim) for node, (claim, since_s) in self._claims.items() if now_s - since_s >= self._lease_s]
         return [*silent, *left]
 
 

@@ -7,12 +7,12 @@ process whose script has taken it away, right after that: so once, unless that v
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.names import MAILBOX, PARTITIONS, partition_of
-from fastws.engine.redis.sessions import Entry, Sessions
+from fastws.engine.redis.sessions import TAKEN_AT_ONCE, Entry, Sessions
 from fastws.errors import EngineError
 
 T = TypeVar("T")
@@ -20,8 +20,7 @@ T = TypeVar("T")
 MEMBERS_AT_ONCE: Final = 500
 """Members of topics of a dead node that one step takes away."""
 
-_SIDE_BY_SIDE: Final = 2  # partitions that are cleared at the same time: about 2 ms in one turn of the loop
-_SIDE_BY_SIDE_IN_SILENCE: Final = 8  # where next to nothing is left, and somebody waits for it
+_SIDE_BY_SIDE: Final = 32  # partitions whose members are asked about together: a distant server answers late
 _RETRY_S: Final = 0.2
 
 
@@ -43,29 +42,38 @@ class Reaper:
         """Take away everything that is a node's, waiting for Redis where it is away; how many connections that were.
         With `report` the layers above are told of each.
         """
-        partitions = iter(range(PARTITIONS))
-        lanes = _SIDE_BY_SIDE if report else _SIDE_BY_SIDE_IN_SILENCE
-        found = await asyncio.gather(*(self._clear_some(node, partitions, report) for _ in range(lanes)))
+        found, _ = await asyncio.gather(self._clear_sessions(node, report), self._clear_presence(node))
         mailbox = partition_of(node)
         key = self._common.names.key(MAILBOX, mailbox, node)
         await self.insist(lambda: self._common.backbone.call(mailbox, b"UNLINK", key))
-        return sum(found)
-
-    async def _clear_some(self, node: str, partitions: Iterator[int], report: bool) -> int:
-        found = 0
-        for partition in partitions:
-            while page := await self._lost(node, partition):
-                taken = await self._take(node, partition, page)
-                found += len(taken)
-                lost = [entry.info(node) for entry in taken if report and not entry.is_reported]
-                if lost and self._common.is_running:
-                    self._common.events.on_lost(lost)
-                await asyncio.sleep(0)
-            await self._forget_presence(node, partition)
         return found
 
-    async def _lost(self, node: str, partition: int) -> Sequence[Entry]:
-        return await self.insist(lambda: self._sessions.lost(node, partition))
+    async def _clear_sessions(self, node: str, report: bool) -> int:
+        """Step by step, each for as many partitions as have about a hundred connections together."""
+        found = 0
+        while sizes := await self.insist(lambda: self._sessions.sizes(node)):
+            while sizes:
+                group, count = [], 0
+                while sizes and count < TAKEN_AT_ONCE:
+                    partition, size = sizes.pop()
+                    group.append(partition)
+                    count += size
+                found += sum(await asyncio.gather(*(self._step(node, partition, report) for partition in group)))
+                await asyncio.sleep(0)
+        return found
+
+    async def _step(self, node: str, partition: int, report: bool) -> int:
+        page = await self.insist(lambda: self._sessions.lost(node, partition))
+        taken = await self._take(node, partition, page) if page else ()
+        lost = [entry.info(node) for entry in taken if report and not entry.is_reported]
+        if lost and self._common.is_running:
+            self._common.events.on_lost(lost)
+        return len(taken)
+
+    async def _clear_presence(self, node: str) -> None:
+        for begin in range(0, PARTITIONS, _SIDE_BY_SIDE):
+            together = range(begin, min(begin + _SIDE_BY_SIDE, PARTITIONS))
+            await asyncio.gather(*(self._forget_presence(node, partition) for partition in together))
 
     async def _forget_presence(self, node: str, partition: int) -> None:
         is_done = False
