@@ -13,8 +13,9 @@ import pytest
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.backbone.sentinel import Sentinel
 from fastws.errors import EngineError
+from tests.engine.redis.backbone.fake import FakeSentinel
 from tests.engine.redis.backbone.recorder import Recorder, Writer, started
-from tests.support.redis import RedisServer
+from tests.support.redis import PROGRAMS, RedisServer
 from tests.support.sentinel import SentinelFleet
 
 MOST_ADDED_S = 1.0
@@ -165,8 +166,32 @@ async def test_a_wrong_name(sentinel_fleet: SentinelFleet, prefix: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_passwords_of_both(prefix: str) -> None:
-    with SentinelFleet(password="of:servers", sentinel_password="of/sentinels", replicas=1) as fleet:
+async def test_a_sentinel_that_lies(sentinel_fleet: SentinelFleet, prefix: str) -> None:
+    """Whoever is named has to say himself that he is the master."""
+    replica, other = sentinel_fleet.replicas
+    async with FakeSentinel(1, replica.port) as liar:
+        backbone = make_backbone(sentinel_fleet.url_of([liar.port]), prefix=prefix)
+        assert isinstance(backbone, Sentinel)
+        with pytest.raises(EngineError, match="is a replica"):
+            await backbone.start(Recorder(), 0.5)
+        backbone = make_backbone(sentinel_fleet.url_of([liar.port]), prefix=prefix)
+        assert isinstance(backbone, Sentinel)
+        liar.switch(2, sentinel_fleet.master.port)
+        async with started(backbone) as events:
+            liar.switch(3, other.port)
+            await events.until(lambda: events.away)
+            with pytest.raises(EngineError):
+                backbone.call(7, "SET", f"{prefix}:k", 1)
+            liar.switch(4, sentinel_fleet.master.port)
+            await events.until_whole()
+            assert await backbone.call(7, "SET", f"{prefix}:k", 1) == b"OK"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.asyncio
+async def test_passwords_of_both(prefix: str, program: str) -> None:
+    made = SentinelFleet(password="of:servers", sentinel_password="of/sentinels", replicas=1, program=program)
+    with made as fleet:
         backbone = make_backbone(fleet.url, prefix=prefix)
         async with started(backbone):
             assert await backbone.call(7, "PING") == b"PONG"

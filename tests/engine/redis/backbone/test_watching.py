@@ -11,31 +11,8 @@ import pytest
 from fastws.engine.redis.backbone.watching import Watch
 from fastws.engine.redis.resp.address import Address
 from fastws.errors import EngineError
-from tests.engine.redis.backbone.fake import SILENT, FakeServer, bulks
+from tests.engine.redis.backbone.fake import SILENT, FakeSentinel
 from tests.support.sentinel import SentinelFleet
-
-
-class FakeSentinel(FakeServer):
-    """Names what it is told to name."""
-
-    def __init__(self, epoch: object, port: object, host: object = "127.0.0.1") -> None:
-        super().__init__(self._say)
-        self.epoch = epoch
-        self.host = host
-        self.named = port
-
-    def _say(self, words: Sequence[bytes]) -> bytes:
-        if words[0] == b"SUBSCRIBE":
-            return SILENT
-        if words[1] == b"MASTER":
-            return bulks("name", words[2].decode(), "config-epoch", self.epoch)
-        return bulks(self.host, self.named)
-
-    def switch(self, epoch: int, port: int) -> None:
-        """Name another one, and say so."""
-        self.epoch = epoch
-        self.named = port
-        self.say(b">3\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in (b"message", b"+switch-master", b"m")))
 
 
 class Watcher:

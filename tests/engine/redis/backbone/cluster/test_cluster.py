@@ -25,7 +25,7 @@ from fastws.errors import EngineError
 from tests.engine.redis.backbone.recorder import Recorder, Writer, started
 from tests.support.certificates import self_signed
 from tests.support.cluster import ClusterFleet
-from tests.support.redis import RedisServer
+from tests.support.redis import PROGRAMS, RedisServer
 
 MOST_ADDED_S = 1.0
 ALL = range(PARTITIONS)
@@ -265,9 +265,11 @@ async def test_a_slot_that_nobody_serves(cluster_fleet: ClusterFleet, prefix: st
         assert await backbone.say(9, channel_of(prefix, 9), b"back") == 1
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.asyncio
-async def test_a_shard_more_and_one_less(prefix: str, tmp_path: Path) -> None:
-    with ClusterFleet(masters=1, replicas=0, spare=1, password="p@ss", tls=self_signed(tmp_path)) as fleet:
+async def test_a_shard_more_and_one_less(prefix: str, tmp_path: Path, program: str) -> None:
+    made = ClusterFleet(masters=1, replicas=0, spare=1, program=program, password="p@ss", tls=self_signed(tmp_path))
+    with made as fleet:
         backbone = backbone_of(fleet, prefix)
         async with started(backbone) as events:
             await hear_all(backbone, prefix)
