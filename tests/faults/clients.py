@@ -173,6 +173,8 @@ class Client:
         self.conn = ""
         """What the server calls it; empty while it is not welcome."""
         self.line: Line | None = None
+        self.refusal = 0
+        """The last HTTP status that was not 101."""
         self.retries_ms: list[int] = []
         self.events: list[tuple[float, str]] = []
         """`degraded` and `restored`, and when."""
@@ -269,6 +271,8 @@ class Client:
         except (OSError, TimeoutError):
             line.drop()
             return False
+        if line.status not in (0, 101):
+            self.refusal = line.status
         return self._welcome.done()
 
     async def _stay(self, line: Line) -> None:
@@ -508,10 +512,10 @@ class Prober(Client):
             own_s = loop.time() - asked_s - self._pause_s_between
             if not self.conn or self.node.is_frozen:
                 continue
-            begun_s = loop.time()
+            began_s, begun_s = monotonic(), loop.time()
             try:
                 await self.request({"cmd": "ping"})
             except (ConnectionError, TimeoutError):
                 continue
-            if not self.node.is_frozen:
+            if not self.node.is_frozen and self.node.thawed_s < began_s:
                 self.lags_s.append((monotonic(), max(loop.time() - begun_s - max(own_s, 0.0), 0.0)))

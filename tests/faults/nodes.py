@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final
 
 from tests.support.redis import free_port
-from tests.support.server import ServerProcess
+from tests.support.server import ServerFailed, ServerProcess
 from tests.support.waiting import wait_until
 
 SECRET: Final = "a secret of the faults, and long enough for HS256"
@@ -52,7 +52,8 @@ class ServedNode:
         self.events = folder / "events"
         self._redis = redis
         self._env = {"FASTWS_JWT_SECRET": SECRET, "FAULTS_EVENTS": str(self.events), **(env or {})}
-        self._options = ["--port", str(self.port), "--node-name", name, "--ping-interval", str(ping_interval_s)]
+        self._has_lived = False
+        self._options = ["--node-name", name, "--ping-interval", str(ping_interval_s)]
         self._options += ["--redis", redis, "--log-format", "text", *options]
         if redis != "none":
             self._options += ["--prefix", prefix]
@@ -84,9 +85,19 @@ class ServedNode:
         return self._server is not None and self._server.process.poll() is None
 
     async def start(self) -> None:
-        """Begin a life; it takes clients when this returns."""
-        self._server = ServerProcess(*self._options, app="tests.faults.app:app", env=self._env, under=self._under)
-        await asyncio.to_thread(self._server.start)
+        """Begin a life; it takes clients when this returns. In its first one it finds a port that is really free."""
+        while True:
+            options = ["--port", str(self.port), *self._options]
+            self._server = ServerProcess(*options, app="tests.faults.app:app", env=self._env, under=self._under)
+            try:
+                await asyncio.to_thread(self._server.start)
+            except ServerFailed as failure:
+                if self._has_lived or "Address already in use" not in str(failure):
+                    raise
+                self.port = free_port()
+            else:
+                self._has_lived = True
+                return
 
     def begin_drain(self) -> None:
         """TERM; `wait_for_end` waits for what comes of it."""

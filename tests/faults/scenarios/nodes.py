@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from time import monotonic
 
@@ -156,16 +157,18 @@ async def descriptors(seed: int) -> Outcome:
             for client in crowd:
                 client.start()
             await stage.until(lambda: all(client.is_settled for client in crowd), 30, "who can come is here")
+            let_in = sum(bool(client.conn) for client in crowd)
             await asyncio.to_thread(redis.stop)
             await stage.load(1.0)
             await asyncio.to_thread(redis.start)
             stage.redis_is_back()
             await stage.load(2.0)
             status = await asyncio.to_thread(stage.nodes[1].readiness)
-            admitted = sum(bool(client.conn) for client in crowd)
-            stage.note(f"{admitted} of {len(crowd)} more were let in, the other node is {status[0]}")
-            if not 0 < admitted < len(crowd):
-                stage.oracle.wrong("descriptors", f"{admitted} of {len(crowd)} were let in")
+            stayed = sum(bool(client.conn) for client in crowd)
+            refused = Counter(client.refusal for client in crowd if client.refusal)
+            stage.note(f"{let_in} of {len(crowd)} more were let in, {stayed} stayed, refused {dict(refused)}")
+            if status[0] != 200 or let_in == len(crowd) or stayed < let_in or set(refused) - {503}:
+                stage.oracle.wrong("descriptors", f"{stage.outcome.notes[-1]}; the other node is {status}")
             await asyncio.gather(*(client.stop() for client in crowd))
             stage.fault_ends()
     return stage.outcome
