@@ -151,6 +151,7 @@ def test_who_and_what_is_here(nodes: Nodes) -> None:
             wait_until(lambda: done(server, "presence", topic="chat:room")["connections"] == 2)  # noqa: B023
             assert done(server, "presence", topic="chat:room")["members"].keys() == both
             assert done(server, "presence_stats", topic="chat:room") == {"connections": 2, "users": 1}
+            wait_until(lambda: len(done(server, "sessions", user="fay")["sessions"]) == 2)  # noqa: B023
             sessions = done(server, "sessions", user="fay")["sessions"]
             assert {one["conn"] for one in sessions} == both
             assert {one["node"] for one in sessions} == {"a", "b"}
