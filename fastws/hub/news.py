@@ -93,15 +93,15 @@ class News:
         """Somebody is told who is there now; it may be one who is told of changes as well."""
         self._listed = len(self._changes)
 
-    def note(self, change: Change, *, elsewhere: bool = False) -> None:
-        """Somebody came or left; `elsewhere`: in another process."""
+    def note(self, change: Change, *, cancels: bool = True) -> None:
+        """Somebody came or left. `cancels`: if that it came was not told, nothing has to be told now that it left."""
         if not self._expect():
             return
         if change.joined:
             self._joined += 1
         else:
             self._left += 1
-        if self._crowded or (not change.joined and self._cancels(change.conn, elsewhere=elsewhere)):
+        if self._crowded or (cancels and not change.joined and self._cancels(change.conn)):
             return
         if change.joined:
             self._places[change.conn] = len(self._changes)
@@ -129,13 +129,10 @@ class News:
             asyncio.get_running_loop().call_later(interval_s, self._flush_later, self._changes)
         return True
 
-    def _cancels(self, conn_id: str, *, elsewhere: bool) -> bool:
-        """Forget a join that was not told, because its connection has left; not if somebody has seen it listed.
-
-        What other processes have listed may come before the join does.
-        """
+    def _cancels(self, conn_id: str) -> bool:
+        """Forget a join that was not told, because its connection has left; not if somebody has seen it listed."""
         place = self._places.pop(conn_id, None)
-        if place is None or place < self._listed or elsewhere:
+        if place is None or place < self._listed:
             return False
         self._changes[place] = None
         self._joined -= 1

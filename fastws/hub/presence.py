@@ -56,7 +56,8 @@ class Attendance:
             return
         news.unwatch(conn)
         if news.watchers:
-            news.note(Change(conn.id, member.user, member.info, joined=False))
+            # Where publications come back later, something of this connection may be under way: its join is told first.
+            news.note(Change(conn.id, member.user, member.info, joined=False), cancels=not self._engine.may_lose)
         else:
             roll.news = topic.audience.behind = None
 
@@ -97,7 +98,7 @@ def note_others(topic: Topic, changes: Sequence[Change]) -> None:
     news = topic.roll.news if topic.roll is not None else None
     if news is not None:
         for change in changes:
-            news.note(change, elsewhere=True)
+            news.note(change, cancels=False)  # it may be in a list that came before its join did
 
 
 def count_others(topic: Topic, joined: int, left: int) -> None:

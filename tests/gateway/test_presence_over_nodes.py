@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fastws import FastWS
+from fastws.engine.redis import presence as presence_module
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.engine import RedisEngine
 from fastws.hub import news as news_module
@@ -97,6 +98,9 @@ async def test_whoever_follows_knows(
     redis_server: RedisServer, prefix: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(news_module, "MIN_INTERVAL_S", 0.004)
+    for name in ("MAX_NAMED", "MAX_TELLINGS", "_MAX_KEPT"):  # on a busy machine many changes wait for one telling
+        monkeypatch.setattr(news_module, name, 10**9)
+    monkeypatch.setattr(presence_module, "_ASKED_AGAIN", 1000)
 
     def engine(name: str) -> Any:
         backbone = make_backbone(redis_server.url, prefix=prefix)

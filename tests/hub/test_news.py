@@ -227,9 +227,21 @@ async def test_one_of_another_process_that_came_and_left_is_told_both() -> None:
         news, _ = fresh(stage)
         player = stage.connect()
         news.watch(player.conn)
-        news.note(join("c-1"), elsewhere=True)
-        news.note(leave("c-1"), elsewhere=True)
+        news.note(join("c-1"), cancels=False)
+        news.note(leave("c-1"), cancels=False)
         news.flush()
+        assert await heard_by(stage, player) == [("join", "c-1"), ("leave", "c-1")]
+
+
+async def test_what_comes_back_late_of_one_that_has_left_is_preceded_by_its_join() -> None:
+    async with staged() as stage:
+        news, _ = fresh(stage)
+        player = stage.connect()
+        news.watch(player.conn)
+        news.note(join("c-1"))
+        news.note(leave("c-1"), cancels=False)
+        assert player.hear() == []
+        news.precede("c-1")
         assert await heard_by(stage, player) == [("join", "c-1"), ("leave", "c-1")]
 
 
@@ -241,7 +253,7 @@ async def test_nothing_is_told_while_others_are_asked(monkeypatch: pytest.Monkey
         news.watch(player.conn)
         news.ask()
         news.ask()
-        news.note(leave("c-1"), elsewhere=True)
+        news.note(leave("c-1"), cancels=False)
         news.answered()
         await asyncio.sleep(0.05)
         assert await heard_by(stage, player) == []
@@ -257,7 +269,7 @@ async def test_what_cannot_wait_for_an_answer_is_told_and_the_answer_is_outdated
         player = stage.connect()
         news.watch(player.conn)
         news.ask()
-        news.note(join("c-1"), elsewhere=True)
+        news.note(join("c-1"), cancels=False)
         news.precede("c-1")
         assert await heard_by(stage, player) == [("join", "c-1")]
         assert news.told_early == 1
