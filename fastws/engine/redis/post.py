@@ -214,12 +214,21 @@ class Post:
             if order.action == COUNT:
                 return
             order = order._replace(until_ms=now_ms() - late_ms)
-        outcome = self._common.events.on_order(order)
+        try:
+            outcome = self._common.events.on_order(order)
+        except Exception as error:
+            # Another process says what is in it, and may be wrong.
+            _log.error("an order of another process cannot be carried out", exc_info=error)
+            return
         if letter.sender and late_ms <= LATE_MS:
             self._common.later(self._answer(letter.sender.decode(), letter.number, outcome))
 
     async def _answer(self, node: str, count: int, outcome: Answer[Outcome]) -> None:
-        reply = reply_of(count, self._common.node, await _got(outcome))
+        try:
+            reply = reply_of(count, self._common.node, await _got(outcome))
+        except Exception as error:
+            _log.error("an order of another process failed", exc_info=error)
+            return
         await self._common.backbone.say(partition_of(node), self._bell(node), _NO_NUMBER + reply)
 
     def _take_answer(self, letter: OutcomeLetter) -> None:
@@ -317,7 +326,10 @@ class Post:
             self._common.skip("announcement")
             return
         body = unpacked[1]
-        self._common.events.on_announcement(body[_TS.size :], _TS.unpack_from(body)[0])
+        try:
+            self._common.events.on_announcement(body[_TS.size :], _TS.unpack_from(body)[0])
+        except ValueError:
+            self._common.skip("announcement")  # it is no JSON
 
 
 def _ignore() -> None:

@@ -257,3 +257,37 @@ async def test_places_are_given_up_by_letter(members: Members) -> None:
 async def _mailbox_of(member: Member, node: str) -> Any:
     key = member.engine._common.names.of(MAILBOX, node)
     return await member.command("EXISTS", key, partition=partition_of(node))
+
+
+async def test_orders_that_make_no_sense_harm_nobody(members: Members, caplog: pytest.LogCaptureFixture) -> None:
+    one, two = await members.some(2)
+
+    def fail(order: Order) -> Outcome:
+        raise ValueError("no JSON")
+
+    async def fail_later() -> Outcome:
+        raise ValueError("no JSON")
+
+    for answer, said in ((fail, "cannot be carried out"), (lambda order: fail_later(), "failed")):
+        two.house.answer = answer  # type: ignore[assignment]
+        asking = asyncio.create_task(_ask(one))
+        await until(lambda said=said: said in caplog.text)
+        assert await asking == Outcome(1)
+    two.house.answer = lambda order: Outcome(1)
+    assert await _ask(one) == Outcome(2)
+    heard = two.house.on_announcement
+
+    def refuse(data: bytes, ts_ms: int) -> None:
+        if data == b"{":
+            raise ValueError("no JSON")
+        heard(data, ts_ms)
+
+    two.house.on_announcement = refuse  # type: ignore[method-assign]
+    for data in (b"{", b"1"):
+        await got(one.engine.announce(data))
+    await until(lambda: [data for data, _ in two.house.announcements] == [b"1"])
+    assert two.engine._common.unreadable["announcement"] == 1
+
+
+async def _ask(member: Member) -> Outcome:
+    return await got(member.engine.order(EVERY))
