@@ -64,7 +64,7 @@ class Seat:
     @property
     def index(self) -> int: ...
     def open(self, pid: int, worker: int, capacity: int) -> None:
-        """Sit down: nothing is counted yet, the state is STARTING."""
+        """Sit down in a slot that was cleared: nothing is counted yet, the state is STARTING."""
     @property
     def state(self) -> int: ...
     @state.setter
