@@ -107,6 +107,15 @@ class Channels:
     def _confirmed(self, topic: str, task: asyncio.Task[None]) -> None:
         if self._joining.get(topic) is task:
             del self._joining[topic]
+            if not task.cancelled() and task.exception() is not None:
+                self._forget(topic)
+
+    def _forget(self, topic: str) -> None:
+        """Its channel was refused, so it is not heard: whoever joins the topic asks for it anew."""
+        channel = self._common.names.of(TOPIC, topic)
+        for channels in (self._heard, self._lingering, self._ending):
+            channels.pop(channel, None)
+        self._common.backbone.unsubscribe(partition_of(topic), channel)
 
     def joining(self, topic: str) -> asyncio.Future[None] | None:
         """What is done when its channel is heard; None if it is. Whoever waits for it may give up."""
