@@ -100,7 +100,16 @@ class Watch:
         something.
         """
         topic.joining = joining = asyncio.ensure_future(answer)
-        joining.add_done_callback(partial(_joined, topic))
+        joining.add_done_callback(partial(self._joined, topic))
+
+    def _joined(self, topic: Topic, joining: asyncio.Future[None]) -> None:
+        """If the engine refused it, who waits for it is told so, and the next who asks begins anew."""
+        if joining.cancelled():
+            return
+        if joining.exception() is None:
+            topic.joining = None
+        else:
+            self._lose(topic)
 
     # What is missing.
 
@@ -264,12 +273,6 @@ class Watch:
         if [publication.offset for publication in more] != list(range(offset + 1, topic.offset + 1)):
             return None
         return Meeting(Position(epoch, topic.offset), more, 0)
-
-
-def _joined(topic: Topic, joining: asyncio.Future[None]) -> None:
-    """If it could not be joined, whoever asks for it until nobody does any more is told so."""
-    if not joining.cancelled() and joining.exception() is None:
-        topic.joining = None
 
 
 def _remember(topic: Topic, arrival: Arrival) -> None:

@@ -136,6 +136,25 @@ async def test_failures_later_on(caplog: pytest.LogCaptureFixture) -> None:
             assert ("asked for" in caplog.text) is is_logged
 
 
+async def test_nobody_is_subscribed_to_a_topic_that_the_engine_does_not_hear() -> None:
+    engine = DistantEngine(direct=True)
+    engine.late_joins = True
+    async with staged(engine=engine) as stage:
+        player = stage.connect()
+        player.say({"id": 1, "cmd": "sub", "topic": "t"})
+        engine.refuse()
+        await stage.settle()
+        engine.answer_all()  # where the topic is was known all the same
+        await stage.settle()
+        assert player.hear() == []
+        engine.confirm()
+        engine.answer_all()
+        await stage.settle()
+        assert player.hear_one()["result"]["topic"] == "t"
+        await publish(stage, 1)
+        assert await told(stage, player) == [1]
+
+
 async def test_another_epoch_ends_the_subscriptions() -> None:
     engine = DistantEngine(prompt=True, direct=True)
     async with staged(engine=engine) as stage:
