@@ -64,7 +64,7 @@ def pause(fleet: SentinelFleet) -> None:
 
 
 def plan(fleet: SentinelFleet) -> None:
-    fleet.sentinels[0].ask("SENTINEL", "FAILOVER", fleet.name)
+    fleet.fail_over()
 
 
 @pytest.mark.parametrize("change", [kill, pause, plan])
