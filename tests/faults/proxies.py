@@ -133,6 +133,7 @@ class Island:
     """
 
     def __init__(self, names: list[str]) -> None:
+        assert len(names) <= 2, "eight addresses are enough for two wires"
         for program in ("ip", "iptables"):
             if shutil.which(program) is None:
                 pytest.skip(f"{program} is not installed")
@@ -141,14 +142,16 @@ class Island:
         number = next(_NUMBERS)  # what was there before may not be gone yet
         self.namespace = f"fastws{os.getpid()}-{number}"
         self._near_names = {name: f"fw{os.getpid() % 100000}x{number}n{index}" for index, name in enumerate(names)}
-        self._net = 1 + (os.getpid() + number) % 250
+        # No two processes of these days, and no two islands of one process, have the same addresses.
+        self._net = f"10.{200 + os.getpid() % 40}.{os.getpid() // 40 % 250}"
+        self._first = 8 * (number % 30)
         self.server = _ServerElsewhere(self.namespace, self.port)
 
     def _near(self, name: str) -> str:
-        return f"10.213.{self._net}.{4 * self.names.index(name) + 1}"
+        return f"{self._net}.{self._first + 4 * self.names.index(name) + 1}"
 
     def _far(self, name: str) -> str:
-        return f"10.213.{self._net}.{4 * self.names.index(name) + 2}"
+        return f"{self._net}.{self._first + 4 * self.names.index(name) + 2}"
 
     def url(self, name: str) -> str:
         """How the node of this name is told of Redis."""
