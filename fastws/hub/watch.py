@@ -63,6 +63,8 @@ class Watch:
         """Publications that came again, so far."""
         self.gaps = 0
         """Times that something was missing, so far."""
+        self.failures = 0
+        """Publications that were held back or fetched and could not be encoded for who hears them, so far."""
         self.tasks: set[asyncio.Task[Any]] = set()
         self._engine = engine
         self._deliver = deliver
@@ -93,7 +95,12 @@ class Watch:
     def _pass_on(self, topic: Topic, arrival: Arrival) -> None:
         topic.offset = arrival.publication.offset
         _remember(topic, arrival)
-        self._deliver(topic, arrival.publication, arrival.exclude)
+        try:
+            self._deliver(topic, arrival.publication, arrival.exclude)
+        except Exception:  # its data is no JSON: what comes behind it, and other topics, are heard all the same
+            self.failures += 1
+            if not self.failures & (self.failures - 1):
+                _log.warning("%d publications could not be delivered", self.failures, exc_info=True)
 
     def await_join(self, topic: Topic, answer: Awaitable[None]) -> None:
         """The engine will hear the topic when it has answered; who is told before that that it hears it might miss

@@ -10,6 +10,7 @@ import pytest
 
 from fastws import FastWS
 from fastws.core.publication import Retention
+from fastws.engine.contract import Outgoing
 from fastws.errors import EngineError
 from fastws.hub import orders, watch
 from tests.gateway.engines import DistantEngine
@@ -153,6 +154,24 @@ async def test_nobody_is_subscribed_to_a_topic_that_the_engine_does_not_hear() -
         assert player.hear_one()["result"]["topic"] == "t"
         await publish(stage, 1)
         assert await told(stage, player) == [1]
+
+
+async def test_what_cannot_be_encoded_takes_nothing_else_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        player = await subscribed(stage, engine, MSGPACK)
+        retention = stage.hub.topics["t"].namespace.retention
+        for data in (b"1", b"{", b"2"):
+            engine.publish(Outgoing("t", data, retention))
+        engine.go_away()
+        engine.come_back()
+        await stage.settle()
+        engine.answer_all()
+        await stage.settle()
+        events = [heard.get("data", heard["event"]) for heard in player.hear()]
+        assert events == ["degraded", 1, 2, "restored"]
+        assert stage.hub.watch.failures == 1
+        assert "1 publications could not be delivered" in caplog.text
 
 
 async def test_another_epoch_ends_the_subscriptions() -> None:
