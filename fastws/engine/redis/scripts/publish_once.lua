@@ -5,4 +5,8 @@
 if not redis.call('SET', KEYS[1], '', 'NX', 'EX', ARGV[3]) then
   return -1
 end
-return redis.call(ARGV[1], ARGV[2], ARGV[4])
+local told = redis.pcall(ARGV[1], ARGV[2], ARGV[4])
+if type(told) == 'table' and told.err then
+  redis.call('DEL', KEYS[1])  -- it was not published, and may be yet
+end
+return told

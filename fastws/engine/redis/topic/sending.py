@@ -7,6 +7,7 @@ this process, Redis, and whoever hears it, have less to do for each.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
@@ -18,8 +19,10 @@ from fastws.engine.redis.envelope import batch_of, envelope_of, flags_of, tail_o
 from fastws.engine.redis.names import HISTORY, KEY, META, TOPIC, partition_of
 from fastws.engine.redis.scripts import script
 from fastws.engine.redis.topic.channels import Channels
-from fastws.errors import EngineError
+from fastws.errors import EngineError, InternalError
 from fastws.types import Published
+
+_log: Final = logging.getLogger("fastws.engine")
 
 IDLE_S: Final = 3600.0
 """Seconds that the position of a topic with a limit of age outlives its publications, at least; then its epoch ends."""
@@ -121,6 +124,9 @@ class Sending:
                 answer.add_done_callback(lambda done: _said(batch.waiting, done))
         except EngineError as error:
             _fail(batch.waiting, error)
+        except Exception:  # others have to be sent still, and nobody may wait for ever
+            _log.exception("publications could not be sent")
+            _fail(batch.waiting, InternalError("publications could not be sent"))
 
     def _keep(
         self,

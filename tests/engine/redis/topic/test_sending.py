@@ -8,8 +8,9 @@ import pytest
 from fastws.core.publication import Position, Retention
 from fastws.engine.contract import Outgoing
 from fastws.engine.redis.backbone.standalone import Standalone
+from fastws.engine.redis.resp.address import parse_address
 from fastws.engine.redis.topic import sending
-from fastws.errors import EngineError
+from fastws.errors import EngineError, InternalError
 from fastws.types import Published
 from tests.engine.redis.topic.node import KEPT, Node, eventually, nodes
 from tests.support.redis import RedisServer
@@ -155,6 +156,28 @@ async def test_who_does_not_wait_any_more_takes_nothing_from_others(
         await node.hears(3)
 
 
+async def test_what_fails_unexpectedly_stops_nobody_else(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with nodes(redis_server, prefix) as node:
+        await node.join("news", "sport")
+        say = node.backbone.say
+
+        def fail_once(*given: Any) -> Any:
+            monkeypatch.setattr(node.backbone, "say", say)
+            raise ValueError("bug")
+
+        monkeypatch.setattr(node.backbone, "say", fail_once)
+        done = await asyncio.wait_for(
+            asyncio.gather(*(node.publish(topic, b"1", None) for topic in ("news", "sport")), return_exceptions=True), 5
+        )
+        assert [type(answer) for answer in done] == [InternalError, Published]
+        assert "bug" in caplog.text
+        await node.publish("news", b"2", None)
+        await node.hears(2)
+        assert node.data == [b"1", b"2"]
+
+
 @pytest.mark.parametrize("user", ["u" * 65536, "é" * 40_000])
 async def test_a_user_whose_name_no_envelope_has_room_for(redis_server: RedisServer, prefix: str, user: str) -> None:
     async with nodes(redis_server, prefix) as node:
@@ -223,6 +246,23 @@ async def test_a_redis_without_memory_refuses_and_keeps_what_it_has(prefix: str)
             server.config("maxmemory", "0")
             again = await node.publish("news", b"3", key="k")
             assert (again.epoch, again.offset, again.duplicate) == (first.epoch, 2, False)
+
+
+async def test_a_key_is_not_known_before_it_was_published(prefix: str) -> None:
+    users = {"fastws": "on >secret ~* +@all resetchannels &*:ask:* &*:ans:*"}
+    with RedisServer(users=users) as server:
+        address = server.url.replace("redis://", "redis://fastws:secret@")
+        node = Node(parse_address(address), prefix, "n")
+        await node.start()
+        try:
+            for _ in range(2):
+                with pytest.raises(EngineError, match="can't publish"):
+                    await node.publish("news", b"1", None, key="k")
+            server.ask("ACL", "SETUSER", "fastws", "allchannels")
+            assert not (await node.publish("news", b"1", None, key="k")).duplicate
+            assert (await node.publish("news", b"1", None, key="k")).duplicate
+        finally:
+            await node.stop()
 
 
 @pytest.mark.parametrize("kind", ["SET", "ZADD"])
