@@ -4,6 +4,7 @@
 -- Answers epoch and offset of the topic; where that epoch has ended, or is now (-1: it is unknown); up to where everything
 -- is trimmed; then the envelopes.
 local MOST = 100
+local GROWTH = 4
 local epoch, offset, chain, era, change = position()
 if change == 'new' then
   redis.call('DEL', KEYS[3])
@@ -32,18 +33,23 @@ if ARGV[7] == '1' then
     left = 0  -- there is nothing before it, which Redis takes for a mistake
   end
 end
-while left > 0 and size < tonumber(ARGV[9]) do
-  local part = redis.call(command, KEYS[3], begin, finish, 'COUNT', math.min(left, MOST))
+-- How large they are shows when they are read, so it begins with one: what is read and not told is read in vain.
+local enough, some, told = tonumber(ARGV[9]), 1, 0
+while left > 0 and size < enough do
+  local count = math.min(left, some)
+  local part = redis.call(command, KEYS[3], begin, finish, 'COUNT', count)
   for _, entry in ipairs(part) do
-    if size < tonumber(ARGV[9]) then
+    if size < enough then
       size = size + #entry[2][2]
-      answer[#answer + 1] = entry[2][2]
+      told = told + 1
+      answer[4 + told] = entry[2][2]
     end
   end
-  if #part < math.min(left, MOST) then
+  if #part < count then
     break
   end
   left = left - #part
   begin = '(' .. part[#part][1]
+  some = math.max(1, math.min(some * GROWTH, MOST, math.floor((enough - size) * told / size)))
 end
 return answer

@@ -107,6 +107,22 @@ async def test_big_histories_are_read_in_parts(
         assert await page(node, None, 1000, retention=MUCH, reverse=True) == list(range(400, 0, -1))
 
 
+async def test_a_history_of_big_publications_is_not_read_again_for_each_of_them(prefix: str) -> None:
+    with RedisServer("--slowlog-log-slower-than", "0", "--slowlog-max-len", "1000") as server:
+        async with nodes(server, prefix) as node:
+            many = Retention(60, 0.0)
+            for _ in range(60):
+                epoch = (await node.publish("news", b'"%s"' % (b"x" * past.ENOUGH_BYTES), many)).epoch
+            server.ask("SLOWLOG", "RESET")
+            assert (await recovered(node, Position(epoch or "", 0), many)).recovered
+            assert len(await page(node, None, 60, retention=many)) == 60
+            log: Any = server.ask("SLOWLOG", "GET", 1000)
+            read = [
+                int(words[5]) for _, _, _, words, *_ in log if words[0] in (b"XRANGE", b"XREVRANGE") if len(words) == 6
+            ]
+            assert sum(read) <= 3 * 120  # two of each script look for the first one that is there
+
+
 async def test_what_is_trimmed_while_it_is_read_in_parts_is_not_recovered(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
