@@ -21,9 +21,10 @@ from fastws.engine.contract import (
     Engine,
     EpochError,
     Order,
+    Outcome,
     Outgoing,
 )
-from fastws.errors import TopicError, UsageError
+from fastws.errors import EngineError, TopicError, UsageError
 from fastws.gateway.auth.access import Access
 from fastws.gateway.commands.looking import MAX_MEMBERS, require_presence
 from fastws.gateway.commands.publishing import MAX_PAGE
@@ -120,6 +121,7 @@ class GatewayServices:
     async def broadcast(self, data: Any, *, tenant: str | None = None) -> None:
         packed = self._packed(data, None)
         if tenant is None:
+            self._require_others()
             await _got(self._engine.announce(packed))
         else:
             await self._order(Order(PUSH, tenant=_tenant(tenant), data=packed, ts_ms=int(time() * 1000)))
@@ -149,7 +151,12 @@ class GatewayServices:
         if user is not None and conn is None:
             return await self._order(order._replace(user=_name(tenant or "", user)))
         if conn is not None and user is None:
-            found = await self._order(order._replace(conn=_id_of(conn), tenant=tenant or None))
+            try:
+                found = await self._order(order._replace(conn=_id_of(conn), tenant=tenant or None))
+            except EngineError:
+                if _close_elsewhere(conn, order, tenant):
+                    return 1
+                raise
             return found or _close_elsewhere(conn, order, tenant)
         if tenant is not None and user is None:
             return await self._order(order._replace(tenant=_tenant(tenant)))
@@ -177,11 +184,24 @@ class GatewayServices:
         return await _got(self._engine.sessions(_name(tenant, user)))
 
     async def _order(self, order: Order) -> int:
-        """For how many connections it made a difference; if for none, `TopicError` with why they refused it."""
+        """For how many connections it made a difference; if for none, `TopicError` with why they refused it.
+
+        While the engine is away nothing is done that would have to be repeated, as it would be done twice here then;
+        but whoever shall go goes at once where he can be reached.
+        """
+        if order.conn is None and order.action != DISCONNECT:
+            self._require_others()
         outcome = await _got(self._engine.order(order))
+        if order.conn is None or outcome == Outcome():
+            self._require_others()
         if outcome.refused and not outcome.connections:
             raise TopicError(outcome.refused, "no connection could do that")
         return outcome.connections
+
+    def _require_others(self) -> None:
+        """Raise `EngineError` where an answer would be one of this process alone."""
+        if self._hub.is_degraded:
+            raise EngineError("what connects the servers is away: the others cannot be reached")
 
     def _packed(self, data: Any, namespace: Namespace | None) -> bytes:
         packed = pack(data, namespace, of_client=False)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from fastws import FastWS, TopicError, UsageError
+from fastws.errors import EngineError
 from fastws.gateway.services import GatewayServices
 from fastws.types import Author, HistoryEntry, TopicInfo, UserStatus
 from tests.gateway.engines import DistantEngine
@@ -48,6 +49,36 @@ async def test_pushing(codec: str) -> None:
                 await ask.push(1, **wrong)
         with pytest.raises(TopicError):
             await ask.push(float("nan"), user="u")
+
+
+async def test_nothing_is_done_by_halves_while_the_others_are_away() -> None:
+    async with staged() as stage:
+        ann, ben, raw = players = [stage.connect() for _ in range(3)]
+        for player, user, tenant in zip(players, ("ann", "ben", "raw"), ("", "", "acme"), strict=True):
+            stage.name(player, user, tenant)
+        stage.hub.leave(raw.conn, ())
+        ask = services(stage)
+        stage.hub.on_degraded(1)
+        for refused in (
+            ask.broadcast(1),
+            ask.broadcast(1, tenant=""),
+            ask.push(1, user="ann"),
+            ask.push(1, conn="gone-1"),
+            ask.subscribe("ann", "t"),
+            ask.unsubscribe("ann", "t"),
+            ask.online("user", "ann"),
+            ask.disconnect(user="ben"),
+            ask.disconnect(tenant="acme"),
+            ask.disconnect(conn="gone-1"),
+        ):
+            with pytest.raises(EngineError, match="cannot be reached"):
+                await refused
+        assert await ask.push(2, conn=ann.conn) == 1
+        assert await ask.disconnect(conn=raw.conn) == 1
+        assert await heard(stage, ann, ben) == [["degraded", 2], ["degraded"]]
+        assert [player.closed for player in (ann, ben)] == [None, (4503, "kicked")]
+        stage.hub.on_restored(2)
+        assert await ask.push(3, user="ann") == 1
 
 
 async def test_disconnecting_users_and_tenants() -> None:
