@@ -310,7 +310,13 @@ class Supervisor:
         self.crew.stop()
 
     def on_more(self) -> None:
-        """TTIN: one worker more."""
+        """TTIN: one worker more, where something connects them."""
+        if self._redis == "none":
+            _log.warning(
+                "SIGTTIN is ignored: without Redis two workers would not hear each other; start the server again with "
+                "--redis embedded, or the URL of one"
+            )
+            return
         if not self.crew.has_room(len(self.crew.places) + 1):
             _log.warning("SIGTTIN: there is no room for another worker: start the server again with more --workers")
             return

@@ -277,6 +277,13 @@ def test_one_worker_more_and_one_fewer() -> None:
     assert storm.troubles == {}
 
 
+def test_no_worker_more_where_nothing_would_connect_them() -> None:
+    with servers("--admin-port", "0", source=APP, workers=1) as server:
+        server.signal(signal.SIGTTIN)
+        wait_until(lambda: told(server, "SIGTTIN is ignored: without Redis"))
+        assert sorted(workers_of(server)) == [0]
+
+
 def test_limits_hold_for_all_workers_together() -> None:
     options = ("--max-connections", "12", "--max-connections-per-ip", "5")
     with servers(*options, source=APP) as server:
