@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -202,6 +203,17 @@ class ClusterFleet(Fleet):
         # Else what an old owner has said before is believed by those who do not know the new epoch, and whoever moves
         # the slot once more leaves it with nobody.
         self.wait_until(self._is_agreed, "all know of the slot that was moved")
+        self._forget_migrations()
+
+    def _forget_migrations(self) -> None:
+        """Who still has keys refuses to be told that a slot is another's, and would go on with the migration if it got
+        the slot again.
+        """
+        for server in self.nodes:
+            text = server.ask("CLUSTER", "NODES") if server.is_running else b""
+            assert isinstance(text, bytes)
+            for slot in re.findall(r"\[(\d+)-[<>]-", text.decode()):
+                server.ask("CLUSTER", "SETSLOT", slot, "STABLE")
 
     def _is_agreed(self) -> bool:
         """Whether all see the same masters, with the same slots and epochs."""
@@ -234,6 +246,7 @@ class ClusterFleet(Fleet):
         for server in self.nodes:
             server.wait_for_start()
         self.wait_until_whole()
+        self._forget_migrations()
 
     def wait_until_whole(self) -> None:
         """Until all members say that all slots are served, and the replicas are in sync."""

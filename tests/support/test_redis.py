@@ -113,3 +113,18 @@ def test_a_slot_moves(cluster_fleet: ClusterFleet) -> None:
     with pytest.raises(hiredis.ReplyError, match=f"MOVED {slot}"):
         source.ask("GET", "moved")
     assert cluster_fleet.migrate(slot, source) == 1
+
+
+def test_a_slot_that_was_left_half_moved(cluster_fleet: ClusterFleet) -> None:
+    """Nobody goes on with the migration when the slot comes back, nor in the next test."""
+    slot = cluster_fleet.slot_of("half")
+    source = cluster_fleet.master_of(slot)
+    target = next(server for server in cluster_fleet.masters if server is not source)
+    source.ask("SET", "half", "1")
+    cluster_fleet.begin_migration(slot, target)
+    cluster_fleet.end_migration(slot, target)
+    cluster_fleet.migrate(slot, source)
+    assert source.ask("GET", "{half}nothing") is None
+    cluster_fleet.begin_migration(slot, target)
+    cluster_fleet.heal()
+    assert source.ask("GET", "{half}nothing") is None
