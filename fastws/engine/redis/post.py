@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any, Final
 
 from fastws.closes import REPLACED
-from fastws.engine.contract import COUNT, DISCONNECT, Answer, Order, Outcome
+from fastws.engine.contract import COUNT, DISCONNECT, PUSH, Answer, Order, Outcome
 from fastws.engine.redis.common import Common, now_ms
 from fastws.engine.redis.envelope import ANNOUNCEMENT, pack, unpack
 from fastws.engine.redis.fleet.answers import items, number, text
@@ -246,8 +246,8 @@ class Post:
     def order(self, order: Order) -> Answer[Outcome]:
         """Have it carried out."""
         here = self._common.events.on_order(order)
-        partition = HOME if order.user is None else partition_of(order.user)
-        if not self._common.backbone.is_up(partition):
+        user = _only_where(order)
+        if not self._common.backbone.is_up(HOME if user is None else partition_of(user)):
             return here
         if order.user is None and order.conn is not None and isinstance(here, Outcome) and here != Outcome():
             return here  # nobody else has it
@@ -255,7 +255,8 @@ class Post:
 
     async def _order(self, order: Order, here: Answer[Outcome]) -> Outcome:
         try:
-            nodes = await (self._others() if order.user is None else self._sessions.nodes_of(order.user))
+            user = _only_where(order)
+            nodes = await (self._others() if user is None else self._sessions.nodes_of(user))
         except EngineError as error:
             _log.warning("an order is carried out in this process alone: %s", error)
             nodes = ()
@@ -334,6 +335,14 @@ class Post:
 
 def _ignore() -> None:
     pass
+
+
+def _only_where(order: Order) -> str | None:
+    """The user to whose processes an order goes; None: to all. Where users are is written behind, and not at all by a
+    process that is cut off. So a push may miss a newcomer, but whoever is to be disconnected, or to lose a topic, is
+    met also if it came just now: by a process that is cut off when it reads its mailbox.
+    """
+    return order.user if order.action == PUSH else None
 
 
 async def _got(answer: Answer[Outcome]) -> Outcome:

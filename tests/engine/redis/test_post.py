@@ -14,6 +14,7 @@ from fastws.engine.redis.fleet.letters import letter_of
 from fastws.engine.redis.names import ANNOUNCEMENTS, BELL, HOME, MAILBOX, partition_of
 from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
 from tests.engine.suite.stand import got, until, until_async
+from tests.support.redis import RedisServer
 
 pytestmark = pytest.mark.asyncio
 
@@ -46,14 +47,40 @@ async def test_orders_are_carried_out_everywhere_and_their_outcomes_add_up(membe
     assert [member.house.orders[-1] for member in three] == [order] * 3
 
 
-async def test_an_order_about_a_user_goes_where_the_user_is(members: Members) -> None:
+async def test_a_push_to_a_user_goes_where_the_user_is(members: Members) -> None:
     one, two, three = await members.some(3)
     two.attach("ann", "b-1", tenant="t")
     await until_async(lambda: one.conns("t\0ann"))
     one.house.answer = lambda order: Outcome(0)
-    assert await got(one.engine.order(Order("disconnect", user="t\0ann"))) == Outcome(1)
-    assert await got(one.engine.order(Order("disconnect", user="ann"))) == Outcome(0)
+    assert await got(one.engine.order(Order("push", user="t\0ann", data=b"1"))) == Outcome(1)
+    assert await got(one.engine.order(Order("push", user="ann", data=b"1"))) == Outcome(0)
     assert [len(member.house.orders) for member in (one, two, three)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("action", ["disconnect", "subscribe", "unsubscribe"])
+async def test_whoever_is_to_go_is_met_also_where_nothing_is_noted_yet(members: Members, action: str) -> None:
+    one, two = await members.some(2)
+    two.house.note_session("ann", "b-1", "web", 5)  # it is here, and Redis does not know it
+    one.house.answer = lambda order: Outcome(0)
+    assert await got(one.engine.order(Order(action, user="ann", topic="x"))) == Outcome(1)
+    assert len(two.house.orders) == 1
+
+
+async def test_who_came_while_its_process_was_cut_off_is_met_when_it_is_back(
+    members: Members, redis_server: RedisServer
+) -> None:
+    one, two = await members.some(2)
+    bell = two.engine._common.names.of(BELL, two.id)
+    hear = two.engine._common.listeners.pop(bell)  # it is cut off
+    two.house.note_session("ann", "b-1", "web", 5)
+    asked = asyncio.ensure_future(got(one.engine.order(Order("disconnect", user="ann", code=4503))))
+    await until(lambda: len(one.house.orders) == 1)
+    await asked
+    assert two.house.orders == []
+    two.engine._common.listeners[bell] = hear
+    redis_server.kill_clients("pubsub")
+    await until(lambda: len(two.house.orders) == 1)
+    assert two.house.orders[0].user == "ann"
 
 
 async def test_an_order_about_a_connection_that_is_here_asks_nobody_else(members: Members) -> None:
