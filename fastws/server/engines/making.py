@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("fastws.server")
 
 LONGEST_LEASE_S: Final = 90.0
+SHORTEST_LEASE_S: Final = 3.0
+"""A process that stands still for a moment, as a busy machine makes it, is not to be taken for dead."""
 LEASE_WITHOUT_PINGS_S: Final = 75.0
 _PINGS_IN_A_LEASE: Final = 3
 
@@ -28,7 +30,7 @@ def lease_s(settings: Settings) -> float:
     """Seconds after which a process that is not heard of is taken for dead."""
     if not settings.ping_interval:
         return LEASE_WITHOUT_PINGS_S
-    return min(_PINGS_IN_A_LEASE * settings.ping_interval, LONGEST_LEASE_S)
+    return min(max(_PINGS_IN_A_LEASE * settings.ping_interval, SHORTEST_LEASE_S), LONGEST_LEASE_S)
 
 
 def chosen(settings: Settings) -> Settings:

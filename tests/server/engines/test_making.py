@@ -22,8 +22,10 @@ def test_a_private_redis_is_not_started_here() -> None:
         make_engine(Settings(redis="embedded"))
 
 
-@pytest.mark.parametrize(("ping_interval", "seconds"), [(25.0, 75.0), (0.0, 75.0), (60.0, 90.0), (1.0, 3.0)])
-def test_a_lease_is_three_pings(ping_interval: float, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("ping_interval", "seconds"), [(25.0, 75.0), (0.0, 75.0), (60.0, 90.0), (1.0, 3.0), (0.5, 3.0), (0.01, 3.0)]
+)
+def test_a_lease_is_three_pings_but_not_too_short(ping_interval: float, seconds: float) -> None:
     assert lease_s(Settings(ping_interval=ping_interval)) == seconds
 
 
