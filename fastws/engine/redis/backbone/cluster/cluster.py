@@ -67,8 +67,8 @@ class Cluster(Backbone):
         """The masters that have partitions."""
         self._owners: list[Server | None] = [None] * PARTITIONS
         self._places: list[Place | None] = [None] * PARTITIONS
-        self._assigned: list[tuple[float, int]] = [(0.0, -1)] * PARTITIONS
-        """When each partition got its owner, and what the cluster's epoch was then."""
+        self._assigned: list[tuple[float, int, Place | None]] = [(0.0, -1, None)] * PARTITIONS
+        """When each partition got its owner, what the cluster's epoch was then, and where it was before."""
         self._epoch = -1
         self._unsettled: dict[int, float] = dict.fromkeys(range(PARTITIONS), 0.0)
         """Partitions whose owner is not sure to do what it is asked, and since when. Those that are not away as well
@@ -260,8 +260,10 @@ class Cluster(Backbone):
             if place is None or place == self._places[partition]:
                 continue  # a slot that nobody has is one whose master is away, if that is so
             owner = self._owners[partition]
-            at, epoch = self._assigned[partition]
-            if owner is not None and owner.is_up and view.epoch <= epoch and now - at < _GRACE_S:
+            at, epoch, former = self._assigned[partition]
+            is_new = owner is not None and owner.failure is None and now - at < _GRACE_S
+            # Who votes for a new epoch knows it before the slots: who names the former owner may just be late.
+            if is_new and (place == former or view.epoch <= epoch):
                 continue
             changes[partition] = place
         if changes:
@@ -290,11 +292,11 @@ class Cluster(Backbone):
                 leaving.setdefault(owner, set()).add(partition)
         for owner, partitions in leaving.items():
             self._take_from(owner, partitions)
-        assigned = (asyncio.get_running_loop().time(), self._epoch)
+        now = asyncio.get_running_loop().time()
         for partition, place in changes.items():
+            self._assigned[partition] = (now, self._epoch, self._places[partition])
             self._owners[partition] = self._server_at(place)
             self._places[partition] = place
-            self._assigned[partition] = assigned
         wanted = set(self._owners)
         for place, server in list(self._servers.items()):
             if server not in wanted:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from hashlib import sha1
 from pathlib import Path
@@ -15,6 +15,7 @@ import hiredis
 import pytest
 
 from fastws.engine.redis.backbone.cluster import Cluster
+from fastws.engine.redis.backbone.cluster import cluster as subject
 from fastws.engine.redis.backbone.cluster.attempts import GIVE_UP_S
 from fastws.engine.redis.backbone.cluster.cluster import HOLD_S
 from fastws.engine.redis.backbone.cluster.topology import SLOT_OF
@@ -22,6 +23,7 @@ from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.names import PARTITIONS
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
+from tests.engine.redis.backbone.fake import FakeServer
 from tests.engine.redis.backbone.recorder import Recorder, Writer, started
 from tests.support.certificates import self_signed
 from tests.support.cluster import ClusterFleet
@@ -148,6 +150,54 @@ async def test_a_planned_change_loses_nothing(cluster_fleet: ClusterFleet, prefi
         assert set(events.outages) == theirs
         assert set(events.outages.values()) == {1}
         assert await in_order(writers) == 0
+
+
+class FakeMember(FakeServer):
+    """Says that all slots are its own, or another's, and who has them in the eyes of the cluster."""
+
+    def __init__(self) -> None:
+        super().__init__(self._say)
+        self.is_asked = 0
+        self.epoch = 6
+        self.master = self
+        self.moved_to: FakeMember | None = None
+
+    def _say(self, words: Sequence[bytes]) -> bytes:
+        if words[:2] == [b"CLUSTER", b"INFO"]:
+            return _bulk(b"cluster_current_epoch:%d\r\n" % self.epoch)
+        if words[:2] == [b"CLUSTER", b"SLOTS"]:
+            self.is_asked += 1
+            return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % self.master.port
+        if words[0] == b"INFO":
+            return _bulk(b"redis_version:7.2.0\r\nrole:master\r\n")
+        if words[0] in {b"EXISTS", b"GET"}:
+            return b":1\r\n" if self.moved_to is None else b"-MOVED 1 127.0.0.1:%d\r\n" % self.moved_to.port
+        return b"+OK\r\n"
+
+
+def _bulk(text: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+@pytest.mark.asyncio
+async def test_who_hears_late_of_a_change_does_not_undo_it(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new epoch is known to all who were asked for their votes, before they know what it has changed."""
+    monkeypatch.setattr(subject, "_GRACE_S", 60.0)
+    async with FakeMember() as old, FakeMember() as new:
+        url = f"redis+cluster://127.0.0.1:{old.port},127.0.0.1:{new.port}"
+        new.master = old
+        backbone = make_backbone(url, prefix=prefix)
+        async with started(backbone) as events:
+            old.moved_to = new
+            old.epoch = new.epoch = 7
+            assert await backbone.call(9, "GET", "{9}") == 1
+            await events.until_whole()
+            asked = new.is_asked
+            while new.is_asked < asked + 2:
+                await asyncio.sleep(0.01)
+            assert set(events.outages.values()) == {1}
+            assert backbone.is_up(9)
+            assert await backbone.call(9, "GET", "{9}") == 1
 
 
 @pytest.mark.asyncio
