@@ -308,10 +308,11 @@ class Engine(ABC):
         """Where topics with history are; None for one of which nothing is known. It changes nothing."""
 
     @abstractmethod
-    def present(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
+    def present(self, topic: str, conn: str, member: Member, *, announce: bool, is_known: bool = False) -> None:
         """A connection of this process is subscribed to the topic, or who it is has changed; does not wait.
 
-        With `announce` other processes are told by `on_join_leave`; its own hub has told those who are here.
+        With `announce` other processes are told by `on_join_leave` that it came, and that it left should this process
+        die; its own hub has told those who are here. `is_known`: it was there before, and nobody is told now.
         """
 
     @abstractmethod

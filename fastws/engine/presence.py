@@ -16,7 +16,7 @@ class LocalPresence(ABC):
     def _listener(self) -> EngineEvents:
         """The hub; raises while the engine does not run."""
 
-    def present(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
+    def present(self, topic: str, conn: str, member: Member, *, announce: bool, is_known: bool = False) -> None:
         """Nobody else has to know."""
 
     def absent(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:

@@ -71,7 +71,8 @@ class Attendance:
             if topic.roll is not None:
                 topic.roll.discount(before)
                 topic.roll.count(member.user)
-                self._engine.present(topic.key, conn.id, member, announce=False)
+                announce = topic.namespace.join_leave
+                self._engine.present(topic.key, conn.id, member, announce=announce, is_known=True)
 
     def _summarise(self, topic: Topic, joined: int, left: int) -> None:
         try:

@@ -301,19 +301,23 @@ async def test_presence_tells_who_it_is_now(codec: str) -> None:
 
 
 async def test_an_engine_that_keeps_members_is_told_who_it_is_now() -> None:
-    told: list[tuple[str, str, str]] = []
+    told: list[tuple[str, str, str, bool, bool]] = []
 
     class Keeping(MemoryEngine):
-        def present(self, topic: str, conn: str, member: Any, *, announce: bool) -> None:
-            told.append((topic, member.user, member.device))
+        def present(self, topic: str, conn: str, member: Any, *, announce: bool, is_known: bool = False) -> None:
+            told.append((topic, member.user, member.device, announce, is_known))
 
-    namespaces = {"open": {"subscribe": "all", "presence": True}}
+    namespaces = {"open": {"subscribe": "all", "presence": True, "join_leave": True}}
     async with keyed(None, Keeping(), anonymous=True, namespaces=namespaces) as stage:
         player = stage.connect()
         player.ask("sub", topic="open:a")
         for cmd, device in (("auth", "web"), ("refresh", "web"), ("refresh", "phone")):
             player.say({"cmd": cmd, "token": token(60, sub="42", device=device)})
-        assert told == [("open:a", "", "default"), ("open:a", "42", "web"), ("open:a", "42", "phone")]
+        assert told == [
+            ("open:a", "", "default", True, False),
+            ("open:a", "42", "web", True, True),
+            ("open:a", "42", "phone", True, True),
+        ]
 
 
 async def test_topics_of_another_tenant_are_others() -> None:

@@ -248,8 +248,10 @@ async def test_other_processes() -> None:
 
 async def test_who_authenticates_later_is_announced_once_and_counted_by_its_name() -> None:
     async with staged(app()) as stage:
-        told: list[tuple[str, Member, bool]] = []
-        stage.engine.present = lambda topic, conn, member, *, announce: told.append((topic, member, announce))
+        told: list[tuple[str, Member, bool, bool]] = []
+        stage.engine.present = lambda topic, _, member, *, announce, is_known=False: told.append(
+            (topic, member, announce, is_known)
+        )
         watcher, player = stage.connect(), stage.connect()
         subscribe(stage, watcher, "room:a", watching=True)
         subscribe(stage, player, "room:a")
@@ -257,7 +259,8 @@ async def test_who_authenticates_later_is_announced_once_and_counted_by_its_name
         name(player, "ann", {"name": "Ann"})
         stage.hub.renamed(player.conn, "", "")
         assert stage.engine.presence_stats("room:a") == PresenceStats(2, 1)
-        assert told[-1] == ("room:a", Member("ann", "web", {"name": "Ann"}), False)
+        assert told[1] == ("room:a", Member("", "default", None), True, False)
+        assert told[-1] == ("room:a", Member("ann", "web", {"name": "Ann"}), True, True)
         await tell(stage, "room:a")
         assert len(watcher.hear()) == 1
         player.vanish()

@@ -160,8 +160,8 @@ class RedisEngine(Engine):
 
     # Who is here.
 
-    def present(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
-        self._presence.present(topic, conn, member, announce=announce)
+    def present(self, topic: str, conn: str, member: Member, *, announce: bool, is_known: bool = False) -> None:
+        self._presence.present(topic, conn, member, announce=announce, is_known=is_known)
 
     def absent(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
         self._presence.absent(topic, conn, member, announce=announce)

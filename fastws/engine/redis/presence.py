@@ -98,12 +98,12 @@ class RemotePresence:
 
     # What happens here.
 
-    def present(self, topic: str, conn: str, member: Member, *, announce: bool) -> None:
+    def present(self, topic: str, conn: str, member: Member, *, announce: bool, is_known: bool = False) -> None:
         """Note it."""
         entry = self._entry(member, announced=announce)
         if entry is not None:
             pending = self._note(topic, conn, entry)
-            if announce:
+            if announce and not is_known:
                 pending.tell(Change(conn, member.user, member.info, joined=True))
 
     def _entry(self, member: Member, *, announced: bool) -> bytes | None:

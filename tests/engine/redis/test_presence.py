@@ -171,6 +171,18 @@ async def test_who_somebody_is_may_change(desks: list[Desk]) -> None:
     assert await one.keys() == []
 
 
+async def test_who_was_announced_is_said_to_leave_whoever_it_was_last(desks: list[Desk]) -> None:
+    one, two, _ = desks
+    one.come("a", "ann")
+    await one.count()
+    for user in ("ben", "cat"):
+        one.presence.present(ROOM, "a", Member(user, "web", None), announce=True, is_known=True)
+    await one.count()
+    assert await two.presence.forget("n1", partition_of(ROOM), 10)
+    await until(lambda: ("leave", "a") in two.house.told(ROOM))
+    assert two.house.told(ROOM) == [("join", "a"), ("leave", "a")]
+
+
 async def test_a_storm_is_few_messages(desks: list[Desk]) -> None:
     one, two, _ = desks
     for number in range(10_000):
