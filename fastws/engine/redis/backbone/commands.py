@@ -177,16 +177,20 @@ class Commands:
 
     def again(self, run: _Run) -> None:
         """The server does not know a script any more."""
-        if self._again is None:
-            self._again = []
-            try:
-                for text in self._scripts.values():
-                    self.link.send(None, "SCRIPT", "LOAD", text)
-                # What is answered after this was given after the scripts were loaded.
-                self.link.send(_Loaded(self), "PING")
-            except (AwayError, BusyError) as error:
-                self.link.abort(f"it forgot its scripts: {error}")
-        self._again.append(run)
+        if self._again is not None:
+            self._again.append(run)
+            return
+        try:
+            for text in self._scripts.values():
+                self.link.send(None, "SCRIPT", "LOAD", text)
+            # What is answered after this was given after the scripts were loaded.
+            self.link.send(_Loaded(self), "PING")
+        except (AwayError, BusyError) as error:
+            reason = f"it forgot its scripts: {error}"
+            self.link.abort(reason)
+            run.refuse(AwayError(f"Redis is away: {reason}"))
+        else:
+            self._again = [run]
 
     def loaded(self) -> None:
         """The server knows them again: what waited goes on, in order."""

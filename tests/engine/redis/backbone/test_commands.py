@@ -203,6 +203,24 @@ async def test_what_waits_for_scripts_is_bounded_and_lost_with_the_link(monkeypa
 
 
 @on_loops("asyncio")
+async def test_a_server_that_forgets_while_it_does_not_keep_up() -> None:
+    """There is no room for what would load the scripts: everything fails, and nothing waits for ever."""
+    async with FakeServer(politely) as server:
+        link = await open_link(server.address, None, Tuning(most_unanswered=3), name="test")
+        made = Commands(link, NAMES, "one")
+        await made.begin()
+        await made.run(APPEND, 0, [b"list"], ["loaded"])
+        server.answer = lambda words: b"-NOSCRIPT No matching script.\r\n" if words[0] == b"EVALSHA" else None
+        futures = [made.run(APPEND, 0, [b"list"], ["forgotten"])]
+        while not any(b"forgotten" in words for words in server.commands):
+            futures += [made.call(0, ["GET", "a"]) for _ in range(3 - link.unanswered)]
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert {type(result) for result in await outcomes(futures)} == {AwayError}
+        assert "forgot its scripts" in link.reason
+
+
+@on_loops("asyncio")
 async def test_a_server_that_forgets_at_once_is_not_asked_for_ever() -> None:
     def answer(words: list[bytes]) -> bytes:
         return b"-NOSCRIPT No matching script.\r\n" if words[0] == b"EVALSHA" else politely(words)
