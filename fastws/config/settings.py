@@ -30,7 +30,7 @@ LOGGING = Group("logging", "What is written, where and how")
 GROUPS = (SERVER, ENGINE, ADMIN, LIMITS, HEARTBEAT, WEBSOCKET, AUTH, TLS, SHUTDOWN, LOGGING)
 
 MASK = "***"
-_URL_PASSWORD = re.compile(r"(://[^/?#:@]*:)[^/?#]*@")
+_URL_PASSWORD = re.compile(r"(://[^:@]*:).*@")  # up to the last @: what was not written as %XX is a secret all the same
 _QUERY_PASSWORD = re.compile(r"([?&][a-z_]*password=)[^&#]*")
 
 

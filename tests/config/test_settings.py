@@ -108,6 +108,8 @@ def test_secrets_are_never_shown() -> None:
     [
         ("redis://u:p@h/0", "redis://u:***@h/0"),
         ("redis://:p:q@r@h/0", "redis://:***@h/0"),
+        ("redis://u:p/q?r#s t@h/0", "redis://u:***@h/0"),
+        ("redis://u/v:p@h/0", "redis://u/v:***@h/0"),
         ("redis://h/0?password=p&x=1", "redis://h/0?password=***&x=1"),
         ("redis+sentinel://h/0?sentinel_password=p&x=1", "redis+sentinel://h/0?sentinel_password=***&x=1"),
         ("redis://h:6379/0", "redis://h:6379/0"),
