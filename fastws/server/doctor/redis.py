@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fastws.config import Settings
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.errors import EngineError, StartError
-from fastws.server.engines.facts import RedisFacts, ask
+from fastws.server.engines.facts import RedisFacts, ask, require
 
 
 class _Nobody:
@@ -23,7 +23,10 @@ class _Nobody:
 
 
 def examine(settings: Settings) -> RedisFacts | None:
-    """Connect and ask; None without a Redis, or with one that only the server starts. Raises `StartError`."""
+    """Connect and ask; None without a Redis, or with one that only the server starts.
+
+    Raises `StartError` if it cannot be reached, or is too old.
+    """
     if settings.redis in ("none", "embedded"):
         return None
     # What goes wrong is the answer, not a line of a log besides.
@@ -35,8 +38,10 @@ async def _ask(settings: Settings) -> RedisFacts:
     backbone = make_backbone(settings.redis, prefix=settings.prefix, name="fastws-doctor")
     try:
         await backbone.start(_Nobody())
-        return await ask(backbone, limits=True)
+        facts = await ask(backbone, limits=True)
     except EngineError as error:
         raise StartError(str(error)) from error
     finally:
         await backbone.stop()
+    require(facts)
+    return facts

@@ -27,3 +27,9 @@ def test_one_is_asked() -> None:
 def test_one_that_is_away() -> None:
     with pytest.raises(StartError, match=r"127\.0\.0\.1"):
         examine(Settings(redis=f"redis://127.0.0.1:{free_port()}/0"))
+
+
+def test_one_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.server.engines.facts.OLDEST", (99, 0))
+    with RedisServer() as server, pytest.raises(StartError, match=r"too old: fastws needs Redis 99\.0"):
+        examine(Settings(redis=server.url))
