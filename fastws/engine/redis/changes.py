@@ -77,6 +77,11 @@ def bodies_of(node: str, changes: Sequence[Change]) -> list[bytes]:
     return bodies
 
 
+def unnamed(node: str) -> bytes:
+    """The message that somebody may have come or gone: whoever keeps a list asks again."""
+    return _encoder.encode(_Body(node, 0, 0, ()))
+
+
 def told_in(body: bytes) -> Told | None:
     """What a message says; None if it is damaged. More than may be named are counted."""
     try:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from fastws.engine.contract import Change
 from fastws.engine.redis import names
 from fastws.engine.redis.backbone.contract import Word
-from fastws.engine.redis.changes import MAX_NAMED, bodies_of, packed, told_in, unpacked
+from fastws.engine.redis.changes import MAX_NAMED, bodies_of, packed, told_in, unnamed, unpacked
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.envelope import CHANGES, pack
 from fastws.engine.redis.names import PARTITIONS, partition_of
@@ -86,6 +86,7 @@ class RemotePresence:
         """What this process was called by others, so far."""
         self._meanwhile: set[tuple[str, str]] | None = None
         """(topic, connection) of what has changed since a comparison with Redis began; None while there is none."""
+        self._has_stopped = False
         self._comparing = asyncio.Lock()
         self._repairing: asyncio.Task[None] | None = None
         common.kinds[CHANGES] = self._hear
@@ -93,6 +94,7 @@ class RemotePresence:
     def stop(self) -> None:
         """Write what is still to be written, and nothing after this."""
         self.flush()
+        self._has_stopped = True
         if self._repairing is not None:
             self._repairing.cancel()
 
@@ -141,11 +143,15 @@ class RemotePresence:
         for topic in list(self.pending):
             self.precede(topic)
 
-    def _write(self, topic: str, entries: dict[str, bytes], changes: Sequence[Change]) -> Written:
-        """Nothing is written while Redis is away: when it is back, everything is compared."""
+    def _write(
+        self, topic: str, entries: dict[str, bytes], changes: Sequence[Change], *, is_asked_again: bool = False
+    ) -> Written:
+        """Nothing is written while Redis is away: when it is back, everything is compared. `is_asked_again`: others
+        are to ask who is there, as nobody knows what they were told.
+        """
         partition, node = partition_of(topic), self._common.node
         self._ids.add(node)
-        if not entries or not self._common.backbone.is_up(partition):
+        if not entries or self._has_stopped or not self._common.backbone.is_up(partition):
             return ()
         named = self._common.names
         keys = [
@@ -157,7 +163,8 @@ class RemotePresence:
         ]
         channel = named.key(names.TOPIC, partition, topic)
         told: list[Word] = [node, topic, self._common.backbone.publish_command, channel]
-        messages = [pack(CHANGES, body) for body in bodies_of(node, changes)]
+        bodies = [unnamed(node)] if is_asked_again else self._bodies(node, changes)
+        messages = [pack(CHANGES, body) for body in bodies]
         written: list[asyncio.Future[object]] = []
         rest = iter(entries.items())
         for first in range(0, len(entries), _WRITTEN_AT_ONCE):
@@ -172,6 +179,13 @@ class RemotePresence:
                 break
             written[-1].add_done_callback(partial(self._written, partition))
         return written
+
+    def _bodies(self, node: str, changes: Sequence[Change]) -> Sequence[bytes]:
+        try:
+            return bodies_of(node, changes)
+        except (ValueError, TypeError) as error:
+            self._complain("who came and who left a topic cannot be told to others", error)
+            return [unnamed(node)]
 
     def _members_key(self, partition: int, topic: str) -> bytes:
         return self._common.names.key(names.PRESENCE, partition, f"{self._common.node}\n{topic}")
@@ -211,7 +225,7 @@ class RemotePresence:
         elif told.node not in self._ids:
             if told.changes:
                 self._common.events.on_join_leave(topic, told.changes)
-            if told.joined or told.left:
+            if told.joined or told.left or not told.changes:
                 self._common.events.on_crowd(topic, told.joined, told.left)
 
     # Who is there.
@@ -272,7 +286,8 @@ class RemotePresence:
     async def register(self, members: Iterable[Row], *, announce: bool = False) -> None:
         """Note everybody who is here again, a part at a time, for a node with a new id, of which Redis knows nothing.
 
-        `announce`: others have been told that they left.
+        `announce`: others have been told that they left, and are told that they came. Else whoever keeps a list may
+        have asked while nobody was noted, or not have heard of who came in an outage: it is told to ask again.
         """
         await self._compare(members, announce=announce, is_new=True)
 
@@ -324,7 +339,8 @@ class RemotePresence:
                 entries[conn] = entry
                 if told and announce and before is None:
                     changes.append(Change(conn, member.user, member.info, joined=True))
-        return self._write(topic, entries, changes)
+        is_asked_again = not announce and any(told for _, _, _, told in rows)
+        return self._write(topic, entries, changes, is_asked_again=is_asked_again)
 
     def _go(self, topic: str, known: dict[str, bytes]) -> Written:
         """These are not."""

@@ -315,7 +315,17 @@ async def test_a_node_that_stops_takes_everybody_along(desks: list[Desk]) -> Non
     assert await one.count() == PresenceStats(1, 0)
 
 
-async def test_registering_again_says_who_is_here_and_nothing_to_others(desks: list[Desk]) -> None:
+async def test_nothing_is_written_once_it_has_stopped(desks: list[Desk]) -> None:
+    one, two, _ = desks
+    one.come("a")
+    one.presence.stop()
+    assert await two.presence.forget("n1", partition_of(ROOM), 10)
+    one.come("late")
+    one.presence.flush()
+    assert await one.count() == PresenceStats(0, 0)
+
+
+async def test_registering_again_says_who_is_here_and_that_others_ask_again(desks: list[Desk]) -> None:
     one, two, _ = desks
     one.come("a", "ann")
     one.come("b", topic="other")
@@ -327,9 +337,15 @@ async def test_registering_again_says_who_is_here_and_nothing_to_others(desks: l
     await one.presence.register(one.house.presence_here())
     assert await two.count() == PresenceStats(1, 1)
     assert await two.count("other") == PresenceStats(1, 0)
-    two.come("c")
-    await one.count()
+    await until(lambda: two.house.crowds, "it may have asked when nobody was noted")
+    assert two.house.crowds == [(ROOM, 0, 0)]
     assert two.house.told(ROOM) == [("join", "a")]
+    one.come("quiet", announce=False, topic="silent")
+    one.common.node = "n10"
+    await two.hear("silent")
+    await one.presence.register(one.house.presence_here())
+    await until(lambda: len(two.house.crowds) == 2)
+    assert two.house.crowds == [(ROOM, 0, 0)] * 2
 
 
 async def test_after_an_outage_what_others_lack_is_told_and_what_they_have_too_much_is_taken_away(
@@ -419,6 +435,11 @@ async def test_members_that_cannot_be_told_are_left_out(desks: list[Desk], caplo
     one.presence.present(ROOM, "a", Member("\ud800", "web", None), announce=True)
     assert await two.count() == PresenceStats(0, 0)
     assert "cannot be told" in caplog.text
+    one.presence.absent(ROOM, "a", Member("\ud800", "web", None), announce=True)
+    one.come("b", topic="other")
+    await asyncio.sleep(0)
+    assert not one.presence.pending
+    await until(lambda: two.house.crowds == [(ROOM, 0, 0)])
 
 
 async def test_what_others_have_written_is_not_believed(desks: list[Desk]) -> None:
