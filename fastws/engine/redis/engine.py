@@ -66,6 +66,8 @@ class RedisEngine(Engine):
         try:
             await self._nodes.register(events)
             self._common.events = events
+            if self._away:
+                self._degrade("a part of it did not answer when this process began")
             await self._post.start()
             await self._topics.start()
         except BaseException:
@@ -97,14 +99,17 @@ class RedisEngine(Engine):
 
     def on_away(self, partitions: Sequence[int], reason: str) -> None:
         """A server is away. If it was back for a moment only, that is the same outage."""
-        if not self._is_degraded and self._common.is_running:
-            self._is_degraded = True
-            _log.warning("Redis is away (%s): this process is alone until it is back", reason)
-            self._common.events.on_degraded(now_ms())
+        self._degrade(reason)
         self._away.update(partitions)
         if self._returning is not None:
             self._returning.cancel()
             self._returning = None
+
+    def _degrade(self, reason: str) -> None:
+        if not self._is_degraded and self._common.is_running:
+            self._is_degraded = True
+            _log.warning("Redis is away (%s): this process is alone until it is back", reason)
+            self._common.events.on_degraded(now_ms())
 
     def on_back(self, partitions: Sequence[int]) -> None:
         """It is back."""

@@ -49,6 +49,26 @@ async def test_servers_that_are_away_together_are_one_outage(engine: RedisEngine
     await until(lambda: house.outages == ["degraded", "restored"])
 
 
+async def test_who_begins_while_a_part_of_redis_is_away_says_so(
+    redis_server: RedisServer, prefix: str, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = made(redis_server.url, prefix)
+    begin = engine._common.backbone.start
+
+    async def begin_in_part(events: Any) -> None:
+        await begin(events)
+        events.on_away(HIGH, "a slot is being moved")
+
+    monkeypatch.setattr(engine._common.backbone, "start", begin_in_part)
+    await engine.start(house)
+    try:
+        assert house.outages == ["degraded"]
+        engine.on_back(HIGH)
+        await until(lambda: house.outages == ["degraded", "restored"])
+    finally:
+        await engine.stop()
+
+
 async def test_one_that_goes_away_while_this_process_returns_goes_on_with_the_outage(
     engine: RedisEngine, house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
