@@ -6,6 +6,7 @@ happens. Where too many came and went to be named, it is told how many.
 
 Whoever keeps a list of the members begins with one that it was given, and changes it by what it is told. So nothing is
 told while somebody asks other processes who is there: it might be older than the answer, and would be heard before it.
+Where one asks after the other that has an end: it is told, and the answers that it makes wrong are asked for again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ MIN_INTERVAL_S: Final = 0.05
 MAX_INTERVAL_S: Final = 10.0
 S_PER_WATCHER: Final = 60e-6
 """What changes wait for each one who is told: some twenty times what telling costs."""
+
+MAX_HELD_S: Final = 1.0
+"""What changes wait for listings, beyond that; one takes milliseconds."""
 
 MAX_NAMED: Final = 100
 """Changes that are told one by one at a time."""
@@ -157,12 +161,24 @@ class News:
     def _flush_later(self, changes: list[Change | None]) -> None:
         """The time is over, unless these were told already."""
         if changes is self._changes:
-            if self._asked:
+            if not self._asked:
+                self._flush_if_watched()
+            elif not self._is_due:
                 self._is_due = True
-            elif self.watchers:
-                self.flush()
-            else:
-                self._begin()  # nobody is told, and the engine that would be asked may have stopped
+                asyncio.get_running_loop().call_later(MAX_HELD_S, self._flush_overdue, changes)
+
+    def _flush_overdue(self, changes: list[Change | None]) -> None:
+        """There was always somebody who asked, unless these were told already."""
+        if changes is self._changes:
+            if self._asked:
+                self.told_early += 1
+            self._flush_if_watched()
+
+    def _flush_if_watched(self) -> None:
+        if self.watchers:
+            self.flush()
+        else:
+            self._begin()  # nobody is told, and the engine that would be asked may have stopped
 
     def flush(self) -> None:
         """Tell what is waiting."""

@@ -263,6 +263,30 @@ async def test_nothing_is_told_while_others_are_asked(monkeypatch: pytest.Monkey
         assert news.told_early == 0
 
 
+async def test_changes_do_not_wait_for_listings_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news_module, "MIN_INTERVAL_S", 0.005)
+    monkeypatch.setattr(news_module, "MAX_HELD_S", 0.05)
+    async with staged() as stage, asyncio.timeout(10):
+        news, _ = fresh(stage)
+        player = stage.connect()
+        news.watch(player.conn)
+        news.ask()
+        news.note(join("c-1"), cancels=False)
+        heard: list[Any] = []
+        while not heard:
+            news.ask()
+            await asyncio.sleep(0.005)
+            news.answered()
+            heard = await heard_by(stage, player)
+        assert heard == [("join", "c-1")]
+        assert news.told_early == 1, "whoever asks now has to ask again"
+        news.note(join("c-2"), cancels=False)
+        news.answered()
+        while not heard[1:]:
+            heard += await heard_by(stage, player)
+        assert news.told_early == 1
+
+
 async def test_what_cannot_wait_for_an_answer_is_told_and_the_answer_is_outdated() -> None:
     async with staged() as stage:
         news, _ = fresh(stage)
