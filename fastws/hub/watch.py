@@ -264,10 +264,9 @@ class Watch:
         None: that cannot be done, and the engine has to be asked again.
         """
         epoch, offset = recovery.position
-        if topic.offset == UNKNOWN:
-            if not _begin_at(topic, recovery.position):
-                return None
-        elif topic.epoch != epoch:
+        if topic.offset == UNKNOWN and not self._begins_at(topic, recovery.position):
+            return None
+        if topic.epoch != epoch:
             self._lose(topic)
             return None
         if offset >= topic.offset:
@@ -281,22 +280,25 @@ class Watch:
             return None
         return Meeting(Position(epoch, topic.offset), more, 0)
 
+    def _begins_at(self, topic: Topic, position: Position) -> bool:
+        """Nobody has heard the topic yet: the first who does begins at this position, or later if more has come.
+
+        False: more has come than was kept, something is missing, or the epoch has changed meanwhile. What was kept of
+        another epoch would fit no answer, so then everybody who is awaited begins anew.
+        """
+        offset = position.offset
+        for arrival in topic.recent.arrivals if topic.recent is not None else ():
+            if arrival.epoch != position.epoch:
+                self._lose(topic)
+                return False
+            if arrival.publication.offset > offset + 1:
+                return False
+            offset = max(offset, arrival.publication.offset)
+        topic.epoch, topic.offset = position.epoch, offset
+        return True
+
 
 def _remember(topic: Topic, arrival: Arrival) -> None:
     """Keep it for those who are awaited."""
     if topic.recent is not None:
         topic.recent.push(arrival)
-
-
-def _begin_at(topic: Topic, position: Position) -> bool:
-    """Nobody has heard the topic yet: the first who does begins at this position, or later if more has come.
-
-    False: more has come than was kept, or something is missing.
-    """
-    offset = position.offset
-    for arrival in topic.recent.arrivals if topic.recent is not None else ():
-        if arrival.epoch != position.epoch or arrival.publication.offset > offset + 1:
-            return False
-        offset = max(offset, arrival.publication.offset)
-    topic.epoch, topic.offset = position.epoch, offset
-    return True

@@ -174,6 +174,24 @@ async def test_what_cannot_be_encoded_takes_nothing_else_with_it(caplog: pytest.
         assert "1 publications could not be delivered" in caplog.text
 
 
+async def test_those_who_come_together_when_the_epoch_changes_are_all_subscribed() -> None:
+    engine = DistantEngine(direct=True)
+    async with staged(engine=engine) as stage:
+        players = [stage.connect() for _ in range(3)]
+        for player in players:
+            player.say({"id": 1, "cmd": "sub", "topic": "t"})
+        await publish(stage, 1)
+        engine.forget("t")
+        for _ in range(2):
+            for question in engine.open:
+                engine.answer(question)
+                await stage.settle()
+        assert [player.hear_one()["result"]["offset"] for player in players] == [0, 0, 0]
+        await publish(stage, 2)
+        for player in players:
+            assert await told(stage, player) == [2]
+
+
 async def test_another_epoch_ends_the_subscriptions() -> None:
     engine = DistantEngine(prompt=True, direct=True)
     async with staged(engine=engine) as stage:
