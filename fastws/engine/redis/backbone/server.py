@@ -32,6 +32,7 @@ OLDEST: Final = (7, 0)
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
+_STEADY_S: Final = 2.0  # whoever was up for so long is tried again at once
 _STOP_S: Final = 1.0  # for what was given before `stop` to be answered
 
 
@@ -87,6 +88,8 @@ class Server:
         self._wake = asyncio.Event()
         """There is something to do for who keeps it up."""
         self._tries = 0
+        """Attempts since it was up for long, or since somebody wanted it to connect anew."""
+        self._up_at = 0.0
         self._failure: EngineError | None = None
         """Why the last attempt failed."""
         self._waiters: list[asyncio.Future[None]] = []
@@ -230,12 +233,14 @@ class Server:
         was_up, self._is_up = self._is_up, False
         self._failure = AwayError(f"{self._address}: {reason}")
         if was_up:
+            if asyncio.get_running_loop().time() - self._up_at >= _STEADY_S:
+                self._tries = 0
+            self._wake.set()
             self._events.on_server_away(self, f"{self._address}: {reason}")
         self._commands = None
         self._subscriptions.end()
         for other in list(self._links):
             other.abort(reason)
-        self._wake.set()
 
     # How it is kept up.
 
@@ -254,15 +259,24 @@ class Server:
             while self._is_up:
                 await self._wake.wait()
                 self._wake.clear()
+            if self._tries:
+                self._wake.clear()  # of its loss
+                await self._pause()
+            else:
+                self._tries = 1
 
     async def _connect(self) -> None:
         """Both links, and all that has to be before the server is up. Raises `EngineError`."""
         address = self._address
         try:
             link = await self._open(address, hears=False)
-            commands = Commands(link, self._names, await self._judge(link))
+            identity = await self._judge(link)
+            commands = Commands(link, self._names, identity)
             await commands.begin()
-            await self._subscriptions.begin(await self._open(address, hears=True))
+            hears = await self._open(address, hears=True)
+            if not identity.startswith(f"{(await _facts(hears, 'server')).get('run_id', '')}:"):
+                raise AwayError("its two connections are to different servers")
+            await self._subscriptions.begin(hears)
             if len(self._links) < 2:
                 raise AwayError("a connection broke at once")
             self._rise(commands)
@@ -278,7 +292,7 @@ class Server:
     def _rise(self, commands: Commands) -> None:
         """It is up."""
         self._commands = commands
-        self._tries = 0
+        self._up_at = asyncio.get_running_loop().time()
         self._failure = None
         self._is_up = True
         if self._was_up:
@@ -294,12 +308,7 @@ class Server:
 
     async def _judge(self, link: Link) -> str:
         """Find out who the server is: a text for this life of this master. Raises `EngineError` if it is none."""
-        facts: dict[str, str] = {}
-        for answer in [link.ask("INFO", "server"), link.ask("INFO", "replication")]:
-            said = await answer
-            for line in said.decode("utf-8", "replace").splitlines() if isinstance(said, bytes) else ():
-                name, _, value = line.partition(":")
-                facts[name] = safe_text(value.strip())
+        facts = await _facts(link, "server", "replication")
         self.version = version = facts.get("redis_version", "")
         if _numbers(version) < OLDEST:
             wanted = ".".join(map(str, OLDEST))
@@ -340,6 +349,17 @@ class Server:
 
 def _context(address: Address) -> ssl.SSLContext | None:
     return address.tls.context() if address.tls is not None else None
+
+
+async def _facts(link: Link, *sections: str) -> dict[str, str]:
+    """What a server says of itself."""
+    facts: dict[str, str] = {}
+    for answer in [link.ask("INFO", section) for section in sections]:
+        said = await answer
+        for line in said.decode("utf-8", "replace").splitlines() if isinstance(said, bytes) else ():
+            name, _, value = line.partition(":")
+            facts[name] = safe_text(value.strip())
+    return facts
 
 
 def _numbers(version: str) -> tuple[int, ...]:

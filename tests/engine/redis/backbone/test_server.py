@@ -354,6 +354,71 @@ async def test_what_the_server_says_of_itself(info: bytes, says: str) -> None:
             await server.start(0.3)
 
 
+def as_a_master(words: list[bytes]) -> bytes | None:
+    info = b"redis_version:7.2.4\r\nrole:master\r\nrun_id:one"
+    return b"$%d\r\n%b\r\n" % (len(info), info) if words[0] == b"INFO" else politely(words)
+
+
+@on_loops("asyncio")
+async def test_one_that_is_lost_again_and_again_is_tried_ever_more_slowly() -> None:
+    async with FakeServer(as_a_master) as fake:
+        server = Server(fake.address, Events(), NAMES, tuning=QUICK)
+        server.begin()
+        start = time.monotonic()
+        for _ in range(6):
+            await server.wait_up(20.0)
+            for writer in fake.writers:
+                writer.close()
+            while server.is_up:
+                await asyncio.sleep(0.001)
+        assert time.monotonic() - start > 0.5
+        assert len(fake.writers) == 12
+        # Somebody who knows better is not kept waiting.
+        for _ in range(20):
+            server.reconnect("for a test")
+            await server.wait_up(20.0)
+        await server.stop()
+
+
+@on_loops("asyncio")
+async def test_one_that_takes_no_commands_yet_is_tried_ever_more_slowly() -> None:
+    """It says who it is, and then that it is still loading."""
+
+    def answer(words: list[bytes]) -> bytes | None:
+        return b"-LOADING Redis is loading the dataset in memory\r\n" if words[0] == b"SCRIPT" else as_a_master(words)
+
+    async with FakeServer(answer) as fake:
+        server = Server(fake.address, Events(), NAMES, tuning=QUICK)
+        server.begin()
+        start = time.monotonic()
+        while len(fake.writers) < 6:
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - start > 0.5
+        await server.stop()
+
+
+@on_loops("asyncio")
+async def test_both_connections_have_to_be_to_one_server() -> None:
+    """Behind a balancer or a name with several addresses they may not be, for a while."""
+    lives = iter([b"one", b"two", b"one", b"one"])
+    info = b""
+
+    def answer(words: list[bytes]) -> bytes | None:
+        nonlocal info
+        if words == [b"INFO", b"server"]:
+            info = b"redis_version:7.2.4\r\nrun_id:%b\r\nrole:master" % next(lives)
+        return b"$%d\r\n%b\r\n" % (len(info), info) if words[0] == b"INFO" else politely(words)
+
+    async with FakeServer(answer) as fake:
+        server = Server(fake.address, Events(), NAMES, tuning=QUICK)
+        server.begin()
+        while not (server.failure or server.is_up):
+            await asyncio.sleep(0.001)
+        assert "different servers" in str(server.failure)
+        await server.wait_up(20.0)
+        await server.stop()
+
+
 @on_loops("uvloop")
 async def test_an_outage_leaves_no_descriptor_and_tries_ever_more_slowly(redis: RedisServer) -> None:
     async with connected(parse_address(redis.url)) as (server, events):
