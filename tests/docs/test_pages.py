@@ -7,6 +7,7 @@ import pytest
 
 from tests.docs.pages import blocks, written_pages
 from tests.docs.story import Story
+from tests.support.redis import redis_binary
 
 IN_BOTH_CODECS = ("docs/protocol.md", "docs/guide/presence.md", "docs/guide/recovery.md")
 
@@ -22,6 +23,7 @@ NOT_RUN = {
 
 
 PROGRAMS = ("curl", "openssl")
+STARTS_REDIS = ("--redis embedded", "--workers")
 
 
 @pytest.mark.parametrize("page", [page for page in written_pages() if blocks(page)])
@@ -30,6 +32,8 @@ def test_the_page_works_as_written(page: str, tmp_path: Path) -> None:
     missing = [name for name in used if shutil.which(name) is None]
     if missing:
         pytest.skip(f"no {' and no '.join(missing)}")
+    if any(option in block.text for block in blocks(page) for option in STARTS_REDIS if block.language == "sh"):
+        redis_binary()
     with Story(blocks(page), tmp_path) as story:
         story.run()
     if story.left_out:
