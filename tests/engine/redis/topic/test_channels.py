@@ -59,7 +59,7 @@ async def test_who_joins_again_while_the_first_is_not_confirmed_waits_as_well(
 async def test_a_topic_that_was_left_is_not_told_and_costs_nothing_if_somebody_comes_back(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "LINGER_S", 0.05)
+    monkeypatch.setattr(channels, "LINGER_S", 0.3)
     async with nodes(redis_server, prefix) as node:
         await node.join("news", "sport")
         node.topics.leave("news")

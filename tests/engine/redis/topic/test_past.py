@@ -141,16 +141,16 @@ async def test_what_is_trimmed_while_it_is_read_in_parts_is_not_recovered(
 
 
 async def test_what_is_too_old_is_gone(redis_server: RedisServer, prefix: str) -> None:
-    short = Retention(1000, 0.5)
+    short = Retention(1000, 1.0)
     async with nodes(redis_server, prefix) as node:
         epoch = await filled(node, 20, short)
-        await asyncio.sleep(0.51)
+        await asyncio.sleep(1.01)
         for number in range(3):
             await node.publish("news", b"%d" % number, short)
         assert await page(node, None, 100, retention=short) == [21, 22, 23]
         assert not (await recovered(node, Position(epoch, 19), short)).recovered
         assert (await recovered(node, Position(epoch, 20), short)).recovered
-        await asyncio.sleep(0.51)
+        await asyncio.sleep(1.01)
         assert await page(node, None, 100, retention=short) == []
         assert (await recovered(node, Position(epoch, 23), short)).recovered
         assert not (await recovered(node, Position(epoch, 22), short)).recovered
