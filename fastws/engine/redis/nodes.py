@@ -233,30 +233,33 @@ class Nodes:
                 self._common.events.on_fenced()
         else:
             _log.warning("Redis has forgotten this process: it registers anew, with everybody who is here")
+        fenced = self._common.node if is_fenced else ""
         await self._enlist()
-        self._register_again(is_new=True, is_fenced=is_fenced)
+        self._register_again(is_new=True, fenced=fenced)
 
     # Everybody who is here.
 
-    def _register_again(self, *, is_new: bool = False, is_fenced: bool = False) -> None:
+    def _register_again(self, *, is_new: bool = False, fenced: str = "") -> None:
         """Begin to note everybody who is here, and to forget who is not; from the beginning if that is under way.
 
-        `is_new`: Redis knows nothing of this process; `is_fenced`: others have been told that everybody left.
+        `is_new`: Redis knows nothing of this process; `fenced`: others are told that everybody of that node left.
         """
         if not self._common.is_running:
             return
         if self._registering is not None:
             self._registering.cancel()
-        self._registering = asyncio.get_running_loop().create_task(self._register(is_new, is_fenced))
+        self._registering = asyncio.get_running_loop().create_task(self._register(is_new, fenced))
 
-    async def _register(self, is_new: bool, is_fenced: bool) -> None:
+    async def _register(self, is_new: bool, fenced: str) -> None:
         events = self._common.events
         while True:
             try:
                 await self._sessions.register(events.sessions_here())
                 if is_new:
+                    if fenced:  # whoever buries it may be slow, and say that they left after they came again
+                        await self._reaper.clear_presence(fenced)
                     is_new = False
-                    await self._presence.register(events.presence_here(), announce=is_fenced)
+                    await self._presence.register(events.presence_here(), announce=bool(fenced))
                 else:
                     await self._presence.repair(events.presence_here())
                 await self._sessions.weed()

@@ -108,6 +108,10 @@ async def _is_gone(member: Member, user: str) -> bool:
     return not await member.conns(user)
 
 
+async def _is_counted(member: Member, topic: str, connections: int) -> bool:
+    return (await got(member.engine.presence_stats(topic))).connections == connections
+
+
 async def test_who_was_taken_for_dead_comes_back_with_everybody(members: Members) -> None:
     one, two = await members.some(2, LEASE_S)
     await two.join("room")
@@ -126,7 +130,7 @@ async def test_who_was_taken_for_dead_comes_back_with_everybody(members: Members
     lost = [session.conn for session in two.house.lost]
     assert lost in (["a-1"], ["a-1", "a-2"]), "the burial may have met it"
     assert one.house.lost == []
-    assert (await got(two.engine.presence_stats("room"))).connections == 1
+    await until_async(lambda: _is_counted(two, "room", 1))
     await until_async(lambda: _has_no(one, before))
     assert await two.conns("ann") == ["a-1"]
     two.house.answer = lambda order: Outcome(2)

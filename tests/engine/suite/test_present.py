@@ -190,6 +190,40 @@ async def test_the_dead_leave_within_a_lease_and_are_reported_once(cluster: Stan
     assert [one.name for one in await got(two.engine.nodes())] == ["n2", "n3"]
 
 
+async def test_who_comes_back_while_it_is_being_buried_is_there_in_the_end(cluster: Stand) -> None:
+    """Whoever buries it may be slow: that everybody left is not told after it was told that they came."""
+    lease_s = 1.0
+    one, two = await cluster.node(lease_s), await cluster.node(lease_s)
+    for node in (one, two):
+        await node.join("t")
+    for number in range(5):
+        one.come("t", f"c-{number}", "ann")
+    await written(cluster)
+    assert isinstance(one.engine, RedisEngine)
+    assert isinstance(two.engine, RedisEngine)
+    has_come = asyncio.Event()
+    forget = two.engine._presence.forget
+
+    async def forget_late(node: str, partition: int, most: int) -> bool:
+        await has_come.wait()
+        return await forget(node, partition, most)
+
+    two.engine._presence.forget = forget_late  # type: ignore[method-assign]
+    await one.engine._nodes._one_beats.acquire()
+    await until(lambda: two.engine._nodes._burial is not None)
+    one.engine._nodes._one_beats.release()
+    await until(lambda: one.house.fenced)
+    await until(lambda: one.engine._nodes._registering is not None and one.engine._nodes._registering.done())
+    has_come.set()
+    await until(lambda: two.engine._nodes._burial is not None and two.engine._nodes._burial.done())
+    await cluster.settle("t")
+    known: set[str] = set()
+    for what, conn in two.house.told("t"):
+        (known.add if what == "join" else known.discard)(conn)
+    assert known == {f"c-{number}" for number in range(5)}
+    assert await stats(two) == await stats(one) == PresenceStats(5, 1)
+
+
 async def test_who_was_taken_for_dead_comes_back_with_everybody(cluster: Stand) -> None:
     lease_s = 1.0
     one, two = await cluster.node(lease_s), await cluster.node(lease_s)

@@ -42,7 +42,7 @@ class Reaper:
         """Take away everything that is a node's, waiting for Redis where it is away; how many connections that were.
         With `report` the layers above are told of each.
         """
-        found, _ = await asyncio.gather(self._clear_sessions(node, report), self._clear_presence(node))
+        found, _ = await asyncio.gather(self._clear_sessions(node, report), self.clear_presence(node))
         mailbox = partition_of(node)
         key = self._common.names.key(MAILBOX, mailbox, node)
         await self.insist(lambda: self._common.backbone.call(mailbox, b"UNLINK", key))
@@ -70,7 +70,8 @@ class Reaper:
             self._common.events.on_lost(lost)
         return len(taken)
 
-    async def _clear_presence(self, node: str) -> None:
+    async def clear_presence(self, node: str) -> None:
+        """Say of everybody who was present through a node that it has left; others may be at it as well."""
         for begin in range(0, PARTITIONS, _SIDE_BY_SIDE):
             together = range(begin, min(begin + _SIDE_BY_SIDE, PARTITIONS))
             await asyncio.gather(*(self._forget_presence(node, partition) for partition in together))
