@@ -33,11 +33,14 @@ START_S: Final = 10.0
 """Seconds within which it has to answer; while it reads its data it answers that."""
 STOP_S: Final = 20.0
 """Seconds that it has for writing its data at the end."""
+HELD_S: Final = 10.0
+"""Seconds that are waited for a data directory: the Redis of a server that was killed still writes there."""
 LONGEST_PAUSE_S: Final = 2.0
 """Before it is started again, if it ends at once each time."""
 
 _PREFIX: Final = "fastws-embedded-"
 _LOCK: Final = "lock"
+_UNLOCKED: Final = "new"
 _MAX_SOCKET_PATH: Final = 107  # unix(7)
 _POLL_S: Final = 0.01
 _LAST_LINES: Final = 5
@@ -85,9 +88,11 @@ class EmbeddedRedis:
         try:
             if self._data_dir is not None:
                 self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock(self._data_dir)
+                self._lock_data(self._data_dir)
             self._folder = _private_folder()
-            self._lock(self._folder)
+            # Whoever removes what was left behind finds it locked, or not at all.
+            self._lock(self._folder / _UNLOCKED)
+            (self._folder / _UNLOCKED).rename(self._folder / _LOCK)
             # A thread that ends is a parent that dies (prctl(2)), so it is one and the same that starts it each time.
             self._thread = threading.Thread(target=self._keep_running, name="embedded redis", daemon=True)
             self._thread.start()
@@ -134,12 +139,25 @@ class EmbeddedRedis:
         assert self._folder is not None, "it was not started"
         return self._folder / "redis.sock"
 
-    def _lock(self, folder: Path) -> None:
-        """Hold a directory for as long as this process or the server lives. Raises `StartError` if another one does."""
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._locks.append(descriptor)
+    def _lock_data(self, folder: Path) -> None:
+        """Raises `StartError` if another server goes on holding it."""
+        end_s = time.monotonic() + HELD_S
+        if self._lock(folder / _LOCK):
+            return
+        _log.warning("--data-dir %s is in use by another server: waiting for its end", folder)
+        while not self._lock(folder / _LOCK):
+            if time.monotonic() > end_s:
+                raise StartError(f"--data-dir {folder} is in use by another server: each one needs its own")
+            time.sleep(_POLL_S)
+
+    def _lock(self, path: Path) -> bool:
+        """Hold a file for as long as this process or the server lives; False if another one does."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _take(descriptor):
-            raise StartError(f"--data-dir {folder} is in use by another server: each one needs its own")
+            os.close(descriptor)
+            return False
+        self._locks.append(descriptor)
+        return True
 
     def _command(self) -> list[str]:
         options = {"port": "0", "unixsocket": str(self._socket), "unixsocketperm": "700", "daemonize": "no"}
@@ -242,9 +260,14 @@ class EmbeddedRedis:
                 return b""
 
 
+def _parents() -> tuple[str, str]:
+    """Where private directories are: the second one where the name of the first is too long."""
+    return tempfile.gettempdir(), "/tmp"  # noqa: S108 - mkdtemp makes them unguessable and private
+
+
 def _private_folder() -> Path:
     """A new directory for the socket, whose path has to be short."""
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it unguessable and private
+    for parent in _parents():
         if len(parent) + len(_PREFIX) + 32 < _MAX_SOCKET_PATH:
             return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     raise StartError("the embedded Redis needs a directory for temporary files with a shorter name: set TMPDIR")
@@ -252,7 +275,7 @@ def _private_folder() -> Path:
 
 def _remove_left_behind() -> None:
     """Remove the directories of servers that were killed: nobody holds their locks any more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in (folder for parent in _parents() for folder in Path(parent).glob(f"{_PREFIX}*")):
         with suppress(OSError):
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fastws.errors import StartError
+from fastws.server.engines import embedded
 from fastws.server.engines.embedded import EmbeddedRedis
 from tests.support.redis import redis_binary
 from tests.support.waiting import wait_until
@@ -89,11 +91,34 @@ def test_data_outlives_it_and_its_death(tmp_path: Path) -> None:
         assert ask(redis, "GET a") == "$1\r\n2\r\n"
 
 
-def test_a_data_directory_is_held_by_one(tmp_path: Path) -> None:
+def test_a_data_directory_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "HELD_S", 0.05)
     with EmbeddedRedis(redis_binary(), str(tmp_path)), pytest.raises(StartError, match="in use by another server"):
         EmbeddedRedis(redis_binary(), str(tmp_path)).start()
     with EmbeddedRedis(redis_binary(), str(tmp_path)) as redis:
         assert answers(redis)
+
+
+def test_one_that_was_killed_is_waited_for_while_it_writes(
+    tmp_path: Path, short_names: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = (
+        "import sys; from fastws.server.engines.embedded import EmbeddedRedis\n"
+        "redis = EmbeddedRedis(*sys.argv[1:]); redis.start(); print(redis.pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, redis_binary(), str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(short_names)}
+    ) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        owner.kill()
+    threading.Timer(0.3, os.kill, (pid, signal.SIGCONT)).start()
+    with EmbeddedRedis(redis_binary(), str(tmp_path)) as redis:
+        assert answers(redis)
+        wait_until(lambda: not is_alive(pid))
+    assert "waiting for its end" in caplog.text
 
 
 def test_what_cannot_start_says_why(tmp_path: Path, short_names: Path) -> None:
