@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from fastws.engine.contract import Answer
-from fastws.engine.redis.resp.errors import AwayError, BusyError, MovedError, ReplyError
+from fastws.engine.redis.resp.errors import ELSEWHERE, AwayError, BusyError, ReplyError
 from fastws.engine.redis.resp.link import Link, fail, pack
 
 _log: Final = logging.getLogger("fastws.engine")
@@ -29,7 +29,7 @@ _NEW: Final = object()
 class _Batch:
     """The channels of one command, and who waits for them. It takes the answer of the ping behind it."""
 
-    __slots__ = ("channels", "error", "link", "owner", "waiters")
+    __slots__ = ("channels", "error", "gone", "link", "owner", "waiters")
 
     def __init__(self, owner: Subscriptions, link: Link, channels: Sequence[bytes]) -> None:
         self.owner = owner
@@ -37,6 +37,8 @@ class _Batch:
         self.channels = channels
         self.waiters: list[asyncio.Future[None]] = []
         self.error: ReplyError | None = None
+        self.gone: set[bytes] = set()
+        """Those that the server has left out since it was told."""
 
     def take(self, answer: object) -> None:
         """Of the ping, or before it that the command was refused."""
@@ -130,7 +132,9 @@ class Subscriptions:
                 batch, future = on_way.popleft()
                 try:
                     await future
-                except MovedError:
+                except ReplyError as error:
+                    if not self._is_elsewhere(error):
+                        raise
                     self._move(batch.channels)
                 if not link.is_open:
                     raise AwayError(f"Redis is away: {link.reason}")
@@ -149,7 +153,14 @@ class Subscriptions:
     def on_push(self, kind: bytes, push: Sequence[object]) -> None:
         """The server confirmed something, which the ping shows as well, or will send a channel no longer."""
         channel = push[1] if len(push) > 1 else None
-        if kind == b"sunsubscribe" and isinstance(channel, bytes) and self._told.get(channel, _NEW) is None:
+        if self._on_moved is None or not isinstance(channel, bytes) or channel not in self._told:
+            return
+        batch = self._told[channel]
+        if kind == b"ssubscribe" and batch is not None:
+            batch.gone.discard(channel)
+        elif kind == b"sunsubscribe" and batch is not None:
+            batch.gone.add(channel)  # or it answers what we have said before that
+        elif kind == b"sunsubscribe":
             del self._told[channel]
             self._move((channel,))
 
@@ -160,17 +171,21 @@ class Subscriptions:
         for channel in batch.channels:
             if self._told.get(channel, _NEW) is not batch:
                 continue  # the link is another one, or the server was told something else since
-            if error is None:
+            if error is None and channel not in batch.gone:
                 self._told[channel] = None
-            else:
-                del self._told[channel]
-                if self._is_heard and isinstance(error, MovedError):
-                    moved.append(channel)
-                elif self._is_heard:  # else the link is no good, or `begin` moves it
-                    self._wanted.pop(channel, None)
-        if error is not None and not isinstance(error, MovedError):
+                continue
+            del self._told[channel]
+            if error is None or (self._is_heard and self._is_elsewhere(error)):
+                moved.append(channel)
+            elif self._is_heard:  # else the link is no good, or `begin` moves it
+                self._wanted.pop(channel, None)
+        if error is not None and not self._is_elsewhere(error):
             _log.warning("a subscription of channels of Redis was refused: %s", error)
         self._move(moved)
+
+    def _is_elsewhere(self, error: ReplyError) -> bool:
+        """Whether another server of the cluster sends what this one does not, or the same one does soon."""
+        return self._on_moved is not None and error.code in ELSEWHERE
 
     def _move(self, channels: Sequence[bytes]) -> None:
         moved = {channel: self._wanted.pop(channel) for channel in channels if channel in self._wanted}

@@ -39,6 +39,9 @@ _LASTING: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "WRONGTY
 NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED"})
 """Who answers so is no master, or not yet: the link to it is of no use."""
 
+ELSEWHERE: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})
+"""What a member of a cluster answers who has done nothing, though another one may, or the same soon."""
+
 
 class ReplyError(EngineError):
     """What was asked was refused. `code` is the first word of the answer in capitals, such as `OOM`; else `ERR`."""

@@ -353,3 +353,47 @@ async def test_shards() -> None:
     rig.link.abort("the end")
     with pytest.raises(EngineError):
         rig.link.send(None, "PING")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@on_loops("asyncio")
+async def test_a_slot_that_moves_between_a_channel_and_the_ping_behind_it(is_new: bool) -> None:
+    rig = Rig(is_sharded=True)
+    await rig.begin()
+    if not is_new:  # what we have unsubscribed from ourselves is confirmed in the same way
+        rig.subscriptions.subscribe(7, b"a")
+        await rig.pump()
+        rig.subscriptions.unsubscribe(b"a")
+        await asyncio.sleep(0)
+    waiter = rig.subscriptions.subscribe(7, b"a")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rig.serve(1 if is_new else 3)
+    rig.link.data_received(b">3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:0\r\n")
+    rig.serve()
+    assert isinstance(waiter, asyncio.Future)
+    assert waiter.done()
+    assert rig.moved == [{b"a": 7}]
+    assert set(rig.subscriptions.wanted) == set()
+    rig.link.abort("the end")
+
+
+@on_loops("asyncio")
+async def test_a_slot_that_nobody_has_for_a_moment() -> None:
+    """Its channels are not forgotten: they are subscribed to when it has an owner again."""
+    rig = Rig(is_sharded=True)
+    await rig.begin()
+    rig.refuse[b"a"] = b"-CLUSTERDOWN Hash slot not served\r\n"
+    waiter = rig.subscriptions.subscribe(7, b"a")
+    await rig.pump()
+    assert isinstance(waiter, asyncio.Future)
+    assert isinstance(waiter.exception(), ReplyError)
+    assert rig.moved == [{b"a": 7}]
+    rig.link.abort("it broke")
+    rig.subscriptions.subscribe(7, b"a")
+    rig.subscriptions.subscribe(8, b"b")
+    rig.connect()
+    await rig.begin()
+    assert rig.moved[1:] == [{b"a": 7}]
+    assert rig.heard == {b"b"}
+    rig.link.abort("the end")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.backbone.server import Server
-from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplyError
+from fastws.engine.redis.resp.errors import ELSEWHERE, AwayError, BusyError, ReplyError
 from fastws.engine.redis.resp.link import fail
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
@@ -17,9 +17,6 @@ GIVE_UP_S: Final = 2.0
 """Seconds after which a command that nobody has done is given up."""
 MOST_HELD: Final = 20_000
 """Commands of one partition that wait."""
-
-_ELSEWHERE: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})
-"""Who answers so has done nothing."""
 
 
 class Attempt:
@@ -72,7 +69,7 @@ class Attempt:
             return
         if not isinstance(answer, ReplyError):
             self.future.set_result(answer)
-        elif answer.code in _ELSEWHERE:
+        elif answer.code in ELSEWHERE:
             self.error = answer
             self.on_redirect(self, answer)
         else:

@@ -25,7 +25,7 @@ from fastws.engine.redis.backbone.contract import Backbone, BackboneEvents, Word
 from fastws.engine.redis.backbone.server import Server
 from fastws.engine.redis.names import PARTITIONS, Names
 from fastws.engine.redis.resp.address import Address
-from fastws.engine.redis.resp.errors import AwayError, BusyError, MovedError, ReplyError
+from fastws.engine.redis.resp.errors import ELSEWHERE, AwayError, BusyError, MovedError, ReplyError
 from fastws.engine.redis.resp.link import DEADLINE_S, Tuning, fail
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
@@ -444,7 +444,7 @@ class Cluster(Backbone):
 def _tell_heard(heard: asyncio.Future[None], answer: asyncio.Future[None]) -> None:
     """A channel of a slot that has moved is heard when its partition is back."""
     error = answer.exception()
-    if error is not None and not isinstance(error, MovedError):
+    if error is not None and not (isinstance(error, ReplyError) and error.code in ELSEWHERE):
         fail(heard, error if isinstance(error, EngineError) else EngineError(repr(error)))
     elif not heard.done():
         heard.set_result(None)
