@@ -23,9 +23,9 @@ _log: Final = logging.getLogger("fastws.asgi")
 OF_THE_SERVER: Final = OF_THE_PROCESS | {
     *("host", "port", "uds", "backlog", "tcp_keepalive", "ping_interval", "ping_timeout", "deflate"),
     *("admin_host", "admin_port", "admin_key", "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password"),
-    *("ssl_ca_certs", "ssl_require_client_cert"),
+    *("ssl_ca_certs", "ssl_require_client_cert", "data_dir"),
 }
-"""Options of sockets and frames, which are the ASGI server's."""
+"""Options of sockets and frames, which are the ASGI server's, and of processes beside it."""
 
 _EXCHANGES: Final[dict[str, type[Exchange]]] = {"http": HttpExchange, "websocket": WebSocketExchange}
 

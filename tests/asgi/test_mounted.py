@@ -327,6 +327,8 @@ def test_settings() -> None:
         mount(FastWS(), pth="/ws")
     with pytest.raises(ConfigError, match="redis: embedded belongs to fastws-server"):
         mount(FastWS(), redis="embedded")
+    with pytest.raises(ConfigError, match="data_dir cannot be given here"):
+        mount(FastWS(), data_dir="data")
     assert isinstance(mount(FastWS(), max_topics=3), Mounted)
     assert mount(FastWS(), max_topics=3).settings.max_topics == 3
 
