@@ -430,6 +430,26 @@ async def test_what_redis_refuses_is_written_later(
     assert "could not be written" in caplog.text
 
 
+async def test_who_leaves_is_taken_away_though_memory_is_short(desks: list[Desk]) -> None:
+    one, two, three = desks
+    for conn in "abc":
+        one.come(conn, "ann")
+    two.come("d", "dan")
+    await one.count()
+    await two.count()
+    await one.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        one.go("a")
+        assert await one.count() == PresenceStats(3, 2)
+        assert await three.presence.forget("n1", partition_of(ROOM), 10)
+        assert await three.count() == PresenceStats(1, 1)
+        for partition in range(names.PARTITIONS):
+            assert await three.presence.forget("n1", partition, 10)
+    finally:
+        await one.command("CONFIG", "SET", "maxmemory", "0")
+    assert one.presence.unwritten == 0
+
+
 async def test_members_that_cannot_be_told_are_left_out(desks: list[Desk], caplog: pytest.LogCaptureFixture) -> None:
     one, two, _ = desks
     one.presence.present(ROOM, "a", Member("\ud800", "web", None), announce=True)

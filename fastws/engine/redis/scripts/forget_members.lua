@@ -5,7 +5,7 @@
 -- process' members, ARGV[8] of how many members processes have, ARGV[9] of users, ARGV[10] of the channel.
 -- Answers whether nothing of it is left.
 if ARGV[3] ~= '0' then
-  redis.call('SET', KEYS[2], '', 'EX', ARGV[3])
+  redis.pcall('SET', KEYS[2], '', 'EX', ARGV[3]) -- not where memory is short
 end
 local left = tonumber(ARGV[2])
 while left > 0 do

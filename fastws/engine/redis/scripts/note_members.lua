@@ -3,7 +3,7 @@
 -- KEYS[4] topics of the process, KEYS[5] is there if the process may not write any more; ARGV[1] the process, ARGV[2] the
 -- topic, ARGV[3] how others are told, ARGV[4] in which channel, ARGV[5] how many messages, which follow, and behind them
 -- connections, each with its member, or with '' if it has left.
--- Answers whether it was done.
+-- Answers whether it was done. Where memory is short, those who left are taken away all the same: that comes first.
 if redis.call('EXISTS', KEYS[5]) == 1 then
   return 0
 end
@@ -12,14 +12,14 @@ for at = first, #ARGV, 2 do
   local conn, member = ARGV[at], ARGV[at + 1]
   local known = redis.call('HGET', KEYS[1], conn)
   if known ~= member then
-    if known then
-      count_user(KEYS[3], known, -1)
-    end
-    if member ~= '' then
+    if member == '' then
+      redis.call('HDEL', KEYS[1], conn)
+    else
       redis.call('HSET', KEYS[1], conn, member)
       count_user(KEYS[3], member, 1)
-    elseif known then
-      redis.call('HDEL', KEYS[1], conn)
+    end
+    if known then
+      count_user(KEYS[3], known, -1)
     end
   end
 end
