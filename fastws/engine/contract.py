@@ -22,7 +22,7 @@ The order of calls of one caller is kept even where their answers come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -206,8 +206,10 @@ class EngineEvents(Protocol):
     def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
         """The process of these connections died, and they with it. Of all processes one is told, once for each."""
 
-    def on_fenced(self) -> None:
-        """Others took this process for dead, and have said of every connection that is here now that it is lost."""
+    def on_fenced(self, unreported: Collection[str]) -> None:
+        """Others took this process for dead, and have said, or will say, of every connection that is here now, or has
+        ended while `Engine.assure` had no answer, that it is lost; but not of the `unreported` ones.
+        """
 
     # What an engine may ask, so that it has no second copy of it.
 
@@ -346,13 +348,17 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def detach(self, user: str, conn: str, *, is_last: bool) -> None:
-        """It is gone; does not wait. `is_last`: no other one of this user is in this process."""
+    def detach(self, user: str, conn: str, *, is_last: bool) -> Answer[bool]:
+        """It is gone; nobody has to wait for that. `is_last`: no other one of this user is in this process.
+
+        True: no other process says that it has ended, so this one may. False: that is not known before `assure` has
+        answered.
+        """
 
     def assure(self) -> Answer[None]:
-        """Asked before an application is told that a connection of this process has ended, as others may have told it:
-        answers when it is known whether they take this process for dead, and then after `on_fenced`. A future, where
-        that is not known at once; where there are no others it always is.
+        """Asked before an application is told that a connection of this process has ended, where `detach` did not say
+        that nobody else tells it: answers when it is known whether others take this process for dead, and then after
+        `on_fenced`. A future, where that is not known at once; where there are no others it always is.
         """
         return None
 

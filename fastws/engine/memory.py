@@ -176,9 +176,10 @@ class MemoryEngine(LocalPresence, Engine):
     def attach(self, user: str, conn: str, device: str) -> None:  # noqa: ARG002 - the hub knows its connections
         self._last_seen.forget(user)
 
-    def detach(self, user: str, conn: str, *, is_last: bool) -> None:  # noqa: ARG002 - the same
+    def detach(self, user: str, conn: str, *, is_last: bool) -> bool:  # noqa: ARG002 - the same
         if is_last:
             self._last_seen.note(user, int(self._wall_clock() * 1000))
+        return True
 
     def sessions(self, user: str) -> Sequence[SessionInfo]:
         return self._listener.sessions_of(user)

@@ -233,10 +233,10 @@ class Gateway:
         if not was_ready:
             return
         self._subscribing.ended(conn, session)
-        was_reported, is_noted = self._hub.has_been_reported(conn), self._hub.is_noted(conn)
-        self._hub.leave(conn, session.subscriptions())
+        was_reported = self._hub.has_been_reported(conn)
+        is_mine = self._hub.leave(conn, session.subscriptions())
         if self._hooks.watch_disconnect and not was_reported:
-            self._farewells.say(self._hooks.info(conn), CloseInfo(code, reason), is_noted=is_noted)
+            self._farewells.say(self._hooks.info(conn), CloseInfo(code, reason), is_mine)
 
     def _tell_end(self, info: ConnectionInfo, close: CloseInfo) -> None:
         departure = self._run(self._hooks.disconnect(info, close))

@@ -1,8 +1,8 @@
 """The application is told of the end of each connection once, in all processes together.
 
 Who does not hear of a process for too long takes it for dead, and tells the application of all its connections, though
-not all at once. So while a process cannot know whether that has happened to it (Redis is away, or it stood still), the
-ends of its connections are kept, and told when it is known that nobody else has done it.
+not all at once. Whoever takes a connection away from what Redis knows tells of its end: the process that it was at, or
+that other one. Where that is not known (Redis is away, or has not answered), ends are kept until it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from fastws.closes import ABNORMAL
-from fastws.engine.contract import Engine
+from fastws.engine.contract import Answer, Engine
 from fastws.hub.hub import Hub
 from fastws.net.hooks import Hooks
 from fastws.net.stepping import step
@@ -87,7 +87,6 @@ class Losses:
 class _Held(NamedTuple):
     info: ConnectionInfo
     close: CloseInfo
-    is_noted: bool
     fences: int
 
 
@@ -105,13 +104,34 @@ class Farewells:
         self._tell_all = tell_all
         self._held: deque[_Held] = deque()
         self._waiting: asyncio.Task[None] | None = None
+        self._asked: dict[asyncio.Future[bool], _Held] = {}
+        """Those of which Redis has to say whether they are to be told here."""
 
-    def say(self, info: ConnectionInfo, close: CloseInfo, *, is_noted: bool) -> None:
-        """A connection has ended that nobody else is known to have reported; `is_noted`: others know of it."""
-        if not self._held and not isawaitable(self._engine.assure()):
+    def say(self, info: ConnectionInfo, close: CloseInfo, is_mine: Answer[bool]) -> None:
+        """A connection has ended that nobody else is known to have reported; `is_mine` is what `Engine.detach` has
+        answered.
+        """
+        ended = _Held(info, close, self._hub.fences)
+        if isawaitable(is_mine):
+            asked = asyncio.ensure_future(is_mine)
+            self._asked[asked] = ended
+            asked.add_done_callback(self._answered)
+        elif is_mine:
             self._tell(info, close)
-            return
-        self._held.append(_Held(info, close, is_noted, self._hub.fences))
+        else:
+            self._hold(ended)
+
+    def _answered(self, asked: asyncio.Future[bool]) -> None:
+        ended = self._asked.pop(asked, None)
+        if ended is None:
+            return  # it is the end of the process
+        if not asked.cancelled() and asked.exception() is None and asked.result():
+            self._tell(ended.info, ended.close)
+        else:
+            self._hold(ended)
+
+    def _hold(self, ended: _Held) -> None:
+        self._held.append(ended)
         if len(self._held) > MAX_HELD:
             oldest = self._held.popleft()
             self._tell(oldest.info, oldest.close)
@@ -129,11 +149,14 @@ class Farewells:
     def release(self) -> None:
         """Tell of all that are kept, but of those whom others have reported."""
         held, self._held = self._held, deque()
-        fences = self._hub.fences
-        self._tell_all((one.info, one.close) for one in held if not one.is_noted or one.fences == fences)
+        fences, unreported = self._hub.fences, set(self._hub.unreported_ends)
+        self._hub.unreported_ends.clear()
+        self._tell_all((one.info, one.close) for one in held if one.fences == fences or one.info.id in unreported)
 
     def stop(self) -> None:
         """Nothing more will be known: tell of those that are left."""
         if self._waiting is not None:
             self._waiting.cancel()
+        asked, self._asked = self._asked, {}
+        self._held.extend(asked.values())
         self.release()

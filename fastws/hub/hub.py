@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -54,9 +54,11 @@ class Hub:
         self.reported = 0
         """Connections up to this number were reported as lost by others, who took this process for dead."""
         self._unreported: set[int] = set()
-        """Those that had such a number already and have come to the hub since then, so nobody has reported them."""
-        self._unnoted: set[int] = set()
-        """Those that have come in this outage, of which no other process knows."""
+        """Those that have such a number, and were reported by nobody."""
+        self.unreported_ends: set[str] = set()
+        """Connections, some of which have ended already, that others did not report when they took this process for
+        dead the last time. Who has used it clears it.
+        """
         self.fences = 0
         """How often others have taken this process for dead."""
         self.knows_anonymous = False
@@ -94,8 +96,6 @@ class Hub:
         self._arrivals.note(conn.number)
         if conn.number <= self.reported:
             self._unreported.add(conn.number)
-        if self.is_degraded:
-            self._unnoted.add(conn.number)
         self._know(conn)
 
     def tell_outage(self, conn: Any, since_ms: int | None) -> None:
@@ -103,16 +103,17 @@ class Hub:
         if since_ms is not None and since_ms == self.outage_since_ms:
             push(conn, "degraded", {"ts": since_ms})
 
-    def leave(self, conn: Any, topics: Iterable[Topic]) -> None:
-        """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to."""
+    def leave(self, conn: Any, topics: Iterable[Topic]) -> Answer[bool]:
+        """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to. Answers what
+        `Engine.detach` does.
+        """
         self.connections.discard(conn)
         self._unreported.discard(conn.number)
-        self._unnoted.discard(conn.number)
         for topic in topics:
             if topic.roll is not None:
                 self._attendance.leave(conn, topic, topic.roll)
             self.settle(topic)
-        self._forget(conn, conn.tenant, conn.user)
+        return self._forget(conn, conn.tenant, conn.user)
 
     def renamed(self, conn: Any, tenant: str, user: str) -> None:
         """Who a connection is has changed: until now it was `user` of `tenant`."""
@@ -144,10 +145,11 @@ class Hub:
         if conn.user or self.knows_anonymous:
             self._engine.attach(scoped(conn.tenant, conn.user), conn.id, conn.device)
 
-    def _forget(self, conn: Any, tenant: str, user: str) -> None:
+    def _forget(self, conn: Any, tenant: str, user: str) -> Answer[bool]:
         is_last = self.users.leave(conn, tenant, user)
         if user or self.knows_anonymous:
-            self._engine.detach(scoped(tenant, user), conn.id, is_last=is_last)
+            return self._engine.detach(scoped(tenant, user), conn.id, is_last=is_last)
+        return True
 
     # Topics.
 
@@ -263,7 +265,6 @@ class Hub:
     def on_restored(self, ts_ms: int) -> None:
         if self.is_degraded:
             self.is_degraded = False
-            self._unnoted.clear()
             self._caught_up = self.watch.catch_up(list(self.topics.values()))
             self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
             for topic in self.topics.values():
@@ -290,17 +291,15 @@ class Hub:
         """Whether others have said of a connection that is in the hub that it was lost: nobody is told of its end."""
         return conn.number <= self.reported and conn.number not in self._unreported
 
-    def is_noted(self, conn: Any) -> bool:
-        """Whether others may know of a connection that is in the hub: it has not come in this outage."""
-        return conn.number not in self._unnoted
-
     def was_reported(self, conn: str) -> bool:
         found = self.find(conn)
         return found is not None and self.has_been_reported(found)
 
-    def on_fenced(self) -> None:
+    def on_fenced(self, unreported: Collection[str]) -> None:
         self.fences += 1
-        self._unreported = set(self._unnoted)
+        self.unreported_ends = set(unreported)
+        here = [conn for conn in map(self.find, unreported) if conn is not None]
+        self._unreported = {conn.number for conn in here if not self.has_been_reported(conn)}
         self.reported = max((conn.number for conn in self.connections.wires()), default=self.reported)
 
     # What the engine asks.

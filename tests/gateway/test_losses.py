@@ -106,13 +106,13 @@ async def test_whom_others_have_reported_nobody_is_told_of_again() -> None:
     app.on_disconnect(lambda info, close: told.append(info.id))
     async with staged(app, dev=False, anonymous=True) as stage:
         one, two = stage.connect(), stage.connect()
-        stage.hub.on_fenced()
+        stage.hub.on_fenced(())
         three = stage.connect()
         one.vanish()
         three.vanish()
         await stage.settle()
         assert told == [three.conn.id]
-        stage.hub.on_fenced()
+        stage.hub.on_fenced(())
         two.vanish()
         await stage.settle()
         assert told == [three.conn.id]
@@ -132,7 +132,7 @@ async def test_who_was_still_coming_was_not_reported() -> None:
     async with staged(app) as stage:
         early = stage.connect(query=b"slow=1", welcomed=False)
         late = stage.connect()
-        stage.hub.on_fenced()
+        stage.hub.on_fenced(())
         let_in.set()
         await stage.settle()
         assert early.hear_one()["event"] == "welcome"

@@ -10,6 +10,7 @@ import pytest
 from fastws import FastWS
 from fastws.engine.contract import Answer
 from fastws.engine.memory import MemoryEngine
+from fastws.errors import EngineError
 from fastws.gateway import losses
 from tests.gateway.stage import staged
 
@@ -22,9 +23,18 @@ class DoubtfulEngine(MemoryEngine):
     def __init__(self) -> None:
         super().__init__()
         self.doubt: asyncio.Future[None] | None = None
+        self.answers_late = False
+        """Whether an end is told here is answered by a test."""
+        self.asked: list[asyncio.Future[bool]] = []
 
     def assure(self) -> Answer[None]:
         return self.doubt
+
+    def detach(self, user: str, conn: str, *, is_last: bool) -> Answer[bool]:  # type: ignore[override]
+        if self.answers_late:
+            self.asked.append(asyncio.get_running_loop().create_future())
+            return self.asked[-1]
+        return self.doubt is None
 
     def begin(self) -> None:
         self.doubt = asyncio.get_running_loop().create_future()
@@ -68,7 +78,7 @@ async def test_it_is_told_when_it_is_known_that_nobody_else_has(is_fenced: bool)
         await stage.settle()
         assert told == []
         if is_fenced:
-            stage.hub.on_fenced()
+            stage.hub.on_fenced(())
         engine.end()
         await stage.settle()
         assert told == ([] if is_fenced else [one.conn.id, two.conn.id])
@@ -88,7 +98,7 @@ async def test_who_came_in_the_outage_was_reported_by_nobody() -> None:
         during, stays = stage.connect(), stage.connect()
         before.vanish()
         during.vanish()
-        stage.hub.on_fenced()
+        stage.hub.on_fenced({during.conn.id, stays.conn.id})
         engine.end()
         stage.hub.on_restored(2)
         await stage.settle()
@@ -99,12 +109,52 @@ async def test_who_came_in_the_outage_was_reported_by_nobody() -> None:
         assert told == [during.conn.id, stays.conn.id]
 
 
-async def test_at_the_end_of_the_process_it_is_told_in_any_case() -> None:
+async def test_who_takes_it_away_tells_of_it() -> None:
+    app = FastWS()
+    told = told_of(app)
+    engine = DoubtfulEngine()
+    engine.answers_late = True
+    async with staged(app, engine, **anonymous()) as stage:
+        peers = [stage.connect() for _ in range(4)]
+        for peer in peers:
+            peer.vanish()
+        await stage.settle()
+        assert told == []
+        engine.asked[0].set_result(True)
+        await stage.settle()
+        assert told == [peers[0].conn.id]
+        engine.begin()
+        engine.asked[1].set_result(False)
+        engine.asked[2].set_exception(EngineError("away"))
+        await stage.settle()
+        stage.hub.on_fenced({peers[2].conn.id})
+        engine.end()
+        await stage.settle()
+        assert told == [peers[0].conn.id, peers[2].conn.id]
+    assert told == [peers[0].conn.id, peers[2].conn.id], "of the last one others have told"
+
+
+async def test_who_was_reported_stays_so_when_its_process_is_taken_for_dead_again() -> None:
+    app = FastWS()
+    told = told_of(app)
+    async with staged(app, DoubtfulEngine(), **anonymous()) as stage:
+        one, two = stage.connect(), stage.connect()
+        stage.hub.on_fenced({two.conn.id})
+        stage.hub.on_fenced({one.conn.id})
+        one.vanish()
+        two.vanish()
+        await stage.settle()
+        assert told == []
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_at_the_end_of_the_process_it_is_told_in_any_case(is_asked: bool) -> None:
     app = FastWS()
     told = told_of(app)
     engine = DoubtfulEngine()
     async with staged(app, engine, **anonymous()) as stage:
         one = stage.connect()
+        engine.answers_late = is_asked
         engine.begin()
         one.vanish()
         await stage.settle()

@@ -42,8 +42,9 @@ class Waiting(MemoryEngine):
     def attach(self, user: str, conn: str, device: str) -> None:
         self.noted.append(("attach", conn))
 
-    def detach(self, user: str, conn: str, *, is_last: bool) -> None:
+    def detach(self, user: str, conn: str, *, is_last: bool) -> bool:
         self.noted.append(("detach", conn))
+        return True
 
 
 def limited(engine: Any = None, app: FastWS | None = None, **settings: Any) -> Any:

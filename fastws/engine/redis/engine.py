@@ -183,8 +183,8 @@ class RedisEngine(Engine):
     def attach(self, user: str, conn: str, device: str) -> None:
         self._sessions.attach(user, conn, device)
 
-    def detach(self, user: str, conn: str, *, is_last: bool) -> None:
-        self._sessions.detach(user, conn, is_last=is_last)
+    def detach(self, user: str, conn: str, *, is_last: bool) -> Answer[bool]:
+        return self._sessions.detach(user, conn, is_last=is_last)
 
     def assure(self) -> Answer[None]:
         return self._nodes.assure()

@@ -87,6 +87,9 @@ class Nodes:
         """When the last beat was sent that was accepted."""
         self._assurance: asyncio.Future[None] | None = None
         """Is done with the next beat; somebody waits for it."""
+        self._fenced = ""
+        """The id under which others took this process for dead, until it is known whom they have reported."""
+        sessions.is_assured = self._is_assured
         post.on_trimmed = self._register_again
 
     async def register(self, events: EngineEvents) -> None:
@@ -152,11 +155,15 @@ class Nodes:
 
     def assure(self) -> Answer[None]:
         """See `Engine.assure`. The silence after which others act is longer than two beats."""
-        if self._common.is_home_up and monotonic() - self._said_s < 2 * self._interval_s:
+        if self._is_assured():
             return None
         if self._assurance is None:
             self._assurance = asyncio.get_running_loop().create_future()
         return self._assurance
+
+    def _is_assured(self) -> bool:
+        is_fresh = monotonic() - self._said_s < 2 * self._interval_s
+        return is_fresh and self._common.is_home_up and not self._fenced
 
     async def _enlist(self) -> None:
         """Become a node that nobody has been before."""
@@ -204,6 +211,8 @@ class Nodes:
             await self._come_back(is_fenced=state == _FENCED)
             said_s = monotonic()
             state, newest, beats, burials = await self._say_alive()
+        if self._fenced:
+            await self._own_up(self._fenced)
         self._said_s = said_s
         if self._assurance is not None:
             self._assurance.set_result(None)
@@ -229,13 +238,22 @@ class Nodes:
         """Redis does not know this process any more."""
         if is_fenced:
             _log.warning("others took this process for dead: it begins anew, with everybody who is here")
-            if self._common.is_running:
-                self._common.events.on_fenced()
         else:
             _log.warning("Redis has forgotten this process: it registers anew, with everybody who is here")
         fenced = self._common.node if is_fenced else ""
         await self._enlist()
-        self._register_again(is_new=True, fenced=fenced)
+        if fenced:
+            self._fenced = fenced
+        else:
+            self._register_again(is_new=True)
+
+    async def _own_up(self, node: str) -> None:
+        """Find out whom others have reported, who took this process for dead when it was `node`."""
+        unreported = await self._sessions.unreported(node)
+        self._fenced = ""
+        if self._common.is_running:
+            self._common.events.on_fenced(unreported)
+        self._register_again(is_new=True, fenced=node)
 
     # Everybody who is here.
 

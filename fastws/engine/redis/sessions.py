@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.common import Common, now_ms
 from fastws.engine.redis.fleet.answers import items, number, pairs, text
 from fastws.engine.redis.fleet.living import Living, name_of
-from fastws.engine.redis.names import LAST_SEEN, NODE_USERS, PARTITIONS, SESSIONS, partition_of
+from fastws.engine.redis.names import LAST_SEEN, NODE_USERS, PARTITIONS, REPORTED, SESSIONS, partition_of
 from fastws.engine.redis.scripts import Script, script
 from fastws.errors import EngineError
 from fastws.types import DEFAULT_DEVICE, SessionInfo, UserStatus
@@ -36,6 +37,9 @@ STATUS: Final = script("status")
 LAST_SEEN_S: Final = 604_800
 """Seconds for which it is remembered when a user was here last: a week."""
 
+REPORTED_S: Final = 3600
+"""Seconds for which it is remembered who was reported as lost, should the process come back that was not dead."""
+
 AT_ONCE: Final = 200
 """Connections that one script notes or forgets: less than a millisecond of Redis."""
 TAKEN_AT_ONCE: Final = 100
@@ -43,8 +47,10 @@ TAKEN_AT_ONCE: Final = 100
 SLICE_S: Final = 0.002
 """Seconds of the loop that registering and weeding take before others have their turn."""
 
+_MOST_UNSURE: Final = 100_000
 _DEVICES: Final = 64  # sessions of one user that are looked at for its devices
 _ASKED_TOGETHER: Final = 64  # partitions
+_ROUNDS: Final = 5  # of finding out who was reported, while others come and go
 _IN_FLIGHT: Final = 8  # scripts that register connections and have not been answered
 
 
@@ -75,6 +81,10 @@ class Sessions:
         """Has a connection closed because a newer one has its place: (node, connection). `Post` sets it."""
         self.is_doubtful = False
         """Something was not noted while Redis was there: somebody should register again."""
+        self.is_assured: Callable[[], bool] = _always
+        """Whether others do not take this process for dead. `Nodes` sets it."""
+        self._unsure: dict[str, str] = {}
+        """Connection -> user: those of which nobody knows whether Redis has what was said of them last."""
         self._common = common
         self._node_keys: dict[int, bytes] = {}
         self._node = ""
@@ -129,37 +139,108 @@ class Sessions:
         partition, is_named = _place(user, conn)
         own = self._node_key(partition)
         key = self._common.names.key(SESSIONS, partition, user) if is_named else own
-        self._write(ATTACH, partition, (own, key), (self._common.node, conn, _word(user), _word(device), 0))
+        words = (self._common.node, conn, _word(user), _word(device), 0)
+        written = self._write(ATTACH, partition, (own, key), words)
+        if written is None or not self.is_assured():
+            self._be_unsure(user, conn)
+        else:
+            written.add_done_callback(partial(self._attached, user, conn))
 
-    def detach(self, user: str, conn: str, *, is_last: bool) -> None:  # noqa: ARG002 - others may have more of them
+    def detach(self, user: str, conn: str, *, is_last: bool) -> Answer[bool]:  # noqa: ARG002 - others may have more
         """Forget it."""
         partition, is_named = _place(user, conn)
         keys = [self._node_key(partition)]
         if is_named:
             names = self._common.names
             keys += (names.key(SESSIONS, partition, user), names.key(LAST_SEEN, partition, user))
-        self._write(DETACH, partition, keys, (self._common.node, LAST_SEEN_S, 0, conn))
+        written = self._write(DETACH, partition, keys, (self._common.node, LAST_SEEN_S, "", conn))
+        if written is None:
+            self._be_unsure(user, conn)
+            return False
+        is_mine: asyncio.Future[bool] = written.get_loop().create_future()
+        written.add_done_callback(partial(self._detached, user, conn, is_mine))
+        return is_mine
 
-    def _write(self, what: Script, partition: int, keys: Sequence[bytes], words: Sequence[Word]) -> None:
+    def _write(
+        self, what: Script, partition: int, keys: Sequence[bytes], words: Sequence[Word]
+    ) -> asyncio.Future[object] | None:
         """Have it done. Where Redis is away everybody is registered again when it is back."""
         if not self._common.backbone.is_up(partition):
-            return
+            return None
         try:
-            written = self._common.backbone.run(what, partition, keys, words)
+            return self._common.backbone.run(what, partition, keys, words)
         except EngineError as error:
             self._doubt(error)
-        else:
-            written.add_done_callback(self._written)
+            return None
 
-    def _written(self, written: asyncio.Future[object]) -> None:
+    def _attached(self, user: str, conn: str, written: asyncio.Future[object]) -> None:
+        if self._is_done(written) and self.is_assured():
+            self._unsure.pop(conn, None)
+        else:
+            self._be_unsure(user, conn)
+
+    def _detached(self, user: str, conn: str, is_mine: asyncio.Future[bool], written: asyncio.Future[object]) -> None:
+        """Who has taken it away says that it has ended: so this process, or another one that took this one for dead."""
+        if self._is_done(written) and written.result() == [1]:
+            self._unsure.pop(conn, None)
+            answer = True
+        else:
+            self._be_unsure(user, conn)
+            answer = False
+        if not is_mine.done():
+            is_mine.set_result(answer)
+
+    def _is_done(self, written: asyncio.Future[object]) -> bool:
         error = None if written.cancelled() else written.exception()
         if error is not None:
             self._doubt(error)
+        return error is None and not written.cancelled()
+
+    def _be_unsure(self, user: str, conn: str) -> None:
+        if len(self._unsure) < _MOST_UNSURE:
+            self._unsure[conn] = user
 
     def _doubt(self, error: BaseException) -> None:
         if not self.is_doubtful:
             self.is_doubtful = True
             _log.warning("sessions could not be noted, and will be again: %s", error)
+
+    async def unreported(self, node: str) -> Collection[str]:
+        """Of the connections that nobody is sure of, those that others have not reported and will not, who took this
+        process for dead when it was `node`: they are taken away here.
+        """
+        known: dict[str, str] = {}
+        found: set[str] = set()
+        for _ in range(_ROUNDS):
+            fresh = {conn: user for conn, user in self._unsure.items() if known.get(conn) != user}
+            if not fresh:
+                break
+            known |= fresh
+            groups: dict[int, list[Entry]] = {}
+            for conn, user in fresh.items():
+                groups.setdefault(_place(user, conn)[0], []).append(Entry(conn, user, "", 0, is_reported=False))
+            parts = [
+                (partition, group[at : at + AT_ONCE])
+                for partition, group in groups.items()
+                for at in range(0, len(group), AT_ONCE)
+            ]
+            for at in range(0, len(parts), _IN_FLIGHT):
+                asked = (self._unreported(node, *part) for part in parts[at : at + _IN_FLIGHT])
+                found.update(*await asyncio.gather(*asked))
+        found |= {conn for conn, user in self._unsure.items() if known.get(conn) != user}
+        self._unsure.clear()
+        return found
+
+    async def _unreported(self, node: str, partition: int, entries: Sequence[Entry]) -> Collection[str]:
+        """What this process takes away nobody else does, and what was not there nobody has."""
+        taken = await self.forget(node, partition, entries)
+        rest = [entry.conn for entry in entries if entry not in taken]
+        if not rest:
+            return [entry.conn for entry in taken]
+        key = self._common.names.node_key(REPORTED, partition, node)
+        flags = items(await self._common.backbone.call(partition, b"SMISMEMBER", key, *rest))
+        unknown = [conn for conn, flag in zip(rest, flags, strict=False) if not flag]
+        return [*(entry.conn for entry in taken), *unknown]
 
     # All of them.
 
@@ -232,6 +313,7 @@ class Sessions:
     async def register(self, sessions: Iterable[SessionInfo]) -> None:
         """Note everybody who is here again, a part at a time."""
         self.is_doubtful = False
+        unsure = list(self._unsure.items())
         waiting: dict[int, list[SessionInfo]] = {}
         answers: list[asyncio.Future[object]] = []
         ends_s = monotonic() + SLICE_S
@@ -252,6 +334,9 @@ class Sessions:
                 await answers.pop(0)
         for answer in answers:
             await answer
+        for conn, user in unsure:
+            if self._unsure.get(conn) == user:
+                del self._unsure[conn]
 
     def _attach_all(self, partition: int, group: Sequence[SessionInfo]) -> asyncio.Future[object]:
         own = self._node_key(partition)
@@ -304,18 +389,22 @@ class Sessions:
         answer = await self._common.backbone.call(partition, b"HRANDFIELD", key, TAKEN_AT_ONCE, b"WITHVALUES")
         return [_entry(pair) for pair in pairs(answer)]
 
-    async def forget(self, node: str, partition: int, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Take away what `lost` has answered, or a part of it; those of which nobody else has done it before."""
+    async def forget(self, node: str, partition: int, entries: Sequence[Entry], kept_s: int = 0) -> Sequence[Entry]:
+        """Take away what `lost` has answered, or a part of it; those of which nobody else has done it before. For
+        `kept_s` it is remembered that they were reported.
+        """
         names = self._common.names
         ordered = sorted(entries, key=lambda entry: not _is_named(entry.user))
         keys = [names.node_key(NODE_USERS, partition, node)]
         for entry in ordered:
             if _is_named(entry.user):
                 keys += (names.key(kind, partition, entry.user) for kind in (SESSIONS, LAST_SEEN))
+        if kept_s:
+            keys.append(names.node_key(REPORTED, partition, node))
         words: list[Word] = [
             node,
             LAST_SEEN_S,
-            1,
+            kept_s,
             *(entry.conn.encode("utf-8", "surrogateescape") for entry in ordered),
         ]
         done = items(await self._common.backbone.run(DETACH, partition, keys, words))
@@ -334,6 +423,10 @@ class Sessions:
 
 def _nobody(_node: str, _conn: str) -> None:
     pass
+
+
+def _always() -> bool:
+    return True
 
 
 def _word(name: str) -> bytes:

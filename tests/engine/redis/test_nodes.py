@@ -80,7 +80,7 @@ async def test_a_dead_process_is_buried_once_within_its_lease(members: Members) 
     assert took_s < LEASE_S + 0.5, "a busy machine is not what this is about"
     assert await alive[0].conns("u0") == ["b-0"]
     assert (await got(alive[0].engine.presence_stats("room"))).connections == 0
-    assert not [key for key in await alive[0].keys() if dead.id in key and ":gone:" not in key]
+    assert not [key for key in await alive[0].keys() if dead.id in key and ":gone:" not in key and ":nr:" not in key]
     assert await names_of(alive[1]) == ["n2", "n3"]
 
 
@@ -139,7 +139,7 @@ async def test_who_was_taken_for_dead_comes_back_with_everybody(members: Members
 
 
 async def _has_no(member: Member, node: str) -> bool:
-    return not [key for key in await member.keys() if node in key and ":gone:" not in key]
+    return not [key for key in await member.keys() if node in key and ":gone:" not in key and ":nr:" not in key]
 
 
 async def test_a_lease_that_ended_and_that_nobody_took_is_renewed(members: Members) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from fastws.core.publication import Publication
@@ -56,6 +56,8 @@ class House:
         self.fenced = 0
         self.reported: set[str] = set()
         """Connections that were here then."""
+        self.unreported: set[str] = set()
+        """Those of which nobody else has said that they are lost."""
         self.answer: Callable[[Order], Outcome] = lambda _order: Outcome(1)
         """What comes of an order here."""
         self.members: dict[str, dict[str, tuple[Member, bool]]] = {}
@@ -120,9 +122,10 @@ class House:
     def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
         self.lost += sessions
 
-    def on_fenced(self) -> None:
+    def on_fenced(self, unreported: Collection[str]) -> None:
         self.fenced += 1
-        self.reported |= {one.conn for one in self.sessions_here()}
+        self.unreported |= set(unreported)
+        self.reported |= {one.conn for one in self.sessions_here()} - set(unreported)
 
     # Questions.
 

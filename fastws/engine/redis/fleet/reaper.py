@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.names import MAILBOX, PARTITIONS, partition_of
-from fastws.engine.redis.sessions import TAKEN_AT_ONCE, Entry, Sessions
+from fastws.engine.redis.sessions import REPORTED_S, TAKEN_AT_ONCE, Entry, Sessions
 from fastws.errors import EngineError
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Reaper:
 
     async def _step(self, node: str, partition: int, report: bool) -> int:
         page = await self.insist(lambda: self._sessions.lost(node, partition))
-        taken = await self._take(node, partition, page) if page else ()
+        taken = await self._take(node, partition, page, REPORTED_S if report else 0) if page else ()
         lost = [entry.info(node) for entry in taken if report and not entry.is_reported]
         if lost and self._common.is_running:
             self._common.events.on_lost(lost)
@@ -82,12 +82,12 @@ class Reaper:
             is_done = await self.insist(lambda: self._presence.forget(node, partition, MEMBERS_AT_ONCE))
             await asyncio.sleep(0)
 
-    async def _take(self, node: str, partition: int, page: Sequence[Entry]) -> Sequence[Entry]:
+    async def _take(self, node: str, partition: int, page: Sequence[Entry], kept_s: int) -> Sequence[Entry]:
         """Those that this process has taken away. If the answer is lost it was this one too: nobody else is at it."""
         try:
-            return await self._sessions.forget(node, partition, page)
+            return await self._sessions.forget(node, partition, page, kept_s)
         except EngineError:
-            await self.insist(lambda: self._sessions.forget(node, partition, page))
+            await self.insist(lambda: self._sessions.forget(node, partition, page, kept_s))
             return page
 
     async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
