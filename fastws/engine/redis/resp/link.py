@@ -194,16 +194,15 @@ class Link(asyncio.Protocol):
         """Send what was given, wait for its answers for at most `wait_s`, and end. The owner is told nothing more."""
         self._owner = None
         self._flush()
-        if self._is_open and self._receivers and wait_s > 0:
-            try:
-                last = self.ask(b"PING")
-            except BusyError:
-                pass
-            else:
-                await asyncio.wait([last], timeout=wait_s)
-        self._end("it was closed")
-        while self._receivers:
-            self._lose_some()
+        try:
+            if self._is_open and self._receivers and wait_s > 0:
+                await asyncio.wait([self.ask(b"PING")], timeout=wait_s)
+        except BusyError:
+            pass
+        finally:
+            self._end("it was closed")
+            while self._receivers:
+                self._lose_some()
         if self._transport is not None:
             await asyncio.wait([self._closed], timeout=_CLOSE_S)
 
@@ -216,6 +215,9 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's are not derived from asyncio's
+        if self._reason and self._transport is not None:  # it was given up meanwhile
+            self._transport.abort()
+            return
         self._is_open = True
         self._ticker = self._loop.call_later(self._tick_s, self._tick)
 

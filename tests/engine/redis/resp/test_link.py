@@ -400,6 +400,29 @@ async def test_closing_waits_for_answers_and_not_for_ever() -> None:
     assert owner.reasons == []
 
 
+@on_loops()
+async def test_closing_that_is_given_up_closes_all_the_same() -> None:
+    async with FakeServer() as server:
+        link = await open_link(server.address, None, DEFAULT_TUNING, name="test")
+        server.answer = lambda words: None
+        answer = link.ask("GET", "a")
+        closing = asyncio.create_task(link.close(30.0))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert isinstance(answer.exception(), AwayError)
+        assert not link.is_open
+
+
+@on_loops("asyncio")
+async def test_a_connection_that_comes_when_it_was_given_up_is_closed() -> None:
+    link, transport = Link(DEFAULT_TUNING, hears=False), Nowhere()
+    link.abort("it was given up")
+    link.connection_made(transport)
+    assert transport.is_aborted
+    assert not link.is_open
+
+
 @on_loops("asyncio")
 async def test_nothing_is_left_of_a_link() -> None:
     """Neither in a cycle nor in the loop: it is gone at once, without the collector."""
