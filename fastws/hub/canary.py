@@ -36,6 +36,8 @@ class Canary:
         self._recent: deque[bytes] = deque(maxlen=int(WITHIN_S // INTERVAL_S) + 1)
         """What was sent within the last 5 seconds, about: on a slow way the next one leaves before this is back."""
         self._heard_s = float("-inf")
+        self._is_joined = False
+        """The engine hears the topic."""
         self._next: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -46,13 +48,17 @@ class Canary:
 
     def start(self) -> None:
         """Send the first one as soon as it would be heard; the others follow."""
+        self._next = self._loop.call_later(INTERVAL_S, self._send)
+        self._join()
+
+    def _join(self) -> None:
         answer = self._engine.join(self.topic)
         if isinstance(answer, Awaitable):
-            self._next = self._loop.call_later(INTERVAL_S, self._send)
             self._sending = self._loop.create_task(self._join_later(answer))
             self._sending.add_done_callback(self._joined)
         else:
-            self._send()
+            self._is_joined = True
+            self._send_one()
 
     def stop(self) -> None:
         """Send no more."""
@@ -72,6 +78,13 @@ class Canary:
         self._next = self._loop.call_later(INTERVAL_S, self._send)
         if self._sending is not None:
             return  # the last one has not left yet
+        if self._is_joined:
+            self._send_one()
+        else:
+            self._engine.leave(self.topic)
+            self._join()
+
+    def _send_one(self) -> None:
         self._number += 1
         data = b"%d" % self._number
         self._recent.append(data)
@@ -96,10 +109,12 @@ class Canary:
             await answer
         except EngineError as error:
             _log.debug("the canary is not heard: %s", error)
+        else:
+            self._is_joined = True
 
     def _joined(self, task: asyncio.Task[None]) -> None:
         self._sent(task)
-        if self._next is not None:
+        if self._next is not None and self._is_joined:
             self._next.cancel()
             self._send()
 

@@ -184,19 +184,41 @@ async def test_one_that_has_not_left_this_process_does_not_count(later: bool) ->
     assert canary.is_back
 
 
-@pytest.mark.parametrize("error", [None, EngineError("away")])
-async def test_the_first_one_waits_until_it_would_be_heard(error: Exception | None) -> None:
+async def test_the_first_one_waits_until_it_would_be_heard() -> None:
     canary, engine, loop = made()
     engine.confirmation = asyncio.get_running_loop().create_future()
     canary.start()
     await asyncio.sleep(0)
     assert not engine.sent
-    engine.confirmation.set_result(None) if error is None else engine.confirmation.set_exception(error)
+    engine.confirmation.set_result(None)
     await ended()
     assert len(engine.sent) == 1
     assert canary.is_back
     loop.pass_time(INTERVAL_S)
     assert len(engine.sent) == 2
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_where_it_is_not_heard_it_asks_again(later: bool) -> None:
+    canary, engine, loop = made()
+    engine.confirmation = asyncio.get_running_loop().create_future()
+    engine.confirmation.set_exception(EngineError("CLUSTERDOWN"))
+    canary.start()
+    for _ in range(2):
+        await ended()
+        assert not engine.sent
+        assert len(engine.joined) == 1
+        loop.pass_time(INTERVAL_S)
+    await ended()
+    engine.confirmation = asyncio.get_running_loop().create_future() if later else None
+    loop.pass_time(INTERVAL_S)
+    if engine.confirmation is not None:
+        engine.confirmation.set_result(None)
+        await ended()
+    assert canary.is_back
+    canary.stop()
+    assert not engine.joined
+    assert loop.due is None
 
 
 async def test_stopping_before_it_would_be_heard() -> None:
