@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fastws.core.topics import scoped, unscoped
 from fastws.engine.admission import admitted_here
@@ -21,6 +21,7 @@ from fastws.engine.contract import Admission, Answer, Cap
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.common import Common, now_ms
 from fastws.engine.redis.fleet.answers import items, number, pairs, text
+from fastws.engine.redis.fleet.entries import Entry, entry_in, session_in
 from fastws.engine.redis.fleet.living import Living, name_of
 from fastws.engine.redis.names import LAST_SEEN, NODE_USERS, PARTITIONS, REPORTED, SESSIONS, partition_of
 from fastws.engine.redis.scripts import Script, script
@@ -52,23 +53,6 @@ _DEVICES: Final = 64  # sessions of one user that are looked at for its devices
 _ASKED_TOGETHER: Final = 64  # partitions
 _ROUNDS: Final = 5  # of finding out who was reported, while others come and go
 _IN_FLIGHT: Final = 8  # scripts that register connections and have not been answered
-
-
-class Entry(NamedTuple):
-    """What a node's own hash says of a connection."""
-
-    conn: str
-    user: str
-    """With its tenant; without a name if anonymous."""
-    device: str
-    since: int
-    is_reported: bool
-    """Others have said already that it was lost, when its process was taken for dead."""
-
-    def info(self, node: str) -> SessionInfo:
-        """The same for people. `node` is an id."""
-        tenant, name = unscoped(self.user)
-        return SessionInfo(self.conn, name, tenant, self.device, name_of(node), self.since)
 
 
 class Sessions:
@@ -263,7 +247,7 @@ class Sessions:
         key = self._common.names.key(SESSIONS, partition, user)
         found = []
         for conn, held in pairs(await self._common.backbone.call(partition, b"HGETALL", key)):
-            since, node, device = _session_in(held)
+            since, node, device = session_in(held)
             if node != self._common.node and self.living.is_living(node):
                 found.append((text(conn), since, node, device))
         return found
@@ -299,7 +283,7 @@ class Sessions:
         devices = set(self._common.events.devices_of(user))
         has_just_left = False
         for held in said[1:]:
-            _, node, device = _session_in(held)
+            _, node, device = session_in(held)
             if node == self._common.node:
                 has_just_left = True  # if it is not here any more: while Redis was answering
             elif self.living.is_living(node):
@@ -360,7 +344,7 @@ class Sessions:
                 answer = items(await asked)
                 if len(answer) != 2 or not isinstance(answer[0], bytes):
                     raise EngineError("Redis answered a scan with something else")
-                gone = [entry for entry in map(_entry, pairs(answer[1])) if not self._is_here(entry)]
+                gone = [entry for entry in map(entry_in, pairs(answer[1])) if not self._is_here(entry)]
                 for at in range(0, len(gone), AT_ONCE):
                     await self.forget(self._common.node, partition, gone[at : at + AT_ONCE])
                 cursor = answer[0]
@@ -387,7 +371,7 @@ class Sessions:
         """Some of what is noted as a dead node's in a partition; none if nothing is left there."""
         key = self._common.names.node_key(NODE_USERS, partition, node)
         answer = await self._common.backbone.call(partition, b"HRANDFIELD", key, TAKEN_AT_ONCE, b"WITHVALUES")
-        return [_entry(pair) for pair in pairs(answer)]
+        return [entry_in(pair) for pair in pairs(answer)]
 
     async def forget(self, node: str, partition: int, entries: Sequence[Entry], kept_s: int = 0) -> Sequence[Entry]:
         """Take away what `lost` has answered, or a part of it; those of which nobody else has done it before. For
@@ -442,25 +426,3 @@ def _place(user: str, conn: str) -> tuple[int, bool]:
     """The partition of a connection, and whether its user has a name."""
     is_named = _is_named(user)
     return partition_of(user if is_named else conn), is_named
-
-
-def _session_in(held: Any) -> tuple[int, str, str]:
-    """Since when, node and device."""
-    parts = text(held).split(" ", 2)
-    if len(parts) != 3:
-        raise EngineError("a session in Redis cannot be read")
-    return number(parts[0].encode()), parts[1], parts[2]
-
-
-def _entry(pair: tuple[bytes, bytes]) -> Entry:
-    """What cannot be read is nobody's, and nobody is told of it: it is only there to be taken away."""
-    name, held = pair[0].decode("utf-8", "surrogateescape"), pair[1]
-    since, _, rest = held.partition(b" ")
-    length, _, names = rest.partition(b" ")
-    try:
-        size, since_ms = number(length), number(since)
-        if 0 <= size <= len(names):
-            return Entry(name, text(names[size:]), text(names[:size]), abs(since_ms), since_ms < 0)
-    except EngineError:
-        pass
-    return Entry(name, "", "", 0, is_reported=True)

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from fastws.engine.redis.common import Common
+from fastws.engine.redis.fleet.entries import Entry
 from fastws.engine.redis.names import MAILBOX, PARTITIONS, partition_of
-from fastws.engine.redis.sessions import REPORTED_S, TAKEN_AT_ONCE, Entry, Sessions
+from fastws.engine.redis.sessions import REPORTED_S, TAKEN_AT_ONCE, Sessions
 from fastws.errors import EngineError
 
 T = TypeVar("T")
