@@ -95,7 +95,7 @@ class Sending:
 
     def _publish_here(self, outgoing: Outgoing, partition: int) -> Published:
         """While nobody else can be reached: tell those who are here, if that is all there is to it."""
-        if outgoing.retention is not None or outgoing.key is not None:
+        if outgoing.retention is not None or outgoing.key is not None or not self._common.is_running:
             self._common.require(partition)
         if self._channels.is_joined(outgoing.topic):
             publication = Publication(outgoing.data, now_ms(), 0, outgoing.user, outgoing.conn, outgoing.exclude)

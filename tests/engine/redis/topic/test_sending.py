@@ -194,6 +194,10 @@ async def test_what_was_published_before_the_end_is_sent(redis_server: RedisServ
         for answer in answers:
             assert not isinstance(answer, Published)
             await answer
+        await second.join("news")
+        for retention in (None, KEPT):
+            with pytest.raises(EngineError, match="away"):
+                await second.publish("news", b"2", retention)
 
 
 # Redis is away.
