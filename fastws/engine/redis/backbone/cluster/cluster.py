@@ -306,10 +306,9 @@ class Cluster(Backbone):
             self._settle_soon(self._servers[place])
 
     def _take_from(self, owner: Server, partitions: set[int]) -> None:
-        for channel, partition in list(owner.channels.items()):
-            if partition in partitions:
-                owner.unsubscribe(channel)
-                self._orphans.setdefault(partition, set()).add(channel)
+        for channel, partition in [each for each in owner.channels.items() if each[1] in partitions]:
+            owner.unsubscribe(channel)
+            self._orphans.setdefault(partition, set()).add(channel)
         for partition in partitions:
             owner.forget(partition)
         if owner.is_up:

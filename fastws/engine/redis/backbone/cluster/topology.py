@@ -11,6 +11,7 @@ import ssl
 from binascii import crc_hqx
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from fastws.engine.redis.names import PARTITIONS
@@ -33,7 +34,7 @@ _MOST_NODES: Final = 4096
 _LONGEST_HOST: Final = 255
 _ASKED_AT_ONCE: Final = 2
 _FORGET_EPOCH_S: Final = 10.0  # after which a smaller epoch is believed: the cluster was set up anew
-_TUNING: Final = Tuning(connect_s=ANSWER_S, silence_s=ANSWER_S * 2, answer_s=ANSWER_S * 4, largest_answer=16 << 20)
+_TUNING: Final = Tuning(silence_s=ANSWER_S * 2, answer_s=ANSWER_S * 4, largest_answer=16 << 20)
 
 Place = tuple[str, int]
 """Host and port."""
@@ -119,6 +120,8 @@ class Survey:
         self._nodes: dict[Place, None] = dict.fromkeys(self._seeds)
         """Whom to ask, those first who have waited longest."""
         self._links: dict[Place, Link] = {}
+        self._opening: dict[Place, asyncio.Task[Link]] = {}
+        """Connections on their way, which may take longer than a look."""
         self._epoch = -1
         self._epoch_at = 0.0
         self.failure: EngineError | None = None
@@ -177,7 +180,7 @@ class Survey:
             async with asyncio.timeout(ANSWER_S):
                 link = self._links.get(place)
                 if link is None or not link.is_open:
-                    self._links[place] = link = await self._open(place)
+                    link = await asyncio.shield(self._open_soon(place))
                 answers = await asyncio.gather(link.ask("CLUSTER", "INFO"), link.ask("CLUSTER", "SLOTS"))
             return read_view(place, *answers)
         except TimeoutError:
@@ -196,13 +199,30 @@ class Survey:
             )
         return EngineError(f"{self._address.at(*place)}: {error}", temporary=error.temporary)
 
+    def _open_soon(self, place: Place) -> asyncio.Task[Link]:
+        opening = self._opening.get(place)
+        if opening is None:
+            self._opening[place] = opening = asyncio.get_running_loop().create_task(self._open(place))
+            opening.add_done_callback(partial(self._opened, place))
+        return opening
+
     async def _open(self, place: Place) -> Link:
         link = await open_link(self._address.at(*place), self._context, _TUNING, name=self._name)
         link.own(_Quiet())
+        self._links[place] = link
         return link
+
+    def _opened(self, place: Place, opening: asyncio.Task[Link]) -> None:
+        del self._opening[place]
+        if not opening.cancelled():
+            opening.exception()  # the next look tries again, whether anybody has waited or not
 
     async def close(self) -> None:
         """Disconnect."""
+        opening = list(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         links, self._links = self._links, {}
         for link in links.values():
             await link.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
 
-from fastws.engine.redis.backbone.cluster.topology import SLOT_OF, SLOTS, Survey, read_view
+from fastws.engine.redis.backbone.cluster.topology import ANSWER_S, SLOT_OF, SLOTS, Survey, read_view
 from fastws.engine.redis.names import PARTITIONS, Names
 from fastws.engine.redis.resp.address import Address
 from fastws.errors import EngineError
@@ -125,3 +126,27 @@ async def test_an_older_view_is_not_believed() -> None:
         view = await survey.look(first=True)
         assert view is not None
         assert view.owners[0] == ("127.0.0.1", 1007)
+
+
+class FarMember(FakeMember):
+    """To whom a connection takes longer than a look."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(ANSWER_S * 1.5)
+        await super()._serve(reader, writer)
+
+
+@pytest.mark.asyncio
+async def test_who_is_far_away_is_connected_to_all_the_same() -> None:
+    async with FarMember(5, 1005) as member:
+        survey = Survey([Address("127.0.0.1", member.port)], "test")
+        assert await survey.look() is None
+        assert "does not answer within" in str(survey.failure)
+        async with asyncio.timeout(20):
+            while await survey.look() is None:
+                await asyncio.sleep(0.01)
+        await survey.close()
+        survey = Survey([Address("127.0.0.1", member.port)], "test")
+        assert await survey.look() is None
+        await survey.close()  # while it connects
+        assert not any("_open" in repr(task) for task in asyncio.all_tasks())
