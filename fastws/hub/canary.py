@@ -60,6 +60,12 @@ class Canary:
             self._is_joined = True
             self._send_one()
 
+    def look(self) -> None:
+        """Something has happened to the engine: send one now, and not when the next one is due."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = self._loop.call_later(0, self._send)
+
     def stop(self) -> None:
         """Send no more."""
         if self._next is not None:
@@ -92,6 +98,7 @@ class Canary:
             answer = self._engine.publish(Outgoing(self.topic, data, None))
         except EngineError as error:
             _log.debug("the canary was not sent: %s", error)
+            self._forget(data)
             return
         if isinstance(answer, Awaitable):
             self._sending = self._loop.create_task(self._send_later(data, answer))
@@ -100,7 +107,7 @@ class Canary:
             self._forget(data)
 
     def _forget(self, data: bytes) -> None:
-        """What came back has not left this process: what connects processes is away."""
+        """It has not left this process, and may have come back all the same: what connects processes is away."""
         self._recent = deque((other for other in self._recent if other != data), self._recent.maxlen)
         self._heard_s = float("-inf")
 
@@ -123,6 +130,7 @@ class Canary:
             published = await answer
         except EngineError as error:
             _log.debug("the canary was not sent: %s", error)
+            self._forget(data)
         else:
             if published.degraded:
                 self._forget(data)

@@ -258,6 +258,7 @@ class Hub:
 
     def on_degraded(self, ts_ms: int) -> None:
         self.is_degraded = True
+        self._look()
         if self.outage_since_ms is None:
             self.outage_since_ms = ts_ms
             self._tell_everyone("degraded", {"ts": ts_ms})
@@ -265,10 +266,16 @@ class Hub:
     def on_restored(self, ts_ms: int) -> None:
         if self.is_degraded:
             self.is_degraded = False
+            self._look()
             self._caught_up = self.watch.catch_up(list(self.topics.values()))
             self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
             for topic in self.topics.values():
                 count_others(topic, 0, 0)  # who came and went meanwhile was not heard: those who keep lists ask again
+
+    def _look(self) -> None:
+        """A part of the engine is away, or back: whether that is the canary's is known at once."""
+        if self.canary is not None:
+            self.canary.look()
 
     def _tell_restored(self, ts_ms: int, caught_up: asyncio.Task[None]) -> None:
         """What was missed has been delivered. Where it went away again meanwhile, that was one outage."""

@@ -184,6 +184,46 @@ async def test_one_that_has_not_left_this_process_does_not_count(later: bool) ->
     assert canary.is_back
 
 
+async def test_what_happens_to_the_engine_is_known_at_once() -> None:
+    canary, engine, loop = made()
+    canary.look()
+    assert loop.due is None
+    canary.start()
+    engine.answer = ALONE
+    canary.look()
+    assert canary.is_back
+    loop.pass_time(0)
+    assert not canary.is_back
+    engine.answer = asyncio.get_running_loop().create_future()
+    canary.look()
+    loop.pass_time(0)
+    assert canary.is_back
+    engine.answer.set_exception(EngineError("cut off"))
+    await ended()
+    assert not canary.is_back
+    engine.answer = PUBLISHED
+    canary.look()
+    loop.pass_time(0)
+    assert canary.is_back
+    canary.stop()
+    assert loop.due is None
+
+
+async def test_the_hub_has_it_look_when_the_engine_goes_away_and_comes_back() -> None:
+    async with staged() as stage:
+        canary, engine, loop = made()
+        canary.start()
+        stage.hub.canary = canary
+        engine.answer = ALONE
+        stage.hub.on_degraded(1)
+        loop.pass_time(0)
+        assert not canary.is_back
+        engine.answer = PUBLISHED
+        stage.hub.on_restored(2)
+        loop.pass_time(0)
+        assert canary.is_back
+
+
 async def test_the_first_one_waits_until_it_would_be_heard() -> None:
     canary, engine, loop = made()
     engine.confirmation = asyncio.get_running_loop().create_future()

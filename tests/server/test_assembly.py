@@ -116,15 +116,6 @@ async def test_services_work_while_it_runs() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_engine_that_is_away_does_not_work_from_the_first_moment() -> None:
-    async with running(application()) as parts:
-        parts.hub.on_degraded(1)
-        assert not parts.engine_works()
-        parts.hub.on_restored(2)
-        assert parts.engine_works()
-
-
-@pytest.mark.asyncio
 async def test_handlers_have_a_moment_to_end() -> None:
     app = application()
     async with running(app) as parts:
