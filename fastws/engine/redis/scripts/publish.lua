@@ -30,8 +30,10 @@ if change then
 else
   redis.call('HSET', KEYS[2], 'offset', number(offset), 'idle', ARGV[4])
 end
+-- Who reads leaves out what is too old. Here it goes a little later, many at once: to look for where it ends with each
+-- publication took a fifth of the time of all, and more where more is kept.
 local first_ms = ARGV[3] ~= '0' and select(2, entry_at(0))
-if first_ms and first_ms <= ts_ms - tonumber(ARGV[3]) then
+if first_ms and first_ms <= ts_ms - tonumber(ARGV[3]) * 17 / 16 then
   trim(offset)
 end
 used(false)
