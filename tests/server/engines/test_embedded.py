@@ -114,11 +114,19 @@ def test_one_that_was_killed_is_waited_for_while_it_writes(
         pid = int(owner.stdout.readline())
         os.kill(pid, signal.SIGSTOP)
         owner.kill()
-    threading.Timer(0.3, os.kill, (pid, signal.SIGCONT)).start()
+
+    def let_it_end() -> None:
+        try:
+            wait_until(lambda: "waiting for its end" in caplog.text)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=let_it_end)
+    thread.start()
     with EmbeddedRedis(redis_binary(), str(tmp_path)) as redis:
         assert answers(redis)
         wait_until(lambda: not is_alive(pid))
-    assert "waiting for its end" in caplog.text
+    thread.join()
 
 
 def test_what_cannot_start_says_why(tmp_path: Path, short_names: Path) -> None:
