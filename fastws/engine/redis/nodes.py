@@ -214,6 +214,7 @@ class Nodes:
         if self._fenced:
             await self._own_up(self._fenced)
         self._said_s = said_s
+        self._sessions.on_assured()
         if self._assurance is not None:
             self._assurance.set_result(None)
             self._assurance = None

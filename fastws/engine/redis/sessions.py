@@ -68,7 +68,9 @@ class Sessions:
         self.is_assured: Callable[[], bool] = _always
         """Whether others do not take this process for dead. `Nodes` sets it."""
         self._unsure: dict[str, str] = {}
-        """Connection -> user: those of which nobody knows whether Redis has what was said of them last."""
+        """Connection -> user: those of which nobody knows whether Redis has what was said of them last, in time."""
+        self._late: list[tuple[str, str]] = []
+        """Those of them that Redis has noted while this process did not know whether others take it for dead."""
         self._common = common
         self._node_keys: dict[int, bytes] = {}
         self._node = ""
@@ -125,9 +127,11 @@ class Sessions:
         key = self._common.names.key(SESSIONS, partition, user) if is_named else own
         words = (self._common.node, conn, _word(user), _word(device), 0)
         written = self._write(ATTACH, partition, (own, key), words)
-        if written is None or not self.is_assured():
+        if written is None:
             self._be_unsure(user, conn)
         else:
+            if not self.is_assured():
+                self._be_unsure(user, conn)
             written.add_done_callback(partial(self._attached, user, conn))
 
     def detach(self, user: str, conn: str, *, is_last: bool) -> Answer[bool]:  # noqa: ARG002 - others may have more
@@ -158,10 +162,13 @@ class Sessions:
             return None
 
     def _attached(self, user: str, conn: str, written: asyncio.Future[object]) -> None:
-        if self._is_done(written) and self.is_assured():
+        is_done = self._is_done(written)
+        if is_done and self.is_assured():
             self._unsure.pop(conn, None)
-        else:
-            self._be_unsure(user, conn)
+            return
+        self._be_unsure(user, conn)
+        if is_done and len(self._late) < _MOST_UNSURE:
+            self._late.append((conn, user))
 
     def _detached(self, user: str, conn: str, is_mine: asyncio.Future[bool], written: asyncio.Future[object]) -> None:
         """Who has taken it away says that it has ended: so this process, or another one that took this one for dead."""
@@ -189,6 +196,16 @@ class Sessions:
             self.is_doubtful = True
             _log.warning("sessions could not be noted, and will be again: %s", error)
 
+    def _be_sure(self, connections: Iterable[tuple[str, str]]) -> None:
+        for conn, user in connections:
+            if self._unsure.get(conn) == user:
+                del self._unsure[conn]
+
+    def on_assured(self) -> None:
+        """Others do not take this process for dead: what Redis has noted counts."""
+        late, self._late = self._late, []
+        self._be_sure(late)
+
     async def unreported(self, node: str) -> Collection[str]:
         """Of the connections that nobody is sure of, those that others have not reported and will not, who took this
         process for dead when it was `node`: they are taken away here.
@@ -213,6 +230,7 @@ class Sessions:
                 found.update(*await asyncio.gather(*asked))
         found |= {conn for conn, user in self._unsure.items() if known.get(conn) != user}
         self._unsure.clear()
+        self._late.clear()
         return found
 
     async def _unreported(self, node: str, partition: int, entries: Sequence[Entry]) -> Collection[str]:
@@ -318,9 +336,7 @@ class Sessions:
                 await answers.pop(0)
         for answer in answers:
             await answer
-        for conn, user in unsure:
-            if self._unsure.get(conn) == user:
-                del self._unsure[conn]
+        self._be_sure(unsure)
 
     def _attach_all(self, partition: int, group: Sequence[SessionInfo]) -> asyncio.Future[object]:
         own = self._node_key(partition)

@@ -103,6 +103,21 @@ async def test_who_comes_and_goes_before_a_process_knows_that_it_was_taken_for_d
     assert not one.engine._sessions._unsure
 
 
+async def test_who_came_while_a_process_stood_still_is_noted_when_it_is_not_taken_for_dead(members: Members) -> None:
+    one, two = await members.some(2, LEASE_S)
+    one.halt()
+    await until(lambda: not one.engine._nodes._is_assured())
+    one.attach("ann", "a-1")
+    await until_async(lambda: _has(two, "ann", 1))
+    assert one.engine._sessions._unsure == {"a-1": "ann"}
+    await one.engine._nodes._beat()
+    assert one.house.fenced == 0
+    assert not one.engine._sessions._unsure
+    await until(lambda: len(two.house.lost) == 1, patience_s=5)
+    await fenced(one, two, 1)
+    assert one.house.unreported == set()
+
+
 async def test_who_goes_before_the_burial_is_told_here(members: Members) -> None:
     one, two = await members.some(2, LEASE_S)
     for conn in ("a-1", "a-2"):
