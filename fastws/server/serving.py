@@ -61,11 +61,17 @@ class Serving:
         self._admin_sockets: list[socket.socket] = []
         self._ready_s = 0.0
 
+    @property
+    def accepted(self) -> int:
+        """Connections so far."""
+        return self.loop_data.numbers - self._first_number
+
     def build(self) -> None:
         """Put the parts together; nothing is opened yet."""
         settings = self.settings
         self.loop = asyncio.get_running_loop()
-        self.loop_data = LoopData(self.loop, next(_first_numbers))
+        self._first_number = next(_first_numbers)
+        self.loop_data = LoopData(self.loop, self._first_number)
         self.admission = Admission(
             max_connections=settings.max_connections,
             max_per_address=settings.max_connections_per_ip,

@@ -195,7 +195,7 @@ class Member(Serving):
         self.seat.beat(
             time.monotonic_ns(),
             sockets=self.ingress.connections + self.listeners.coming,
-            accepted=self.loop_data.numbers,
+            accepted=self.accepted,
             websockets=sum(endpoint.opened - sum(endpoint.closed.values()) for endpoint in endpoints),
             works=self.parts.engine_works(),
         )

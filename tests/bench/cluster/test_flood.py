@@ -59,12 +59,12 @@ def test_a_node_publishes_so() -> None:
     content = single.split(b"\r\n")[6]
     arrived = publication_in(content)
     assert arrived is not None
-    assert arrived.publication.data == payload(128)
+    assert arrived[0].data == payload(128)
     together, count = node_commands("p", ["a"], 24, 3)
     assert count == 3 * COMMANDS
     found = publications_in(together.split(b"\r\n")[6])
     assert found is not None
-    assert [one.publication.data for one in found] == [payload(24)] * 3
+    assert [one[0].data for one in found] == [payload(24)] * 3
 
 
 def test_what_is_heard_is_counted(redis: RedisServer, pipe: ReadyPipe) -> None:
