@@ -30,9 +30,8 @@ class Observer(threading.Thread):
         self.seen_at = 0.0
         for sock in self._socks:
             sock.sendall(b"SUBSCRIBE +switch-master\r\n")
-            sock.settimeout(0.01)
-            time.sleep(0.01)
             sock.recv(4096)
+            sock.settimeout(0.01)
         self.start()
 
     def run(self) -> None:

@@ -33,7 +33,7 @@ from tests.support.redis import RedisServer
 NAMES = Names("fastws")
 QUICK = Tuning(connect_s=3.0, idle_s=0.1, silence_s=1.5, answer_s=5.0)
 """Soon in doubt, but not hasty: tests run on machines that are busy."""
-HASTY = Tuning(connect_s=0.5, idle_s=0.1, silence_s=0.3, answer_s=1.0)
+HASTY = Tuning(connect_s=1.0, idle_s=0.1, silence_s=0.8, answer_s=2.0)
 
 
 class Events:
@@ -152,11 +152,11 @@ async def test_a_server_that_stands_still_is_noticed(redis: RedisServer) -> None
         start = time.monotonic()
         call = server.call(0, "PING")
         await events.until(lambda: events.changes == ["away"])
-        assert time.monotonic() - start < 5.0
+        assert time.monotonic() - start < 10.0
         with pytest.raises(AwayError):
             await call
         await asyncio.sleep(0.7)  # attempts that find it so
-        assert re.search("it has said nothing for 0.3 s|does not answer within 0.5 s", str(server.failure))
+        assert re.search("it has said nothing for 0.8 s|does not answer within 1 s", str(server.failure))
         assert str(redis.port) in str(server.failure)
         redis.resume()
         await events.until(lambda: events.changes[-1] == "back")

