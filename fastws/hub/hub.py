@@ -269,8 +269,7 @@ class Hub:
             self._look()
             self._caught_up = self.watch.catch_up(list(self.topics.values()))
             self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
-            for topic in self.topics.values():
-                count_others(topic, 0, 0)  # who came and went meanwhile was not heard: those who keep lists ask again
+            self._attendance.ask_again(list(self.topics.values()))
 
     def _look(self) -> None:
         """A part of the engine is away, or back: whether that is the canary's is known at once."""

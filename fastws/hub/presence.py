@@ -7,9 +7,9 @@ but its share in the count of users. Those who asked are told who comes and goes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastws.engine.contract import Change, Engine
 from fastws.errors import EngineError
@@ -18,6 +18,12 @@ from fastws.hub.roll import Roll
 from fastws.hub.topic import Topic
 from fastws.types import Member, Presence, PresenceStats
 from fastws_ext.loop_data import LoopData
+
+_LOOKED_AT: Final = 2000  # topics before others have their turn, about 1 ms
+_ASKED_AT_ONCE: Final = 100
+"""Topics whose members are counted together, some 10 ms,"""
+_PAUSE_S: Final = 0.05
+"""and what comes between them and the next: 2,000 topics in a second, as their watchers ask after that too."""
 
 
 class Attendance:
@@ -28,6 +34,7 @@ class Attendance:
         self._engine = engine
         self.tasks: set[asyncio.Task[None]] = set()
         """Countings under way."""
+        self._asking: asyncio.Task[None] | None = None
 
     def enter(self, conn: Any, topic: Topic, roll: Roll, *, watching: bool) -> None:
         """A connection is subscribed from now on; `watching`: it wants to hear who comes and goes after it."""
@@ -74,6 +81,29 @@ class Attendance:
                 announce = topic.namespace.join_leave
                 self._engine.present(topic.key, conn.id, member, announce=announce, is_known=True)
 
+    def ask_again(self, topics: Sequence[Topic]) -> None:
+        """Who came and went in an outage was not heard: those who keep lists ask again, not all of them at once."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = self._begin(self._ask_again(topics))
+
+    async def _ask_again(self, topics: Sequence[Topic]) -> None:
+        watched = 0
+        for number, topic in enumerate(topics, 1):
+            if topic.roll is not None and topic.roll.news is not None:
+                topic.roll.news.count(0, 0)
+                watched += 1
+                if watched % _ASKED_AT_ONCE == 0:
+                    await asyncio.sleep(_PAUSE_S)
+            if number % _LOOKED_AT == 0:
+                await asyncio.sleep(0)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
     def _summarise(self, topic: Topic, joined: int, left: int) -> None:
         try:
             answer = self._engine.presence_stats(topic.key)
@@ -82,9 +112,7 @@ class Attendance:
         if isinstance(answer, PresenceStats):
             _tell(topic, answer, joined, left)
             return
-        task = asyncio.get_running_loop().create_task(self._summarise_later(topic, answer, joined, left))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self._begin(self._summarise_later(topic, answer, joined, left))
 
     async def _summarise_later(self, topic: Topic, answer: Awaitable[PresenceStats], joined: int, left: int) -> None:
         try:

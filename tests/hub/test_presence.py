@@ -341,3 +341,36 @@ async def test_after_an_outage_those_who_watch_are_told_to_ask_again() -> None:
         counts = {"connections": 2, "users": 0, "joined": 0, "left": 0}
         assert {"event": "presence", "topic": "room:a", **counts} in heard
         assert [message["event"] for message in quiet.hear()] == ["degraded", "restored"]
+
+
+async def test_after_an_outage_the_watchers_of_many_topics_are_told_little_by_little() -> None:
+    """Counting takes Redis and this loop some 100 us for each topic, and whoever keeps a list asks after that."""
+    async with staged(app()) as stage:
+        player, other = stage.connect(), stage.connect()
+        topics = [subscribe(stage, player, f"room:{number}", watching=True) for number in range(250)]
+        for topic in topics:
+            topic.roll.news.flush()
+        subscribe(stage, other, "plain:a")
+        told: list[int] = []
+        asyncio.get_running_loop().call_later(0.01, lambda: told.append(sum(map(is_waiting, topics))))
+        stage.hub.on_degraded(1)
+        stage.hub.on_restored(2)
+        async with asyncio.timeout(10):
+            heard: list[str] = []
+            while heard.count("presence") < 250:
+                await asyncio.sleep(0.01)
+                heard += (message["event"] for message in player.hear())
+        assert heard.count("presence") == 250
+        assert told == [100], "of the others nothing is asked yet"
+        stage.hub.on_degraded(3)
+        stage.hub.on_restored(4)
+        tasks = set(stage.hub._attendance.tasks)
+        assert tasks
+        stage.hub.on_degraded(5)
+        stage.hub.on_restored(6)
+        await stage.settle()
+        assert all(task.done() for task in tasks)
+
+
+def is_waiting(topic: Any) -> bool:
+    return topic.roll.news._crowded
