@@ -11,6 +11,7 @@ from fastws.engine.redis.names import HOME
 from fastws.errors import EngineError, StartError
 from fastws.server.engines.binaries import OLDEST
 
+_NUMBERS: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 _PUBSUB_LIMIT: Final = re.compile(r"pubsub (\d+) (\d+) (\d+)")
 _MAX_TEXT: Final = 1_000_000
 _EVICTS: Final = (
@@ -69,7 +70,7 @@ def facts_of(info: object) -> RedisFacts:
 
 def require(facts: RedisFacts) -> None:
     """Raise `StartError` if the server is too old."""
-    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", facts.version)
+    numbers = _NUMBERS.match(facts.version)
     if numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST:
         least = ".".join(map(str, OLDEST))
         raise StartError(f"Redis {facts.version} is too old: fastws needs Redis {least} or later, or Valkey")

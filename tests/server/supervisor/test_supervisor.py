@@ -73,13 +73,13 @@ def test_what_it_is_made_of(tmp_path: Path) -> None:
 
 def test_memory_and_descriptors_of_idle_workers() -> None:
     folder = Path(__file__).parents[3] / "examples" / "chat"
-    with servers("--admin-port", "0", "--dev", "--app-dir", str(folder), app="chat:app") as server:
+    with servers("--admin-port", "0", "--app-dir", str(folder), app="chat:app") as server:
         time.sleep(0.5)  # what is written by and by is written
         figures = {number: private_bytes(pid) / MB for number, pid in workers_of(server).items()}
         print(f"private memory: supervisor {private_bytes(server.pid) / MB:.1f} MB, zygote", end=" ")
         print(f"{private_bytes(zygotes_of(server)[0]) / MB:.1f} MB, workers", end=" ")
         print(", ".join(f"{size:.1f}" for size in figures.values()), "MB")
-        assert max(figures.values()) < 16
+        assert max(figures.values()) < 8.5  # 7.5 with Python 3.11
         first, second = (sockets_of(pid) for pid in workers_of(server).values())
         mapped = Path(f"/proc/{server.pid}/maps").read_text()
         assert "/aiohttp/" not in mapped
