@@ -162,12 +162,6 @@ class Link(asyncio.Protocol):
         """The same for a command that is packed already. In front of it may stand one without an answer, such as
         SUBSCRIBE: if that is refused, the receiver gets the refusal first; see `put_back`.
         """
-        self.send_unanswered(packed)
-        self._receivers.append(receiver)
-        self._given += 1
-
-    def send_unanswered(self, packed: bytes) -> None:
-        """The same for one that has no answer. Whoever asks next gets its refusal, so the link is of no use then."""
         if not self._is_open:
             raise self._away()
         size = self._unsent_size + len(packed)
@@ -179,6 +173,8 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)
         self._unsent_size = size
+        self._receivers.append(receiver)
+        self._given += 1
 
     def put_back(self, receiver: Receiver) -> None:
         """Inside `Taker.take`: what came was no answer to what this one has asked, which is still due."""
