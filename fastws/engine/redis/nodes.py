@@ -276,7 +276,7 @@ class Nodes:
                 await self._sessions.register(events.sessions_here())
                 if is_new:
                     if fenced:  # whoever buries it may be slow, and say that they left after they came again
-                        await self._reaper.clear_presence(fenced)
+                        await self._reaper.clear_presence(fenced, waits=False)
                     is_new = False
                     await self._presence.register(events.presence_here(), announce=bool(fenced))
                 else:

@@ -7,6 +7,7 @@ process whose script has taken it away, right after that: so once, unless that v
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -18,11 +19,14 @@ from fastws.errors import EngineError
 
 T = TypeVar("T")
 
+_log: Final = logging.getLogger("fastws.engine")
+
 MEMBERS_AT_ONCE: Final = 500
 """Members of topics of a dead node that one step takes away."""
 
 _SIDE_BY_SIDE: Final = 32  # partitions whose members are asked about together: a distant server answers late
 _RETRY_S: Final = 0.2
+_COMPLAINED_FROM: Final = 64  # failures; an outage has a few, and says so itself
 
 
 class Presence(Protocol):
@@ -38,6 +42,8 @@ class Reaper:
         self._common = common
         self._sessions = sessions
         self._presence = presence
+        self._failures = 0
+        """Times that Redis did not do what was asked."""
 
     async def clear(self, node: str, *, report: bool) -> int:
         """Take away everything that is a node's, waiting for Redis where it is away; how many connections that were.
@@ -71,11 +77,14 @@ class Reaper:
             self._common.events.on_lost(lost)
         return len(taken)
 
-    async def clear_presence(self, node: str) -> None:
-        """Say of everybody who was present through a node that it has left; others may be at it as well."""
+    async def clear_presence(self, node: str, *, waits: bool = True) -> None:
+        """Say of everybody who was present through a node that it has left; others may be at it as well. Unless this
+        `waits`, a part of Redis that is away is left out.
+        """
         for begin in range(0, PARTITIONS, _SIDE_BY_SIDE):
             together = range(begin, min(begin + _SIDE_BY_SIDE, PARTITIONS))
-            await asyncio.gather(*(self._forget_presence(node, partition) for partition in together))
+            asked = [partition for partition in together if waits or self._common.backbone.is_up(partition)]
+            await asyncio.gather(*(self._forget_presence(node, partition) for partition in asked))
 
     async def _forget_presence(self, node: str, partition: int) -> None:
         is_done = False
@@ -96,5 +105,10 @@ class Reaper:
         while True:
             try:
                 return await ask()
-            except EngineError:
+            except EngineError as error:
+                self._failures += 1
+                if self._failures >= _COMPLAINED_FROM and not self._failures & (self._failures - 1):
+                    _log.warning(
+                        "clearing up behind a process takes long (%d refusals): %s", self._failures, error
+                    )
                 await asyncio.sleep(_RETRY_S)

@@ -79,3 +79,41 @@ async def test_presence_is_asked_until_it_is_done(members: Members) -> None:
     reaper = Reaper(one.engine._common, one.engine._sessions, Slow())
     assert await reaper.clear("n9.9.xx", report=True) == 0
     assert sorted(asked) == sorted(list(range(256)) * 3)
+
+
+async def test_presence_is_not_waited_for_where_redis_is_away(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = await members.some(1)
+    asked: list[int] = []
+
+    class Quick:
+        async def forget(self, node: str, partition: int, most: int) -> bool:
+            asked.append(partition)
+            return True
+
+    monkeypatch.setattr(one.engine._common.backbone, "is_up", lambda partition: partition != 7)
+    reaper = Reaper(one.engine._common, one.engine._sessions, Quick())
+    await reaper.clear_presence("n9.9.xx", waits=False)
+    assert sorted(asked) == [partition for partition in range(256) if partition != 7]
+    await reaper.clear_presence("n9.9.xx")
+    assert asked.count(7) == 1
+
+
+async def test_what_is_refused_again_and_again_is_in_the_log(
+    members: Members, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reaper_module, "_RETRY_S", 0.0)
+    (one,) = await members.some(1)
+    asked = 0
+
+    async def ask() -> int:
+        nonlocal asked
+        asked += 1
+        if asked <= 200:
+            raise EngineError("no permission", temporary=False)
+        return asked
+
+    assert await one.engine._nodes._reaper.insist(ask) == 201
+    said = [record.message for record in caplog.records if "no permission" in record.message]
+    assert len(said) == 2, "neither silent nor endless"
