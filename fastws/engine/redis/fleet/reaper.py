@@ -108,7 +108,5 @@ class Reaper:
             except EngineError as error:
                 self._failures += 1
                 if self._failures >= _COMPLAINED_FROM and not self._failures & (self._failures - 1):
-                    _log.warning(
-                        "clearing up behind a process takes long (%d refusals): %s", self._failures, error
-                    )
+                    _log.warning("clearing up behind a process takes long (%d refusals): %s", self._failures, error)
                 await asyncio.sleep(_RETRY_S)
