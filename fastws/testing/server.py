@@ -113,10 +113,12 @@ class TestServer:
             await serving.listen()
             await serving.serve_admin()
         except BaseException:
-            if self._serving is not None:
-                self._serving = None
-                await serving.shutdown(0)
-            self._forget_redis()
+            try:
+                if self._serving is not None:
+                    self._serving = None
+                    await serving.shutdown(0)
+            finally:
+                self._forget_redis()
             raise
         return self
 
@@ -132,8 +134,10 @@ class TestServer:
             await serving.empty()
             grace_s = _GRACE_S
         finally:
-            await serving.shutdown(grace_s)
-            self._forget_redis()
+            try:
+                await serving.shutdown(grace_s)
+            finally:
+                self._forget_redis()
             await asyncio.gather(*(client.wait_closed() for client in clients), return_exceptions=True)
 
     def _forget_redis(self) -> None:

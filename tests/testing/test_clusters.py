@@ -103,6 +103,27 @@ async def test_one_redis_for_one_test() -> None:
         assert not path.exists()
 
 
+async def test_a_private_redis_ends_with_a_server_whose_end_is_cancelled() -> None:
+    redis_binary()
+    app = FastWS()
+    ends = asyncio.Event()
+
+    @app.on_shutdown
+    async def linger() -> None:
+        ends.set()
+        await asyncio.sleep(60)
+
+    server = await TestServer(app, redis="embedded").start()
+    path = Path(server.settings.redis.removeprefix("unix://"))
+    stopping = asyncio.create_task(server.stop())
+    await ends.wait()
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert not path.exists()
+    assert server.settings.redis == "embedded"
+
+
 async def test_a_redis_that_is_too_old(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "OLDEST", (99, 0))
     server = TestServer(FastWS(), redis=redis_server.url, prefix=uuid4().hex)
