@@ -26,6 +26,13 @@ cdef extern from * nogil:
     #define SHARED_LOAD(pointer) __atomic_load_n(pointer, __ATOMIC_SEQ_CST)
     #define SHARED_STORE(pointer, value) __atomic_store_n(pointer, value, __ATOMIC_SEQ_CST)
     #define SHARED_ADD(pointer, value) __atomic_add_fetch(pointer, value, __ATOMIC_SEQ_CST)
+    static inline void shared_raise(uint32_t *pointer, uint32_t least)
+    {
+        uint32_t seen = __atomic_load_n(pointer, __ATOMIC_SEQ_CST);
+        while (seen < least
+               && !__atomic_compare_exchange_n(pointer, &seen, least, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        }
+    }
     static inline int shared_swap(uint64_t *pointer, uint64_t expected, uint64_t wanted)
     {
         return __atomic_compare_exchange_n(pointer, &expected, wanted, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -38,8 +45,8 @@ cdef extern from * nogil:
     void store64 "SHARED_STORE" (uint64_t* pointer, uint64_t value)
     void store "SHARED_STORE" (int64_t* pointer, int64_t value)
     void store32 "SHARED_STORE" (int32_t* pointer, int32_t value)
-    void storeu32 "SHARED_STORE" (uint32_t* pointer, uint32_t value)
     int64_t add "SHARED_ADD" (int64_t* pointer, int64_t value)
+    void shared_raise(uint32_t* pointer, uint32_t least)
     int shared_swap(uint64_t* pointer, uint64_t expected, uint64_t wanted)
 
 cdef enum:
@@ -205,9 +212,8 @@ cdef class Seat:
         store32(&slot.pid, pid)
         store32(&slot.worker, worker)
         store32(&slot.works, 0)
-        # Slots are given by one process, the supervisor: two never raise this at once.
-        if loadu32(&header.used) < <uint32_t>self.index + 1:
-            storeu32(&header.used, self.index + 1)
+        # Several that have just been forked sit down at once.
+        shared_raise(&header.used, <uint32_t>self.index + 1)
         store32(&slot.state, STARTING)
 
     @property

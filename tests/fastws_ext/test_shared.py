@@ -47,6 +47,12 @@ def test_what_one_writes_the_others_read(board: Board) -> None:
     assert seat.state == EMPTY
 
 
+def test_seats_are_taken_in_any_order(board: Board) -> None:
+    for index in (5, 2):
+        board.seat(index).open(1000 + index, index, 50)
+    assert [found.worker for found in board.all()] == [2, 5]
+
+
 def test_a_limit_over_all(board: Board) -> None:
     first, second = seated(board, 2)
     assert [first.enter(3), second.enter(3), second.enter(3), first.enter(3), second.enter(3)] == [
