@@ -223,19 +223,23 @@ class Crew:
         self._events.on_end(process, code)
 
     def kill_who_hangs(self, hang_s: float) -> None:
-        """A worker whose loop does not go round any longer is killed; it is then found to have ended."""
+        """A worker whose loop does not go round any longer is killed; it is then found to have ended. While an
+        application starts it may take its time, unless all are to end.
+        """
         now_ns = time.monotonic_ns()
         for process in self.processes.values():
-            silent_s = (now_ns - self._board.figures(process.slot).beat_ns) / 1e9
-            if process.pid and process.was_ready and silent_s > hang_s:
+            beat_ns = self._board.figures(process.slot).beat_ns
+            silent_s = (now_ns - beat_ns) / 1e9
+            is_watched = process.was_ready or process.phase is not Phase.STARTING
+            if process.pid and beat_ns and is_watched and not process.is_killed and silent_s > hang_s:
                 _log.error(
-                    "worker %d (process %d) has not answered for %.0f s and is killed: a handler blocks its event loop",
+                    "worker %d (process %d) has not answered for %.0f s and is killed: something blocks its event loop",
                     process.place.number,
                     process.pid,
                     silent_s,
                 )
                 _kill(process.pid)
-                process.was_ready = False
+                process.is_killed = True
 
     # Newcomers.
 

@@ -41,6 +41,7 @@ class Process:
         """0 until it has said it."""
         self.phase = Phase.STARTING
         self.was_ready = False
+        self.is_killed = False
 
 
 class Place:

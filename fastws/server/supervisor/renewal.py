@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -104,6 +105,8 @@ class Renewal:
             process = place.process
             if place.successor is not None or process is None or process.phase is not Phase.READY:
                 continue
+            if time.monotonic() < place.may_start_s:
+                continue  # the last one could not even be forked
             if self._crew.spawn(place, zygote, self._target) is not None:
                 self._old.append(process)
         return bool(left)

@@ -244,6 +244,21 @@ def test_who_hangs_is_killed_and_collected(stage: Stage) -> None:
     child.returncode = -signal.SIGKILL
 
 
+def test_who_hangs_before_it_was_ready_is_killed_once_it_is_to_end(stage: Stage) -> None:
+    place = stage.crew.add_place()
+    with subprocess.Popen(["sleep", "20"]) as child:
+        process = stage.spawn(place)
+        stage.say(process, "hello", pid=child.pid)
+        seat = stage.board.seat(process.slot)
+        seat.open(child.pid, place.number, 100)
+        seat.beat(time.monotonic_ns() - 31 * 10**9, 0, 0, 0, works=True)
+        stage.crew.kill_who_hangs(30)
+        assert child.poll() is None  # an application may take its time to start
+        stage.crew.stop()
+        stage.crew.kill_who_hangs(30)
+        assert child.wait(10) == -signal.SIGKILL
+
+
 def test_a_port_that_somebody_took_before_anybody_listened(stage: Stage) -> None:
     process = stage.spawn(stage.crew.add_place())
     (other,) = bind_tcp(*process.place.door.sockets[0].getsockname())

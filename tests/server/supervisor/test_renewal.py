@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import signal
 import ssl
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+from fastws.server.process.notify import Notifier
+from fastws.server.supervisor.renewal import Renewal
+from tests.server.supervisor.test_crew import Stage
 from tests.server.supervisor.workers import APP, Storm, ask, connected, events, servers, told, workers_of, zygotes_of
 from tests.support.certificates import self_signed
 from tests.support.raw_client import RawClient
@@ -103,6 +108,42 @@ def test_the_end_of_a_server_that_is_being_renewed(tmp_path: Path) -> None:
         server.signal(signal.SIGHUP)
         wait_until(lambda: told(server, "SIGHUP: replacing 2 workers"))
         assert server.stop() == 0
+
+
+class Nursery:
+    """Zygotes that a test plays: one that has imported everything, and is asked for workers."""
+
+    def __init__(self, zygote: Stage) -> None:
+        self.given: dict[str, object] = {}
+        self.generation = 0
+        self.current = None
+        self.successor = zygote
+        self.next_has_failed = False
+
+    def changes(self, settings: object) -> list[str]:
+        del settings
+        return []
+
+    def make_next(self) -> None:
+        pass
+
+
+def test_a_successor_that_cannot_be_forked_is_not_asked_for_again_at_once() -> None:
+    with closing(Stage()) as stage:
+        place = stage.crew.add_place()
+        old = stage.ready(place)
+        renewal = Renewal(stage.crew, Nursery(stage), Notifier({}))  # type: ignore[arg-type]
+        renewal.ask()
+        renewal.go_on()
+        assert place.successor is not None
+        stage.hang_up(place.successor)
+        assert stage.events[-1][0] == "end 1"
+        place.may_start_s = time.monotonic() + 60
+        renewal.go_on()
+        assert place.processes == [old]
+        place.may_start_s = 0
+        renewal.go_on()
+        assert place.successor is not None
 
 
 def test_certificates_are_read_again(tmp_path: Path) -> None:
