@@ -13,7 +13,8 @@ Promises
 7. Between `on_degraded` and `on_restored` this process is alone: a publication without history and key, an announcement
    and an order still reach what is here (`Published.degraded` says so); everything else raises `EngineError` at once.
 8. An order is carried out at most once in each process.
-9. What is known of sessions is right at once where nothing fails, and within a lease where a process died.
+9. What is known of sessions and of who is present is right at once where nothing fails, and within a lease where a
+   process died.
 
 Methods that answer give either the answer or an awaitable of it, so that an engine in this process costs no coroutine.
 The order of calls of one caller is kept even where their answers come later.

@@ -408,6 +408,37 @@ async def test_who_comes_and_goes_during_a_repair_is_right(desks: list[Desk]) ->
     assert await two.count() == PresenceStats(801, 0)
 
 
+async def test_who_comes_and_goes_around_a_repair_is_told_once(desks: list[Desk]) -> None:
+    one, two, _ = desks
+    for conn in "abc":
+        one.come(conn, "ann")
+    await one.count()
+
+    def meanwhile() -> Any:
+        here = one.house.members[ROOM]
+        yield ROOM, "a", *here["a"]
+        one.go("b")
+        one.come("e", "eve")
+        one.presence.present(ROOM, "c", Member("cat", "web", None), announce=True, is_known=True)
+        stale = here["c"]
+        yield ROOM, "e", *here["e"]
+        yield ROOM, "c", *stale
+
+    one.come("d", "dan")  # and is not written yet
+    one.house.members[ROOM].pop("d")
+    rows = iter([(ROOM, "d", Member("dan", "web", None), True)])
+    await one.presence.repair(row for part in (rows, meanwhile()) for row in part)
+    assert {conn: member.user for conn, member in (await two.who()).members.items()} == {
+        "a": "ann",
+        "c": "cat",
+        "d": "dan",
+        "e": "eve",
+    }
+    await until(lambda: len(two.house.told(ROOM)) >= 6)
+    await two.who()
+    assert sorted(two.house.told(ROOM)) == sorted([*(("join", conn) for conn in "abcde"), ("leave", "b")])
+
+
 async def test_what_redis_refuses_is_written_later(
     desks: list[Desk], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,6 +221,7 @@ async def test_who_comes_back_while_it_is_being_buried_is_there_in_the_end(clust
     for what, conn in two.house.told("t"):
         (known.add if what == "join" else known.discard)(conn)
     assert known == {f"c-{number}" for number in range(5)}
+    assert one.house.told("t") == [], "it is not told of itself, whatever it was called"
     assert await stats(two) == await stats(one) == PresenceStats(5, 1)
 
 
