@@ -48,13 +48,20 @@ _TS: Final = Struct(">Q")
 class _Asked:
     """An order that others carry out."""
 
-    __slots__ = ("nodes", "ready", "sum")
+    __slots__ = ("nodes", "quiet", "ready", "sum")
 
     def __init__(self) -> None:
         self.nodes: set[str] = set()
         """Those that have not answered."""
+        self.quiet: set[str] = set()
+        """Those of them that may be dead: nobody waits for them."""
         self.ready = asyncio.get_running_loop().create_future()
         self.sum = Outcome()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all have answered that are waited for."""
+        return self.nodes <= self.quiet
 
 
 class Post:
@@ -238,7 +245,7 @@ class Post:
             return
         asked.nodes.discard(node)
         asked.sum += letter.outcome()
-        if not asked.nodes and not asked.ready.done():
+        if asked.is_complete and not asked.ready.done():
             asked.ready.set_result(None)
 
     # What is sent.
@@ -267,9 +274,10 @@ class Post:
         self._asked[count] = asked
         try:
             asked.nodes.update(nodes)
+            asked.quiet.update(filter(self._sessions.living.is_quiet, nodes))
             await self._send(nodes, letter_of(order, count, self._common.node), asked)
             outcome = await _got(here)
-            if asked.nodes:
+            if not asked.is_complete:
                 await asyncio.wait((asked.ready,), timeout=ANSWER_S)
             return outcome + asked.sum
         finally:

@@ -135,6 +135,19 @@ async def test_who_does_not_answer_is_waited_for_a_second(members: Members, monk
     assert time.monotonic() - begin_s < 2
 
 
+async def test_who_is_quiet_is_asked_and_not_waited_for(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = await members.some(3)
+    living = one.engine._sessions.living
+    monkeypatch.setattr(living, "is_quiet", {two.id}.__contains__)
+    two.engine._common.listeners.pop(two.engine._common.names.of(BELL, two.id))
+    begin_s = time.monotonic()
+    assert await got(one.engine.order(EVERY)) == Outcome(2)
+    assert time.monotonic() - begin_s < post_module.ANSWER_S
+    assert len(three.house.orders) == 1
+    await two.engine._post.catch_up()
+    assert len(two.house.orders) == 1
+
+
 async def test_late_answers_are_part_of_the_outcome(members: Members) -> None:
     one, two = await members.some(2)
 

@@ -14,6 +14,8 @@ from typing import Final, TypeVar
 Mark = TypeVar("Mark", int, str)
 
 _MAX_DIGITS: Final = 19
+_QUIET_PART: Final = 4  # of a lease: several beats
+_QUIET_S: Final = 2.0  # at least: who is busy for a moment is no quiet one
 
 
 class Living:
@@ -69,6 +71,12 @@ class Living:
         if known is None:
             return number_of(node) > self._newest
         return self._is_blind or self._clock() - known[1] < self._lease_s
+
+    def is_quiet(self, node: str) -> bool:
+        """Whether it has not been heard of for so long that it may well be dead, though that is not known yet."""
+        known = self._beats.get(node)
+        quiet_s = max(self._lease_s / _QUIET_PART, _QUIET_S)
+        return known is not None and not self._is_blind and self._clock() - known[1] >= quiet_s
 
     def others(self) -> Sequence[str]:
         """The other nodes that live."""

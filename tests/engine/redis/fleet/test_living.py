@@ -52,6 +52,17 @@ def test_who_beats_lives() -> None:
     assert (sight.living.dead, sight.living.to_bury()) == ([], [])
 
 
+def test_who_does_not_beat_for_a_while_is_quiet() -> None:
+    sight = Sight()
+    sight.go_on(2, THIRD)
+    assert not sight.living.is_quiet(OTHER)
+    sight.go_on(2, THIRD)
+    assert [sight.living.is_quiet(node) for node in (OTHER, THIRD, ME, "n.9.new")] == [True, False, False, False]
+    assert sight.living.is_living(OTHER)
+    sight.living.look_away()
+    assert not sight.living.is_quiet(OTHER)
+
+
 def test_who_does_not_beat_for_a_lease_is_dead() -> None:
     sight = Sight()
     sight.go_on(8, THIRD)
