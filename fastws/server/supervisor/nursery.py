@@ -171,9 +171,9 @@ class Nursery:
             self._next = None
 
     def tell_all(self, kind: str) -> None:
-        """Say something to each."""
+        """Say something to each, which one that still imports hears when it has."""
         for zygote in (self._current, self._next):
-            if zygote is not None and zygote.is_loaded:
+            if zygote is not None:
                 zygote.channel.send(kind)
 
     def close(self) -> None:

@@ -77,6 +77,29 @@ def test_one_that_has_imported_everything_and_the_next(home: Home) -> None:
     home.until(nursery.is_empty, "the end of all")
 
 
+def test_what_is_said_to_one_that_imports_is_heard_afterwards(tmp_path: Path) -> None:
+    log, config, may_go_on = tmp_path / "log", tmp_path / "log.toml", tmp_path / "go"
+    config.write_text(
+        f'version = 1\n[handlers.file]\nclass = "logging.FileHandler"\nfilename = "{log}"\n'
+        '[root]\nhandlers = ["file"]\n'
+    )
+    (tmp_path / "takes_long.py").write_text(
+        "import os, time\nfrom fastws import FastWS\napp = FastWS()\n"
+        f"while not os.path.exists({str(may_go_on)!r}):\n    time.sleep(0.01)\n"
+    )
+    home = Home({**GIVEN, "log_config": str(config), "app_dir": str(tmp_path), "app": "takes_long:app"})
+    try:
+        home.nursery.make_first()
+        home.until(log.exists, "the log of one that imports")
+        log.rename(tmp_path / "old")
+        home.nursery.tell_all("reopen")
+        may_go_on.touch()
+        home.until(lambda: home.nursery.current, "a zygote")
+        home.until(log.exists, "the log opened again")
+    finally:
+        home.nursery.kill()
+
+
 def test_one_that_cannot_import_the_application(home: Home, tmp_path: Path) -> None:
     del home
     home = Home({**GIVEN, "app": "broken:app", "app_dir": str(tmp_path)})
