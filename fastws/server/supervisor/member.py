@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from fastws.app import FastWS
 from fastws.config import Settings
-from fastws.errors import StartupError
+from fastws.errors import EngineError, StartupError
 from fastws.observe import logs
 from fastws.server import cli
 from fastws.server.drain import close_now
 from fastws.server.serving import GRACE_S, Serving
+from fastws.server.supervisor.places import ENGINE_AWAY
 from fastws.server.supervisor.zygote import Birth
 from fastws.server.worker import loop_factory, settle_memory
 from fastws_ext.shared import DRAINING, READY, Board
@@ -34,7 +35,9 @@ def run(settings: Settings, app: FastWS | None, birth: Birth, board: Board) -> i
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(member.serve())
     except StartupError as error:
-        return cli.report(error)
+        code = cli.report(error)
+        cause = error.__cause__
+        return ENGINE_AWAY if isinstance(cause, EngineError) and cause.temporary else code
 
 
 def _number_logs(worker: int) -> None:

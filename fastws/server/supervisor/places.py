@@ -9,6 +9,9 @@ from typing import Final
 from fastws.server.supervisor.control import Channel
 from fastws.server.supervisor.listening import Door
 
+ENGINE_AWAY: Final = 75  # EX_TEMPFAIL
+"""A worker ends with this exit code where it could not start because Redis is away."""
+
 MAX_DEATHS: Final = 5
 DEATHS_WITHIN_S: Final = 30.0
 _LONGEST_PAUSE_S: Final = 1.0

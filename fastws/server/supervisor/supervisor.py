@@ -30,7 +30,7 @@ from fastws.server.supervisor.control import Channel
 from fastws.server.supervisor.crew import Crew
 from fastws.server.supervisor.listening import Doors
 from fastws.server.supervisor.nursery import Nursery
-from fastws.server.supervisor.places import DEATHS_WITHIN_S, MAX_DEATHS, Phase, Process
+from fastws.server.supervisor.places import DEATHS_WITHIN_S, ENGINE_AWAY, MAX_DEATHS, Phase, Process
 from fastws.server.supervisor.renewal import Renewal
 from fastws_ext.shared import MAX_SLOTS, Board
 
@@ -230,6 +230,9 @@ class Supervisor:
             # It was never born, for want of memory perhaps: that is no reason to stop those who live.
             place.may_start_s = time.monotonic() + UNBORN_PAUSE_S
             return
+        is_engine_away = code == ENGINE_AWAY
+        if is_engine_away:
+            code = StartError.exit_code
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         if self.is_stopping or process.phase is Phase.RETIRING or place.is_leaving:
             if code and not self._stop_signals >= 2:
@@ -239,7 +242,11 @@ class Supervisor:
         if place.process is not None:
             self._renewal.fail(f"a new worker {how} before it was ready")
             return
-        if code in (StartError.exit_code, AppImportError.exit_code):
+        if is_engine_away and self.is_up:
+            # Those who are here go on without Redis, and must not be stopped by one more trouble.
+            place.may_start_s = time.monotonic() + UNBORN_PAUSE_S
+            _log.error("worker %d cannot start while Redis is away: another one will try again", place.number)
+        elif code in (StartError.exit_code, AppImportError.exit_code):
             _log.error("worker %d (process %d) %s: the server stops", place.number, process.pid, how)
             self.stop(code)
         elif place.note_death(time.monotonic()):

@@ -30,6 +30,7 @@ from tests.server.supervisor.workers import (
     zygotes_of,
 )
 from tests.support.raw_client import RawClient
+from tests.support.redis import RedisServer
 from tests.support.server import ServerFailed
 from tests.support.waiting import wait_until
 
@@ -137,6 +138,19 @@ def test_five_deaths_stop_the_server() -> None:
             kill_and_wait(workers_of(server)[1])
         assert server.wait(10) == 1
         assert told(server, "for the 5th time within 30 s: the server stops")
+
+
+def test_a_worker_that_dies_while_redis_is_away_is_replaced_when_it_is_back() -> None:
+    with RedisServer() as redis, servers("--redis", redis.url, source=APP) as server:
+        before = workers_of(server)
+        redis.stop()
+        kill_and_wait(before[1])
+        wait_until(lambda: told(server, "worker 1 cannot start while Redis is away"), 30)
+        assert ask(server) == f"{before[0]} one"
+        redis.start()
+        wait_until(lambda: told(server, "Redis is back"), 30)
+        wait_until(lambda: len({ask(server) for _ in range(10)}) == 2, 30)
+        assert workers_of(server)[0] == before[0]
 
 
 @pytest.mark.parametrize(
