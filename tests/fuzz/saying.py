@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import json
-import logging
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import msgspec
 from fastws import closes
 from fastws.closes import CLOSES, ERRORS
 from fastws.core.codecs.commands import NAMES, Aside, Broken, Fault, Lines
+from tests.fuzz.silence import silent
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage
 from tests.support.frames import BINARY, CLOSE, TEXT, Frame
 
@@ -41,13 +41,8 @@ def _runner() -> asyncio.Runner:
 
 def say(message: str | bytes) -> Heard:
     """Send one message to a new server, where clients of both codecs hear `TOPIC`; they must hear the same."""
-    logger = logging.getLogger("fastws")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what the gateway logs is not looked at here, but by other tests
-    try:
+    with silent("fastws"):
         return _runner().run(_say(message))
-    finally:
-        logger.setLevel(level)
 
 
 async def _say(message: str | bytes) -> Heard:
