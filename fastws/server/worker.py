@@ -9,7 +9,6 @@ import asyncio
 import gc
 import importlib.util
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -18,10 +17,10 @@ from typing import Final
 
 from fastws.app import FastWS
 from fastws.config import Settings
-from fastws.errors import StartError
 from fastws.observe import logs
 from fastws.server.drain import close_now
 from fastws.server.process.notify import Notifier
+from fastws.server.process.pidfile import write_pidfile
 from fastws.server.serving import GRACE_S, Serving
 
 _log: Final = logging.getLogger("fastws.server")
@@ -91,7 +90,7 @@ class Worker(Serving):
         self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
         for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
-        self._write_pidfile()
+        self._pidfile = write_pidfile(self.settings.pidfile)
         settle_memory()
         await self.listen()
         await self.serve_admin()
@@ -143,16 +142,6 @@ class Worker(Serving):
         await super().shutdown(grace_s if self.stop_signals < 2 else 0)
         if self._pidfile is not None:
             self._pidfile.unlink(missing_ok=True)
-
-    def _write_pidfile(self) -> None:
-        if self.settings.pidfile is None:
-            return
-        path = Path(self.settings.pidfile)
-        try:
-            path.write_text(f"{os.getpid()}\n", encoding="ascii")
-        except OSError as error:
-            raise StartError(f"cannot write --pidfile {path}: {error.strerror or error}") from error
-        self._pidfile = path
 
     def _keep_watchdog(self) -> None:
         if self._notifier.watchdog_s:

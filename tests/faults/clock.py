@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import mmap
 import os
-import shlex
-import shutil
 import struct
-import subprocess
-import sysconfig
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import pytest
+from tests.support.preloads import compiled
 
 SOURCE: Final = Path(__file__).with_name("clock.c")
 CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "faults"
 
 
-@functools.cache
 def library() -> Path:
-    """The compiled shim, made on the first call for this source; or skip."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(compiler[0]) is None:
-        pytest.skip(f"no C compiler ({compiler[0]})")
-    path = CACHE / f"clock-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
-    if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            fresh = Path(folder, "clock.so")
-            command = [*compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(fresh), str(SOURCE), "-ldl"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            fresh.replace(path)
-    return path
+    """The compiled shim; or skip."""
+    return compiled(SOURCE, CACHE)
 
 
 class Clock:

@@ -15,21 +15,15 @@ Nothing is hit before `aim`, and a forked child is never hit.
 
 import ctypes
 import errno
-import functools
-import hashlib
 import mmap
 import os
-import shlex
-import shutil
-import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-import pytest
+from tests.support.preloads import compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("shim.c")
@@ -162,27 +156,9 @@ class Shim:
         self._control.broken[port >> 3] &= ~(1 << (port & 7))
 
 
-def clean_environment() -> dict[str, str]:
-    """The environment without what is preloaded, for tools that have no part in the test."""
-    return {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
-
-
-@functools.cache
 def library() -> Path:
-    """The compiled shim, made on the first call for this source."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(compiler[0]) is None:
-        pytest.skip(f"no C compiler ({compiler[0]})")
-    path = CACHE / f"shim-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
-    if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as directory:
-            fresh = Path(directory, "shim.so")
-            command = [*compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(fresh), str(SOURCE), "-ldl"]
-            done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            fresh.replace(path)
-    return path
+    """The compiled shim; or skip."""
+    return compiled(SOURCE, CACHE)
 
 
 @contextmanager

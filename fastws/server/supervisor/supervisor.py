@@ -26,6 +26,7 @@ from fastws.net.admission import descriptor_capacity
 from fastws.observe import logs
 from fastws.server.process.admin_address import bind_admin
 from fastws.server.process.notify import Notifier
+from fastws.server.process.pidfile import write_pidfile
 from fastws.server.supervisor.control import Channel
 from fastws.server.supervisor.crew import Crew
 from fastws.server.supervisor.listening import Doors
@@ -110,7 +111,7 @@ class Supervisor:
         self._doors = Doors(settings)
         if settings.admin_port >= 0:
             self._admin = bind_admin(settings.admin_host, settings.admin_port)
-        self._write_pidfile()
+        self._pidfile = write_pidfile(self.settings.pidfile)
         self._board = make_board(settings)
         self._nursery = Nursery(self._given, settings, self._redis, self._board.fd, self, self._watch, self._unwatch)
         self._crew = Crew(self._doors, self._admin, self._board, self, self._watch, self._unwatch)
@@ -131,16 +132,6 @@ class Supervisor:
     def _drop_wakes(self) -> None:
         with suppress(BlockingIOError):
             self._waker[0].recv(4096)
-
-    def _write_pidfile(self) -> None:
-        if self.settings.pidfile is None:
-            return
-        path = Path(self.settings.pidfile)
-        try:
-            path.write_text(f"{os.getpid()}\n", encoding="ascii")
-        except OSError as error:
-            raise StartError(f"cannot write --pidfile {path}: {error.strerror or error}") from error
-        self._pidfile = path
 
     # Run.
 
