@@ -133,6 +133,7 @@ async def test_others_are_told_once_and_nobody_of_itself(desks: list[Desk]) -> N
     two.come("q", announce=False)
     await one.who()
     one.go("a")
+    await one.who()  # written before what another process writes over its own connection
     two.come("b")
     two.go("b")  # before anybody was told
     await two.who()
