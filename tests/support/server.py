@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support import on_redis
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +89,8 @@ class ServerProcess:
             self._command.append(app)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FASTWS_")}
         path = os.pathsep.join(filter(None, [str(ROOT), clean.get("PYTHONPATH", "")]))
-        self._env = clean | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | (env or {})
+        self._env = clean | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        self._env |= on_redis.variables_of(options, self._working_directory) | (env or {})
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
