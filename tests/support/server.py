@@ -23,7 +23,7 @@ STOP_TIMEOUT_S = 40.0  # more than the default --drain-timeout
 
 
 @cache
-def _ending_with_parent() -> list[str]:
+def ending_with_parent() -> list[str]:
     """Before a command: its process is killed when the thread that starts it ends; empty where that cannot be had."""
     prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
     able = shutil.which("setpriv") and subprocess.run([*prefix, "true"], capture_output=True, check=False)
@@ -100,7 +100,7 @@ class ServerProcess:
         :raises ServerFailed: it exited, or was silent for 30 s.
         """
         self._process = subprocess.Popen(
-            [*_ending_with_parent(), *self._command],
+            [*ending_with_parent(), *self._command],
             cwd=self._working_directory,
             env=self._env,
             stdin=subprocess.DEVNULL,
