@@ -1,7 +1,7 @@
 """The two connections to one Redis server, one for commands and one for what is subscribed to, kept up for ever.
 
 A server is up while both stand and every channel is heard. If one of them is lost the other is closed as well, and they
-are made anew, at once at first and then ever more slowly.
+are made anew, at once at first and then as `resp.pauses` says.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any, Final, Protocol
 from fastws.engine.contract import Answer
 from fastws.engine.redis.backbone.commands import Commands
 from fastws.engine.redis.backbone.contract import Word
+from fastws.engine.redis.backbone.replicas import Replicas
 from fastws.engine.redis.backbone.subscriptions import Subscriptions
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.resp.address import Address
 from fastws.engine.redis.resp.errors import AwayError, safe_text
 from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Taker, Tuning, fail
 from fastws.engine.redis.resp.opening import open_link
+from fastws.engine.redis.resp.pauses import Pauses
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
 
@@ -30,9 +32,8 @@ _log: Final = logging.getLogger("fastws.engine")
 OLDEST: Final = (7, 0)
 """The version of Redis that has what we need."""
 
-_FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 2.0
 _STEADY_S: Final = 2.0  # whoever was up for so long is tried again at once
+_ASKED_SHARE: Final = 0.75  # of the time after which a link pings by itself, which a server that loads refuses
 _STOP_S: Final = 1.0  # for what was given before `stop` to be answered
 
 
@@ -74,8 +75,9 @@ class Server:
         self._names: Final = names
         self._name: Final = name
         self._tuning: Final = tuning
-        self._rng = rng
+        self._pauses: Final = Pauses(rng)
         self._subscriptions: Final = Subscriptions(on_moved)
+        self._replicas: Final = Replicas(str(address), tuning)
         self._address = address
         self._context = _context(address)
         self._commands: Commands | None = None
@@ -87,8 +89,6 @@ class Server:
         self._attempt: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         """There is something to do for who keeps it up."""
-        self._tries = 0
-        """Attempts since it was up for long, or since somebody wanted it to connect anew."""
         self._up_at = 0.0
         self._failure: EngineError | None = None
         """Why the last attempt failed."""
@@ -127,8 +127,6 @@ class Server:
 
     def begin(self) -> None:
         """Try to connect from now on, without waiting for it."""
-        if self._rng is None:
-            self._rng = random.Random()  # noqa: S311 - spreads load; not before a fork, which would make all the same
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep_up())
 
@@ -175,7 +173,7 @@ class Server:
 
     def reconnect(self, reason: str) -> None:
         """Connect anew at once, whether it is up or waits for its next attempt."""
-        self._tries = 0
+        self._pauses.reset()
         if self._attempt is not None:
             self._attempt.cancel()  # it may be waiting for an address that does not answer
         if self._links:
@@ -234,7 +232,7 @@ class Server:
         self._failure = AwayError(f"{self._address}: {reason}")
         if was_up:
             if asyncio.get_running_loop().time() - self._up_at >= _STEADY_S:
-                self._tries = 0
+                self._pauses.reset()
             self._wake.set()
             self._events.on_server_away(self, f"{self._address}: {reason}")
         self._commands = None
@@ -253,17 +251,16 @@ class Server:
                 continue  # somebody wants it to begin anew
             error = attempt.exception()
             if error is not None:
-                self._note_failure(error)
-                await self._pause()
+                await self._pause(self._note_failure(error))
                 continue
             while self._is_up:
                 await self._wake.wait()
                 self._wake.clear()
-            if self._tries:
-                self._wake.clear()  # of its loss
-                await self._pause()
+            if self._pauses.is_fresh:
+                self._pauses.note()
             else:
-                self._tries = 1
+                self._wake.clear()  # of its loss
+                await self._pause(None)
 
     async def _connect(self) -> None:
         """Both links, and all that has to be before the server is up. Raises `EngineError`."""
@@ -271,8 +268,9 @@ class Server:
         try:
             link = await self._open(address, hears=False)
             identity = await self._judge(link)
-            commands = Commands(link, self._names, identity)
+            commands = Commands(link, self._names, identity, self._replicas)
             await commands.begin()
+            await self._replicas.greet(link, str(address))
             hears = await self._open(address, hears=True)
             if not identity.startswith(f"{(await _facts(hears, 'server')).get('run_id', '')}:"):
                 raise AwayError("its two connections are to different servers")
@@ -308,7 +306,7 @@ class Server:
 
     async def _judge(self, link: Link) -> str:
         """Find out who the server is: a text for this life of this master. Raises `EngineError` if it is none."""
-        facts = await _facts(link, "server", "replication")
+        facts = await _facts(link, "server", "replication", "persistence")
         self.version = version = facts.get("redis_version", "")
         if _numbers(version) < OLDEST:
             wanted = ".".join(map(str, OLDEST))
@@ -316,9 +314,21 @@ class Server:
             raise EngineError(f"{self._address} {said}: {wanted} or newer is needed", temporary=False)
         if facts.get("role") != "master":
             raise AwayError(f"{self._address} is a replica: the address of its master is needed")
+        if facts.get("loading") == "1":
+            await self._wait_for_data(link, facts)
+            facts = await _facts(link, "server", "replication")
         return f"{facts.get('run_id', '')}:{facts.get('master_replid', '')}"
 
-    def _note_failure(self, error: BaseException) -> None:
+    async def _wait_for_data(self, link: Link, facts: Mapping[str, str]) -> None:
+        """Ask a server that still reads its data until it has: an attempt each time would keep it from that."""
+        while facts.get("loading") == "1":
+            self._note_failure(AwayError(f"{self._address} still reads its data"))
+            remaining = facts.get("loading_eta_seconds", "")
+            remaining_s = int(remaining) if remaining.isascii() and remaining.isdigit() and len(remaining) < 9 else 0
+            await asyncio.sleep(self._pauses.while_loading(remaining_s, self._tuning.idle_s * _ASKED_SHARE))
+            facts = await _facts(link, "persistence")
+
+    def _note_failure(self, error: BaseException) -> EngineError:
         if not isinstance(error, EngineError):
             _log.error("no connection to Redis, for a fault of ours", exc_info=error)
             error = EngineError(f"{self._address} cannot be used: {type(error).__name__}")
@@ -327,13 +337,12 @@ class Server:
         self._failure = error
         if not error.temporary:
             self._tell_waiters(error)
+        return error
 
-    async def _pause(self) -> None:
+    async def _pause(self, failure: EngineError | None) -> None:
         """Wait for the next attempt, or until somebody wants one at once."""
-        longest_s = min(_FIRST_PAUSE_S * 2.0 ** min(self._tries, 10), _LONGEST_PAUSE_S)
-        self._tries += 1
         try:
-            async with asyncio.timeout(longest_s * (self._rng.uniform(0.5, 1.0) if self._rng is not None else 1.0)):
+            async with asyncio.timeout(self._pauses.after(failure)):
                 await self._wake.wait()
         except TimeoutError:
             pass

@@ -6,7 +6,9 @@
     ├── ReplyError       the server answered with an error: what was asked was not done
     │   └── MovedError   it is another server's to do, of the same cluster
     ├── AwayError        the link broke, or is not there: nobody knows whether it was done
-    └── BusyError        the server does not keep up: nothing was sent
+    │   └── AbsentError  nobody listens where the server should be
+    ├── BusyError        the server does not keep up: nothing was sent
+    └── ReplicasError    it was done, but at fewer replicas than there shall be
 """
 
 from __future__ import annotations
@@ -72,8 +74,16 @@ class AwayError(EngineError):
     """The server is away, or went away before it answered."""
 
 
+class AbsentError(AwayError):
+    """Nobody listens at the address of the server, which its machine has said at once."""
+
+
 class BusyError(EngineError):
     """More waits for the server than may."""
+
+
+class ReplicasError(EngineError):
+    """What was written is at the server, and not at as many replicas as it shall be: a failover may lose it."""
 
 
 def safe_text(text: str) -> str:

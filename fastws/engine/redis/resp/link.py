@@ -33,7 +33,7 @@ _PUSHES: Final = frozenset({b"message", b"subscribe", b"unsubscribe", b"smessage
 
 
 class Tuning(NamedTuple):
-    """When a link is given up."""
+    """When a link is given up, and when what was written is safe."""
 
     connect_s: float = 2.0
     """Seconds for a connection to stand, with all that has to be said before the first command."""
@@ -49,6 +49,10 @@ class Tuning(NamedTuple):
     """Commands."""
     largest_answer: int = 256 << 20
     """Bytes of one answer or push."""
+    min_replicas: int = 0
+    """Replicas that have what is stored before that is answered; 0: the master is enough."""
+    replicas_s: float = 1.0
+    """Seconds that these have; less than `silence_s`, as the server says nothing meanwhile."""
 
 
 DEFAULT_TUNING: Final = Tuning()

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import re
 import socket
 import ssl
 from typing import Final
 
 from fastws.engine.redis.resp.address import Address
-from fastws.engine.redis.resp.errors import AwayError, ReplyError, safe_text
+from fastws.engine.redis.resp.errors import AbsentError, AwayError, ReplyError, safe_text
 from fastws.engine.redis.resp.link import Link, Tuning, Word
 
 _log: Final = logging.getLogger("fastws.engine")
 _HANDSHAKE_SHARE: Final = 0.9
+_NOT_THERE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
+_NO_WAY: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EAFNOSUPPORT})
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
 
 async def open_link(
     address: Address, context: ssl.SSLContext | None, tuning: Tuning, *, name: str, hears: bool = False
 ) -> Link:
-    """Connect. Within `tuning.connect_s` there is a link, or `AwayError` (`ReplyError` if the server refused).
+    """Connect. Within `tuning.connect_s` there is a link, or `AwayError` (`AbsentError` if nobody listens there,
+    `ReplyError` if the server refused).
 
     :param context: of `address.tls`; read once, as it reads files.
     :param name: how the server lists this connection; no spaces.
@@ -41,8 +46,19 @@ async def open_link(
     except (ssl.SSLError, ssl.CertificateError) as error:
         raise AwayError(f"{address} cannot be reached by TLS: {safe_text(str(error))}") from None
     except (OSError, UnicodeError) as error:
-        raise AwayError(f"{address} cannot be reached: {safe_text(str(error))}") from None
+        kind = AbsentError if _is_nobody_there(error) else AwayError
+        raise kind(f"{address} cannot be reached: {safe_text(str(error))}") from None
     return link
+
+
+def _is_nobody_there(error: Exception) -> bool:
+    """Whether connecting was refused at once; a name may have several addresses, whose errors come as one text."""
+    if not isinstance(error, OSError) or isinstance(error, socket.gaierror):
+        return False
+    if error.errno is not None:
+        return error.errno in _NOT_THERE
+    numbers = {int(digits) for digits in re.findall(r"\[Errno (\d{1,4})\]", str(error))}
+    return bool(numbers & _NOT_THERE) and numbers <= _NOT_THERE | _NO_WAY
 
 
 async def _connect(address: Address, context: ssl.SSLContext | None, tuning: Tuning, *, hears: bool) -> Link:

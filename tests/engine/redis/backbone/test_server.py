@@ -397,6 +397,32 @@ async def test_one_that_takes_no_commands_yet_is_tried_ever_more_slowly() -> Non
 
 
 @on_loops("asyncio")
+async def test_one_that_reads_its_data_is_asked_until_it_has(caplog: pytest.LogCaptureFixture) -> None:
+    """Over the connection that is there: nobody connects again and again to a server that has enough to do."""
+    loading = 5
+
+    def answer(words: list[bytes]) -> bytes | None:
+        nonlocal loading
+        if words == [b"INFO", b"persistence"]:
+            loading -= 1
+            info = b"loading:%d\r\nloading_eta_seconds:%s\r\n" % (loading > 0, [b"0", b"9", b"x", b"-1"][loading % 4])
+            return b"$%d\r\n%b\r\n" % (len(info), info)
+        return as_a_master(words)
+
+    async with FakeServer(answer) as fake:
+        server = Server(fake.address, Events(), NAMES, tuning=QUICK)
+        server.begin()
+        while not server.failure:
+            await asyncio.sleep(0.001)
+        assert "still reads its data" in str(server.failure)
+        assert not server.is_up
+        await server.wait_up(20.0)
+        assert len(fake.writers) == 2
+        assert caplog.text.count("still reads its data") == 1
+        await server.stop()
+
+
+@on_loops("asyncio")
 async def test_both_connections_have_to_be_to_one_server() -> None:
     """Behind a balancer or a name with several addresses they may not be, for a while."""
     lives = iter([b"one", b"two", b"one", b"one"])

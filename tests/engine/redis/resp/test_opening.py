@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
+from fastws.engine.redis.resp import opening
 from fastws.engine.redis.resp.address import Address, Tls, parse_address
-from fastws.engine.redis.resp.errors import AwayError, ReplyError
+from fastws.engine.redis.resp.errors import AbsentError, AwayError, ReplyError
 from fastws.engine.redis.resp.link import DEFAULT_TUNING, Link, Tuning
 from fastws.engine.redis.resp.opening import open_link
 from fastws.errors import EngineError
@@ -225,3 +226,34 @@ async def test_a_connection_over_tcp_does_not_wait_and_is_watched(redis: RedisSe
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
     await link.close()
+
+
+@on_loops()
+async def test_where_nobody_listens(redis: RedisServer, tmp_path: Path) -> None:
+    """It is told apart from everything that takes a server's time; `localhost` may be two addresses."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    for url in (f"redis://127.0.0.1:{port}", f"redis://localhost:{port}", f"unix://{tmp_path}/nothing"):
+        with pytest.raises(AbsentError, match="cannot be reached"):
+            await connect(url)
+    with pytest.raises(AwayError) as caught:
+        await connect(f"rediss://127.0.0.1:{redis.port}", SOON)
+    assert not isinstance(caught.value, AbsentError)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_absent"),
+    [
+        (ConnectionRefusedError(111, "refused"), True),
+        (FileNotFoundError(2, "no such socket"), True),
+        (OSError("Multiple exceptions: [Errno 111] ('::1', 1, 0, 0), [Errno 111] ('127.0.0.1', 1)"), True),
+        (OSError("Multiple exceptions: [Errno 99] ('::1', 1, 0, 0), [Errno 111] ('127.0.0.1', 1)"), True),
+        (OSError("Multiple exceptions: [Errno 113] ('::1', 1, 0, 0), [Errno 111] ('127.0.0.1', 1)"), False),
+        (OSError(113, "no route to host"), False),
+        (OSError("something else"), False),
+        (socket.gaierror(-2, "unknown name"), False),
+        (UnicodeError("a name that cannot be"), False),
+    ],
+)
+def test_what_says_that_nobody_listens(error: Exception, is_absent: bool) -> None:
+    assert opening._is_nobody_there(error) is is_absent
