@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.talking import Talker, get, http
+from tests.support import on_redis
 from tests.support.server import ServerFailed, ServerProcess
 
 
@@ -16,7 +17,8 @@ def test_standard_output_is_one_line_for_machines() -> None:
     with ServerProcess() as server, Talker.welcomed(server):
         assert server.lines == [f"listening on http://127.0.0.1:{server.port}"]
         first = json.loads(server.stderr().splitlines()[0])["event"]
-        for word in ("fastws ", "127.0.0.1", "1 worker", "memory", "uvloop", "codec"):
+        engine = "engine redis" if on_redis.is_wanted() else "engine memory"
+        for word in ("fastws ", "127.0.0.1", "1 worker", engine, "uvloop", "codec"):
             assert word in first
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,15 @@ NOT_RUN = {
 
 PROGRAMS = ("curl", "openssl")
 STARTS_REDIS = ("--redis embedded", "--workers")
+SHOWS_MEMORY = {"docs/guide/control-api.md": "it shows what `nodes` says of a server without Redis"}
+"""Pages whose answers would be others on Redis, and why."""
 
 
-@pytest.mark.parametrize("page", [page for page in written_pages() if blocks(page)])
+def _param(page: str) -> Any:
+    return pytest.param(page, marks=[pytest.mark.memory(SHOWS_MEMORY[page])] if page in SHOWS_MEMORY else [])
+
+
+@pytest.mark.parametrize("page", [_param(page) for page in written_pages() if blocks(page)])
 def test_the_page_works_as_written(page: str, tmp_path: Path) -> None:
     used = [name for name in PROGRAMS if any(name in block.text for block in blocks(page) if block.language == "sh")]
     missing = [name for name in used if shutil.which(name) is None]

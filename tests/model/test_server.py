@@ -10,6 +10,8 @@ from hypothesis.stateful import initialize
 from tests.model.machine import Conversation, play_settings
 from tests.model.on_server import Server, ServerWorld
 
+pytestmark = pytest.mark.memory("scripts forget topics there; test_cluster.py plays them on Redis")
+
 _servers: list[Server] = []
 
 
