@@ -66,6 +66,10 @@ class Recovery(NamedTuple):
     """Everything after the position it came with, ascending; empty unless `recovered`."""
 
 
+UNREACHED: Final = Position("", -1)
+"""Instead of the position of a topic that could not be asked for; others could."""
+
+
 class Page(NamedTuple):
     """A part of a topic's history."""
 
@@ -308,7 +312,9 @@ class Engine(ABC):
 
     @abstractmethod
     def positions(self, topics: Sequence[str]) -> Answer[Sequence[Position | None]]:
-        """Where topics with history are; None for one of which nothing is known. It changes nothing."""
+        """Where topics with history are; None for one of which nothing is known, `UNREACHED` for one that could not be
+        asked for. It changes nothing. The epoch is empty where it is over.
+        """
 
     @abstractmethod
     def present(self, topic: str, conn: str, member: Member, *, announce: bool, is_known: bool = False) -> None:

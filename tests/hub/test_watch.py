@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from fastws import FastWS
-from fastws.core.publication import Retention
-from fastws.engine.contract import Outgoing
+from fastws.core.publication import Position, Retention
+from fastws.engine.contract import UNREACHED, Outgoing
 from fastws.errors import EngineError
 from fastws.hub import orders, watch
 from tests.gateway.engines import DistantEngine
@@ -278,6 +278,68 @@ async def test_after_an_outage_what_was_missed_is_delivered(prompt: bool) -> Non
         await publish(stage, 3)
         engine.let_arrive()
         assert await told(stage, player) == [3]
+
+
+async def gone_and_back(stage: Stage, engine: DistantEngine, *, gap: str = "") -> None:
+    """An outage in which others publish to `b`. `gap`: a topic of which something is held back when it begins."""
+    for topic in "abc":
+        stage.connect().say({"id": 1, "cmd": "sub", "topic": topic})
+    engine.answer_all()
+    await stage.settle()
+    for _ in range(2 if gap else 0):
+        await stage.app.publish(gap, 0)
+    engine.lose(1)
+    engine.let_arrive()
+    engine.go_away()
+    engine.is_away = False
+    await stage.app.publish("b", 1)
+    engine.link.clear()
+    engine.questions.clear()
+    engine.come_back()
+    await stage.settle()
+
+
+async def test_after_an_outage_only_what_was_published_to_is_fetched() -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        await gone_and_back(stage, engine)
+        assert engine.looks == 1
+        assert [question.topic for question in engine.questions] == ["b"]
+        assert stage.hub.outage_since_ms is not None
+        engine.answer_all()
+        await stage.settle()
+        assert stage.hub.outage_since_ms is None
+
+
+@pytest.mark.parametrize("answer", [EngineError("away"), UNREACHED, Position("another", 0), None, Position("", 0)])
+async def test_what_is_not_known_to_be_quiet_is_fetched(
+    answer: EngineError | Position | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answered(topics: Sequence[str]) -> Sequence[Position | None]:
+        if isinstance(answer, EngineError):
+            raise answer
+        return [answer] * len(topics)
+
+    engine = DistantEngine()
+    monkeypatch.setattr(engine, "positions", answered)
+    async with staged(engine=engine) as stage:
+        await gone_and_back(stage, engine)
+        assert [question.topic for question in engine.questions] == ["a", "b", "c"]
+        engine.answer_all()
+        await stage.settle()
+        assert len(stage.hub.topics) == 3
+
+
+async def test_whose_subscribers_wait_already_is_fetched_first() -> None:
+    engine = DistantEngine()
+    async with staged(engine=engine) as stage:
+        await gone_and_back(stage, engine, gap="c")
+        assert engine.looks == 0
+        assert [question.topic for question in engine.questions] == ["c"]
+        engine.answer_all()
+        await stage.settle()
+        assert engine.looks == 1
+        assert [question.topic for question in engine.open] == ["b"]
 
 
 async def test_what_could_not_be_asked_for_in_an_outage_is_asked_for_when_it_is_over() -> None:

@@ -4,6 +4,7 @@
 -- gets if it needs one, ARGV[2] how many publications it keeps, ARGV[3] for how many milliseconds (0: for ever),
 -- ARGV[4] for how many milliseconds a topic is remembered that nobody asks for.
 local FORMER = 4
+local MOST = 2 ^ 53
 
 local function number(value)
   return string.format('%.0f', value)
@@ -15,14 +16,20 @@ local function now_ms()
 end
 
 -- Epoch, offset, the chain of former epochs ("epoch offset epoch offset", newest first), whether that is to be written.
+-- Where what is known is damaged the topic begins anew, or it could never be used again.
 local function position()
   local known = redis.call('HMGET', KEYS[2], 'epoch', 'offset', 'era', 'chain')
   local era = redis.call('HGET', KEYS[1], 'number') or '0'
+  local offset = tonumber(known[2] or nil)
   if not known[1] then
     return ARGV[1], 0, '', era, 'new'
   end
+  if not (known[4] and offset and offset >= 0 and offset < MOST and offset == math.floor(offset)) then
+    redis.log(redis.LOG_WARNING, 'fastws: begins anew, as it was damaged: ' .. KEYS[2])
+    return ARGV[1], 0, '', era, 'new'
+  end
   if known[3] == era then
-    return known[1], tonumber(known[2]), known[4], era, nil
+    return known[1], offset, known[4], era, nil
   end
   local chain, length = {known[1] .. ' ' .. known[2]}, 1
   for former in string.gmatch(known[4], '%S+ %d+') do
@@ -32,7 +39,6 @@ local function position()
     end
   end
   local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
-  local offset = tonumber(known[2])
   if last then
     offset = math.max(offset, tonumber(string.match(last[1], '^%d+')))  -- else nothing could be added any more
   end

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastws.core.publication import Position, Retention
-from fastws.engine.contract import EpochError, Page, Recovery
+from fastws.engine.contract import UNREACHED, EpochError, Page, Recovery
 from fastws.engine.redis.names import ERA, HISTORY, META, partition_of
 from fastws.engine.redis.topic import past
 from fastws.errors import EngineError
@@ -214,6 +214,70 @@ async def test_positions(redis_server: RedisServer, prefix: str) -> None:
         assert found[:2] == [None, (epoch, 7)]
         assert [each for each in found[2:] if each is not None] == [position.position]
         assert redis_server.ask("EXISTS", node.common.names.of(META, "none")) == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"offset": value} for value in ("", "x", "-1", "1.5", "nan", "inf", "1e300")),
+        *({"idle": value} for value in ("", "x", "-1", "1e300")),
+    ],
+    ids=str,
+)
+async def test_a_topic_that_is_damaged_hides_no_other(
+    redis_server: RedisServer, prefix: str, damage: dict[str, str]
+) -> None:
+    async with nodes(redis_server, prefix) as node:
+        topics = _in_one_partition(3)
+        epochs = [(await recovered(node, None, topic=topic)).position.epoch for topic in topics]
+        for field, value in damage.items():
+            redis_server.ask("HSET", node.common.names.of(META, topics[1]), field, value)
+        assert await node.topics.positions(topics) == [(epochs[0], 0), None, (epochs[2], 0)]
+        assert node.common.unreadable == {"position": 1}
+        await node.publish(topics[1], b"1")
+        redis_server.ask("DEL", node.common.names.of(META, topics[1]))
+        redis_server.ask("SET", node.common.names.of(META, topics[1]), "no hash")
+        assert await node.topics.positions(topics) == [(epochs[0], 0), None, (epochs[2], 0)]
+
+
+def _in_one_partition(count: int) -> list[str]:
+    names = (f"t{number}" for number in range(10_000))
+    return [name for name in names if partition_of(name) == 7][:count]
+
+
+@pytest.mark.parametrize("field", ["offset", "chain"])
+async def test_a_topic_that_is_damaged_begins_anew(redis_server: RedisServer, prefix: str, field: str) -> None:
+    async with nodes(redis_server, prefix) as node:
+        epoch = await filled(node)
+        key = node.common.names.of(META, "news")
+        redis_server.ask("HDEL", key, field)
+        recovery = await recovered(node, Position(epoch, 7))
+        assert (recovery.recovered, recovery.position.offset) == (False, 0)
+        assert recovery.position.epoch != epoch
+        assert (await node.publish("news", b"1")).offset == 1
+        redis_server.ask("HDEL", key, field)
+        published = await node.publish("news", b"2")
+        assert (published.offset, published.epoch == recovery.position.epoch) == (1, False)
+        assert await page(node, None, 10) == [1]
+
+
+async def test_positions_of_what_can_be_reached(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(redis_server, prefix) as node:
+        there = await recovered(node, None, topic="there")
+        run, away = node.backbone.run, partition_of("away")
+
+        def run_elsewhere(script: Any, partition: int, *asked: Any) -> Any:
+            if partition == away:
+                raise EngineError("away")
+            return run(script, partition, *asked)
+
+        monkeypatch.setattr(node.backbone, "run", run_elsewhere)
+        assert await node.topics.positions(["away", "there", "away"]) == [UNREACHED, there.position, UNREACHED]
+        with pytest.raises(EngineError, match="away"):
+            await node.topics.positions(["away"])
+        assert await node.topics.positions([]) == []
 
 
 async def test_a_topic_that_redis_has_forgotten_gets_another_epoch(redis_server: RedisServer, prefix: str) -> None:
