@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fastws.engine.redis.backbone.contract import Word
+from fastws.engine.redis.backbone.replicas import Replicas, Waiting
 from fastws.engine.redis.names import ERA, Names
 from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplyError
 from fastws.engine.redis.resp.link import Link, Receiver, Taker, fail, pack
@@ -25,7 +26,7 @@ _MOST_TRIES: Final = 3  # of a script, when somebody makes the server forget it 
 class _Run:
     """A script on its way. It is its claim, too: then nobody waits for it."""
 
-    __slots__ = ("claim", "commands", "error", "future", "is_done", "number", "packed", "partition", "tries")
+    __slots__ = ("claim", "commands", "error", "future", "is_done", "number", "packed", "partition", "tries", "waiting")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class _Run:
         packed: bytes,
         future: asyncio.Future[Any] | None,
         claim: _Run | None,
+        waiting: Waiting | None = None,
     ) -> None:
         self.commands = commands
         self.partition = partition
@@ -41,6 +43,8 @@ class _Run:
         self.future = future
         self.claim = claim
         """What has to have happened before; None if it has."""
+        self.waiting = waiting
+        """Where it waits for replicas when it is done, if it does."""
         self.number = 0
         self.tries = 0
         self.is_done = False
@@ -64,6 +68,8 @@ class _Run:
         self.claim = None
         if self.future is None:
             self.commands.claimed(self)
+        elif self.waiting is not None:
+            self.waiting.hold(self.future, answer)
         elif not self.future.done():
             self.future.set_result(answer)
 
@@ -84,9 +90,12 @@ class _Run:
 class Commands:
     """Of one connection for commands, as long as it lives."""
 
-    def __init__(self, link: Link, names: Names, server: str) -> None:
-        """`server` says whom the connection is to: another text for each life of each master."""
+    def __init__(self, link: Link, names: Names, server: str, replicas: Replicas | None = None) -> None:
+        """`server` says whom the connection is to: another text for each life of each master. `replicas`: of it, which
+        are waited for if they are.
+        """
         self.link: Final = link
+        self._replicas = Waiting(link, replicas) if replicas is not None and replicas.least else None
         self._names: Final = names
         self._server: Final = server
         self._loop: Final = asyncio.get_running_loop()
@@ -138,7 +147,10 @@ class Commands:
         else:
             packed = pack(b"EVALSHA", wanted.sha, len(keys), *keys, *words)
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._give(_Run(self, partition, packed, future, claim), packed, partition)
+        waiting = self._replicas if wanted.is_stored else None
+        if waiting is not None:
+            waiting.expect()
+        self._give(_Run(self, partition, packed, future, claim, waiting), packed, partition)
         return future
 
     def _give(self, receiver: Receiver, packed: bytes, partition: int) -> None:

@@ -31,6 +31,7 @@ from fastws.engine.redis.resp.address import (
     split_url,
     tls_of,
 )
+from fastws.engine.redis.resp.link import DEFAULT_TUNING
 from fastws.errors import ConfigError
 
 SENTINEL_PORT: Final = 26379
@@ -50,19 +51,24 @@ class Target(NamedTuple):
     """Members of a cluster."""
 
 
-def make_backbone(url: str, *, prefix: str, name: str = "fastws") -> Backbone:
+def make_backbone(
+    url: str, *, prefix: str, name: str = "fastws", min_replicas: int = 0, replicas_s: float = 1.0
+) -> Backbone:
     """Make the backbone of a URL; nothing is connected before it is started.
 
     :param prefix: of all keys and channels.
     :param name: how the servers list our connections, without spaces.
+    :param min_replicas: that have what is stored before that is answered.
+    :param replicas_s: seconds for which they are waited for.
     :raises ConfigError: the URL cannot be, or a file that TLS needs cannot be used.
     """
     target = parse_target(url)
+    tuning = DEFAULT_TUNING._replace(min_replicas=min_replicas, replicas_s=replicas_s)
     if target.sentinels:
-        return Sentinel(target.address, target.sentinels, target.master_name, prefix=prefix, name=name)
+        return Sentinel(target.address, target.sentinels, target.master_name, prefix=prefix, name=name, tuning=tuning)
     if target.seeds:
-        return Cluster(target.seeds, prefix=prefix, name=name)
-    return Standalone(target.address, prefix=prefix, name=name)
+        return Cluster(target.seeds, prefix=prefix, name=name, tuning=tuning)
+    return Standalone(target.address, prefix=prefix, name=name, tuning=tuning)
 
 
 def describe(url: str) -> str:

@@ -7,6 +7,8 @@ if KEYS[4] then
   local known = redis.call('GET', KEYS[4])
   if known then
     local epoch, offset = string.match(known, '^(%S+) (%d+)$')
+    -- It changes nothing, but is a write: whoever waits for replicas waits for what was written before by others, too.
+    redis.call('PEXPIREAT', KEYS[4], string.format('%.0f', redis.call('PEXPIRETIME', KEYS[4])))
     return {epoch or '', tonumber(offset or 0), -1}  -- the topic may have had no history then
   end
 end

@@ -36,7 +36,7 @@ _KNOWN: Final = Published(None, None, duplicate=True, nodes=0)
 _ALONE: Final = Published(None, None, duplicate=False, degraded=True)
 _IDEMPOTENCY_S: Final = int(IDEMPOTENCY_S)
 
-PUBLISH: Final = script("publish", after="epoch", needs_era=True)
+PUBLISH: Final = script("publish", after="epoch", needs_era=True, is_stored=True)
 PUBLISH_ONCE: Final = script("publish_once")
 
 
