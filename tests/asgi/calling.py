@@ -10,7 +10,7 @@ from typing import Any
 from fastws.asgi import Mounted
 from fastws.asgi.translating import Event, Scope
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 def scope_of(kind: str = "websocket", path: str = "/ws", **more: Any) -> Scope:

@@ -74,7 +74,7 @@ class Recorded:
             return [request.method, request.path, request.query, request.body.decode(), request.scheme, request.remote]
 
     async def end(self) -> tuple[str, int, str]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.ended.get()
 
 
@@ -288,7 +288,7 @@ async def test_an_asgi_server_that_cannot_receive_any_more(caplog: pytest.LogCap
     async with calling(recorded.mounted):
         for path in ("/told", "/ws"):
             events = ["websocket.connect"]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await recorded.mounted(scope_of("websocket", path), receive, send)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 

@@ -104,7 +104,7 @@ async def test_every_exchange_ends(caplog: pytest.LogCaptureFixture) -> None:
             assert not late, f"seed {seed}"
             for task in done:
                 assert task.cancelled() or task.exception() is None, f"seed {seed}"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while serving.ingress.connections or serving.admission.admitted:
                 await asyncio.sleep(0.01)
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], f"seed {seed}"

@@ -111,7 +111,7 @@ class Place:
         return client
 
     async def ended(self) -> int:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.application.ended.get()
 
 
@@ -129,7 +129,7 @@ async def serving(name: str) -> AsyncIterator[Place]:
             yield place
         finally:
             ending.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await task
     assert application.notes == ["start", "stop"]
 

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 LEASE_S = 3.0
-PATIENCE_MS = 20_000
+PATIENCE_MS = 30_000
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def test_messages_cross_and_either_node_may_be_killed(browser: Browser) -> None:
         say(ben, "are you there?")
         said.append("Ben: are you there?")
         expect(ann.locator("#messages li")).to_have_text(said, timeout=PATIENCE_MS)
-        wait_until(lambda: connections(b) == 2, 3 * LEASE_S)
+        wait_until(lambda: connections(b) == 2)
         for page in (ann, ben):
             shows(page, *said)
 
@@ -105,7 +105,7 @@ def test_messages_cross_and_either_node_may_be_killed(browser: Browser) -> None:
         b.kill()
         for page in (ann, ben):
             expect(page.locator("#state")).to_have_text("connected", timeout=PATIENCE_MS)
-        wait_until(lambda: connections(again) == 2, 10 * LEASE_S)
+        wait_until(lambda: connections(again) == 2)
         say(ann, "moved")
         said.append("Ann: moved")
         for page in (ann, ben):

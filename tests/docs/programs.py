@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 NODE_MODULES = ROOT / ".cache" / "node" / "node_modules"
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 
 def has_node() -> bool:

@@ -408,7 +408,7 @@ def test_it_sweeps_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engine, "sweep", swept.set)
         await engine.start(RecordingEvents())
         for _ in range(2):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await swept.wait()
             swept.clear()
         await engine.stop()

@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from tests.support.server import ROOT, ServerProcess
 
 EXAMPLES = ROOT / "examples"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 def example(name: str, *options: str, folder: str = "", env: dict[str, str] | None = None) -> ServerProcess:

@@ -20,7 +20,7 @@ from tests.support.frames import (
     parse_frame,
 )
 
-PATIENCE_S = 10.0  # for one operation; a test that waits so long has failed
+PATIENCE_S = 30.0  # for one operation; a test that waits so long has failed
 
 # A message of every kind of frame that is right, as a client sends them, and what comes back for them.
 STREAM = (

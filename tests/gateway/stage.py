@@ -29,7 +29,7 @@ HEAD = b"GET\r\n\r\n"
 ANSWER = b"101"
 JSON = "fastws.json.v1"
 MSGPACK = "fastws.msgpack.v1"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Clock:

@@ -22,7 +22,7 @@ NAMESPACES: dict[str, Any] = {
     "kept": {"subscribe": "all", "publish": "all", "history_size": 100, "recover": True},
     "plain": {"subscribe": "all", "publish": "all"},
 }
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio
 
 NAMESPACES = {"room": {"subscribe": "all", "publish": "all", "presence": True, "join_leave": True}}
 TOPIC = "room:a"
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 
 class Watcher:

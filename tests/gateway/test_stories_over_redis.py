@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio
 
 TOPICS = ("kept:a", "kept:b", "plain:a")
 ROUNDS = 250
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Reader:

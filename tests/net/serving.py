@@ -37,7 +37,7 @@ TRANSPORTS = ("reactor", "uvloop", "asyncio", "tls")
 TLS_TRANSPORTS = ("tls", "tls on asyncio")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-PATIENCE_S = 10
+PATIENCE_S = 30.0
 
 
 def run(transport: str, test: Callable[[], Awaitable[None]], within_s: float = 3 * PATIENCE_S) -> None:

@@ -32,7 +32,7 @@ async def after_a_pass(conn: Connection, message: str | bytes) -> None:
 
 
 async def after_a_while(conn: Connection, message: str | bytes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.sleep(0.0002)
     conn.send(message)
 

@@ -235,7 +235,7 @@ def test_a_timeout_entered_in_the_first_step_ends_a_later_wait(from_task: bool) 
 def test_a_timeout_that_is_not_needed_leaves_nothing(from_task: bool) -> None:
     async def body(stepping: Any) -> None:
         async def work() -> int:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 return 1
 
         assert await stepping(work()) == (1, None)
@@ -333,7 +333,7 @@ def test_it_works_on_uvloop() -> None:
 
     async def main() -> None:
         async def work() -> str:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await asyncio.sleep(0.001)
             return "end"
 

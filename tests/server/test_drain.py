@@ -172,7 +172,7 @@ async def test_it_can_be_stopped() -> None:
     running = asyncio.ensure_future(drain.run())
     await asyncio.sleep(0)
     drain.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
     assert not any(conn.aborted for conn in all_of_them)
     await close_now(list(left))
     assert all(conn.told[-1][1:] == (1001, "going_away") for conn in all_of_them)

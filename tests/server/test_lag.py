@@ -49,7 +49,7 @@ def test_a_handler_that_holds_the_loop_is_warned_of_with_its_connection() -> Non
         for _ in range(3):
             client.send_text("0.2")
             assert client.read_message() == "0.2"
-        wait_until(lambda: "a handler held the event loop" in server.stderr(), 5, "the warning")
+        wait_until(lambda: "a handler held the event loop" in server.stderr(), what="the warning")
         warning = next(line for line in server.stderr().splitlines() if "a handler held" in line)
         assert "/sleep" in warning
         assert "conn" in warning

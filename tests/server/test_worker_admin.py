@@ -275,7 +275,7 @@ def test_it_answers_until_the_process_exits() -> None:
             first.send_close(1012)
             assert second.read_close()[0] == 1012
             second.send_close(1012)
-        assert server.wait(10) == 0
+        assert server.wait(30) == 0
         with pytest.raises(OSError):  # noqa: PT011 - refused or reset
             ask(server, "/healthz", method="GET")
 

@@ -38,7 +38,7 @@ class RawClient:
         port: int,
         *,
         source: str | None = None,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
         receive_buffer: int | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:

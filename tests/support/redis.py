@@ -28,7 +28,7 @@ import pytest
 from tests.support.certificates import Certificate
 from tests.support.waiting import wait_until
 
-START_S = 15.0
+START_S = 30.0
 PROGRAMS: Final = ("redis-server", "valkey-server")
 
 # Below what Linux gives to outgoing connections (32768 and more), so that none of them takes the port of a server that

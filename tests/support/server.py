@@ -18,7 +18,7 @@ from tests.support import on_redis
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0  # more than the default --drain-timeout
 
 
@@ -97,7 +97,7 @@ class ServerProcess:
     def start(self) -> Self:
         """Start the process and return once it says that it listens.
 
-        :raises ServerFailed: it exited, or was silent for 30 s.
+        :raises ServerFailed: it exited, or was silent for a minute.
         """
         self._process = subprocess.Popen(
             [*ending_with_parent(), *self._command],

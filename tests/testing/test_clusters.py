@@ -48,7 +48,7 @@ async def test_what_is_published_at_one_is_heard_at_all(url: str) -> None:
         published = await a.app.publish("chat:lobby", 2)
         assert (published.offset, published.nodes) == (2, 1)
         await ben.expect("publication", data=2)
-        async with asyncio.timeout(10):  # what is known of others is written behind
+        async with asyncio.timeout(30):  # what is known of others is written behind
             while [session.node for session in await a.app.sessions("ben")] != ["b"]:
                 await asyncio.sleep(0.01)
             while (await a.app.presence("chat:lobby")).users != 1:
@@ -62,7 +62,7 @@ async def test_a_user_may_be_at_both(url: str) -> None:
     async with two_nodes(url) as (a, b):
         here, there = await a.connect(user="ann"), await b.connect(user="ann")
         assert here.id != there.id
-        async with asyncio.timeout(10):  # what is known of sessions is written behind
+        async with asyncio.timeout(30):  # what is known of sessions is written behind
             while {session.conn for session in await a.app.sessions("ann")} != {here.id, there.id}:
                 await asyncio.sleep(0.01)
         for client in (here, there):
@@ -70,7 +70,7 @@ async def test_a_user_may_be_at_both(url: str) -> None:
         await here.publish("chat:both", 1, echo=False)
         await there.expect("publication", data=1)
         await here.nothing_arrives()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await b.app.presence("chat:both")).connections != 2:
                 await asyncio.sleep(0.01)
         assert await a.app.push(there.id, "you") == 1

@@ -260,7 +260,7 @@ async def test_nothing_is_left_by_a_test_that_is_cancelled(by: str) -> None:
         with anyio.move_on_after(0.2):
             await wait_for_ever()
     assert recorded.notes[-1] == "stop"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
     async with TestServer(recorded.app) as server:
         await server.connect()
@@ -298,7 +298,7 @@ async def test_an_upgrade_that_is_under_way_when_a_drain_begins() -> None:
         await asyncio.sleep(0)
         allowed.set()
         assert (await (await connecting).wait_closed()).code == 1012
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 30)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -314,7 +314,7 @@ def test_who_is_just_coming_when_it_ends_is_told(loop: str) -> None:
                 coming = [asyncio.ensure_future(Client.open(server.url)) for _ in range(3)]
                 for _ in range(turns):
                     await asyncio.sleep(0)
-            done, waiting = await asyncio.wait(coming, timeout=5)
+            done, waiting = await asyncio.wait(coming, timeout=30)
             assert not waiting, turns
             for client in done:
                 if client.exception() is None:

@@ -20,7 +20,7 @@ from tests.torture.shim import Shim
 
 PIECE = build_frame(TEXT, b"still writing" * 100)
 PIECES = 40  # 52 KB; up to 256 KiB are read for nothing
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 
 def offence(path: str, first: bytes, then: bytes = PIECE) -> Callable[["Witness"], Awaitable[int]]:

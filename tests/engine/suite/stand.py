@@ -21,7 +21,7 @@ from tests.engine.suite.house import House
 
 T = TypeVar("T")
 
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 KEEP = Retention(100, 0.0)
 KEEP_3 = Retention(3, 0.0)
 

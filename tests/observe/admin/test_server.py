@@ -151,7 +151,7 @@ async def test_the_description(stand: Stand) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that is bound to happen."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -185,7 +185,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
     async with Stand() as stand:
         reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
         writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
-        answer = await asyncio.wait_for(reader.read(), 10)  # up to the end of the connection
+        answer = await asyncio.wait_for(reader.read(), 30)  # up to the end of the connection
         assert answer.startswith(b"HTTP/1.1 400 ")
         writer.close()
 
@@ -223,7 +223,7 @@ async def test_it_lives_longer_than_the_services() -> None:
 
 async def told(reader: asyncio.StreamReader) -> bytes:
     """Everything up to the end of the connection."""
-    return await asyncio.wait_for(reader.read(), 10)
+    return await asyncio.wait_for(reader.read(), 30)
 
 
 @pytest.mark.asyncio
@@ -232,11 +232,11 @@ async def test_a_client_that_asks_first_is_told_to_go_on(stand: Stand) -> None:
     head = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-Continue\r\n%s\r\n"
     for close in ("", "Connection: close\r\n"):
         writer.write((head % (len(PUBLISH), close)).encode())
-        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30) == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(PUBLISH)
-        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)).startswith(b"HTTP/1.1 200 OK\r\n")
         answer = b'{"result":{"duplicate":false,"nodes":1}}'
-        assert await asyncio.wait_for(reader.readexactly(len(answer)), 10) == answer
+        assert await asyncio.wait_for(reader.readexactly(len(answer)), 30) == answer
     assert await told(reader) == b""
     assert len(stand.services.calls) == 2
     writer.close()
@@ -287,7 +287,7 @@ async def test_a_body_that_is_no_http_is_refused_in_silence(
         reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
         writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n")
         writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         writer.write(b"zz\r\n")
         assert b" 400 " in (await told(reader)).partition(b"\r\n")[0]
         writer.close()
@@ -301,7 +301,7 @@ async def test_a_caller_who_goes_away_is_not_worth_a_line(stand: Stand, caplog: 
         reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
         writer.write(b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n")
         writer.write(b"Content-Length: 100\r\n\r\n")
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         writer.write(b"{")
         writer.close()
         await writer.wait_closed()
@@ -405,6 +405,6 @@ async def test_stopping_ends_what_is_idle_and_what_is_under_way(monkeypatch: pyt
     await begun.wait()
     await stand.server.stop()
     with pytest.raises(aiohttp.ClientError):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 30)
     await stand.client.close()
     assert not asyncio.all_tasks() - before

@@ -34,7 +34,7 @@ def short_names(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 
 def ask(redis: EmbeddedRedis, line: str) -> str:
     with closing(socket.socket(socket.AF_UNIX)) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.connect(redis.url.removeprefix("unix://"))
         sock.sendall(f"{line}\r\n".encode())
         return sock.recv(4096).decode()

@@ -17,7 +17,7 @@ def test_messages(tmp_path: Path, abstract: bool) -> None:
     name = f"@fastws-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name[1:] if abstract else name)
-        manager.settimeout(5)
+        manager.settimeout(30)
         notifier = Notifier({"NOTIFY_SOCKET": name})
         notifier.ready()
         notifier.alive()
@@ -28,7 +28,7 @@ def test_messages(tmp_path: Path, abstract: bool) -> None:
 def test_a_reload_says_when_it_began(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(5)
+        manager.settimeout(30)
         before = time.monotonic_ns() // 1000
         Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).reloading()
         first, second = manager.recv(100).split(b"\n")

@@ -92,7 +92,7 @@ class Crowd:
                 self.problems[f"{type(error).__name__} of one who goes"] += 1
 
     async def until_here(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while sum(self.here.values()) < STAYING:
                 await asyncio.sleep(0.05)
 

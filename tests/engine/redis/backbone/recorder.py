@@ -41,7 +41,7 @@ class Recorder:
         self.away.difference_update(partitions)
         self._changed.set()
 
-    async def until(self, condition: Callable[[], object], within_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], within_s: float = 30.0) -> None:
         """Wait for something that only changes when this is told something."""
         async with asyncio.timeout(within_s):
             while not condition():
@@ -96,7 +96,7 @@ class Writer:
     async def until_written(self, count: int) -> None:
         """Until so many more are acknowledged."""
         wanted = len(self.acknowledged) + count
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while len(self.acknowledged) < wanted:
                 await asyncio.sleep(0.005)
 

@@ -37,13 +37,13 @@ class Recorder:
         self.changed.set()
 
     async def until(self, *changes: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.changes != list(changes):
                 self.changed.clear()
                 await self.changed.wait()
 
     async def until_heard(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.messages) < count:
                 self.changed.clear()
                 await self.changed.wait()

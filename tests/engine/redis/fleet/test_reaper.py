@@ -55,7 +55,7 @@ async def test_an_outage_leaves_nothing_half_done_and_reports_nobody_twice(
     with monkeypatch.context() as patched:
         patched.setattr(sessions, "forget", forget_unheard)
         patched.setattr(sessions, "lost", lost_seldom)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await one.engine._nodes._reaper.clear(node, report=True) == 100
     assert sorted(one.conn for one in one.house.lost) == sorted(f"a-{number}" for number in range(100))
 

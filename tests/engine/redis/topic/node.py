@@ -21,7 +21,7 @@ from tests.support.redis import RedisServer
 KEPT = Retention(5, 0.0)
 
 
-async def eventually(condition: Callable[[], object], what: str = "", timeout: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], what: str = "", timeout: float = 30.0) -> None:
     """Wait until a condition is met; the loop goes on meanwhile."""
     deadline = time.monotonic() + timeout
     while not condition():

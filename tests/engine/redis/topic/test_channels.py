@@ -204,7 +204,7 @@ async def test_a_join_that_waits_when_redis_goes_away_is_done(prefix: str) -> No
             await asyncio.sleep(0)
             server.resume()
             server.stop()
-            await asyncio.wait_for(joining, 10)
+            await asyncio.wait_for(joining, 30)
             server.start()
             await eventually(lambda: node.away == [True, False])
             await node.publish("news", b"1", None)

@@ -354,7 +354,7 @@ async def test_while_redis_is_away_nothing_is_answered(prefix: str) -> None:
             server.stop()
             for question in asked:
                 with pytest.raises(EngineError):
-                    await asyncio.wait_for(question, 10)
+                    await asyncio.wait_for(question, 30)
             await eventually(lambda: node.away == [True])
             with pytest.raises(EngineError, match="away"):
                 node.topics.recover("news", KEPT, None)

@@ -235,7 +235,7 @@ async def test_what_was_on_its_way_when_redis_went_away_fails(
             await asyncio.sleep(0.01)
             server.stop()
             with pytest.raises(EngineError):
-                await asyncio.wait_for(publishing, 10)
+                await asyncio.wait_for(publishing, 30)
 
 
 async def test_a_redis_without_memory_refuses_and_keeps_what_it_has(prefix: str) -> None:

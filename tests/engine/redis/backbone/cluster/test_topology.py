@@ -77,7 +77,7 @@ async def test_a_real_one(cluster_fleet: ClusterFleet) -> None:
             assert view.owners[partition] == ("127.0.0.1", cluster_fleet.master_of(SLOT_OF[partition]).port)
         # Those that were not asked yet have their turn.
         cluster_fleet.nodes[0].pause()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await survey.look() is None:
                 await asyncio.sleep(0.01)
     finally:
@@ -149,7 +149,7 @@ async def test_who_is_far_away_is_connected_to_all_the_same() -> None:
         survey = Survey([Address("127.0.0.1", member.port)], "test")
         assert await survey.look() is None
         assert "does not answer within" in str(survey.failure)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await survey.look() is None:
                 await asyncio.sleep(0.01)
         await survey.close()
