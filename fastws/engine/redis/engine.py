@@ -122,7 +122,7 @@ class RedisEngine(Engine):
         while True:
             try:
                 await self._nodes.renew()
-                await self._post.catch_up()
+                await self._post.mailbox.catch_up()
             except EngineError as error:
                 if self._away:
                     return  # told again when it is back
@@ -189,8 +189,8 @@ class RedisEngine(Engine):
     def assure(self) -> Answer[None]:
         return self._nodes.assure()
 
-    def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
-        return self._sessions.sessions(user)
+    def sessions(self, user: str, limit: int) -> Answer[Sequence[SessionInfo]]:
+        return self._sessions.sessions(user, limit)
 
     def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:
         return self._sessions.status(users)

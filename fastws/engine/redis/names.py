@@ -55,6 +55,8 @@ BURIALS: Final = b"burials"
 """Hash in HOME: id of a dead node -> who takes away what it had, and how far that is."""
 DEAD: Final = b"dead"
 """Sorted set in HOME: ids of nodes that others took for dead -> when, in seconds."""
+ORDERS: Final = b"orders"
+"""Stream in HOME: what all processes were ordered, for those that could not hear it."""
 FENCE: Final = b"fence"
 """Counter in HOME: the fencing number of the next registration."""
 

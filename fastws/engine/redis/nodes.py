@@ -11,10 +11,10 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -50,6 +50,18 @@ _COMPLAINTS_S: Final = 30.0
 
 _figures_encoder: Final = msgspec.json.Encoder()
 _figures_decoder: Final = msgspec.json.Decoder(NodeFigures)
+
+
+class Beat(NamedTuple):
+    """What a node is answered that says that it is alive."""
+
+    state: int
+    newest: int
+    """The highest number of a node that was given."""
+    beats: Mapping[str, int]
+    burials: Mapping[str, str]
+    now_ms: int
+    """The time of Redis."""
 
 
 class Nodes:
@@ -110,6 +122,7 @@ class Nodes:
         """
         async with self._one_beats:
             self._living.look_away()
+            self._post.is_behind = True
             node = self._common.node
             await self._beat()
         if self._common.node == node:
@@ -206,11 +219,14 @@ class Nodes:
         this, and registers everybody.
         """
         said_s = monotonic()
-        state, newest, beats, burials = await self._say_alive()
-        if state != _ALIVE:
-            await self._come_back(is_fenced=state == _FENCED)
+        beat = await self._say_alive()
+        if beat.state != _ALIVE:
+            await self._come_back(is_fenced=beat.state == _FENCED)
             said_s = monotonic()
-            state, newest, beats, burials = await self._say_alive()
+            beat = await self._say_alive()
+        if said_s - self._said_s > 2 * self._interval_s:
+            self._post.is_behind = True  # others may have taken this process for dead, and told it nothing
+        unread = await self._keep_up(beat.now_ms)
         if self._fenced:
             await self._own_up(self._fenced)
         self._said_s = said_s
@@ -218,22 +234,33 @@ class Nodes:
         if self._assurance is not None:
             self._assurance.set_result(None)
             self._assurance = None
-        if self._common.is_running and not self._post.is_open:
-            await self._post.catch_up()
-        self._living.saw(
-            newest,
-            {text(node): number(beat) for node, beat in beats},
-            {text(node): text(said) for node, said in burials},
-            self._silence_s / 2,
-        )
+        if unread is not None:
+            raise unread
+        self._living.saw(beat.newest, beat.beats, beat.burials, self._silence_s / 2)
 
-    async def _say_alive(self) -> tuple[int, int, Sequence[tuple[bytes, bytes]], Sequence[tuple[bytes, bytes]]]:
+    async def _keep_up(self, now_ms: int) -> EngineError | None:
+        """Carry out what this process has missed, before it says who is here; what of it could not be read now, as a
+        part of Redis is away, does not keep it from that.
+        """
+        try:
+            await self._post.keep_up(now_ms)
+        except EngineError as error:
+            return error
+        return None
+
+    async def _say_alive(self) -> Beat:
         keys = [self._key(kind) for kind in (FENCE, ALIVE, NODES, BURIALS, DEAD)]
         words = (self._common.node, self._figures())
         answer = items(await self._common.backbone.run(BEAT, HOME, keys, words))
-        if len(answer) != 4:
+        if len(answer) != 5:
             raise EngineError("Redis answered a beat with something else")
-        return number(answer[0]), number(answer[1]), pairs(answer[2]), pairs(answer[3])
+        return Beat(
+            number(answer[0]),
+            number(answer[1]),
+            {text(node): number(beat) for node, beat in pairs(answer[2])},
+            {text(node): text(said) for node, said in pairs(answer[3])},
+            number(answer[4]),
+        )
 
     async def _come_back(self, *, is_fenced: bool) -> None:
         """Redis does not know this process any more."""

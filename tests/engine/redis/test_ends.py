@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from fastws.engine.redis.names import REPORTED
+from fastws.engine.redis.names import GONE, MAILBOX, REPORTED
 from fastws.engine.redis.resp.errors import AwayError
 from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
 from tests.engine.suite.stand import got, until, until_async
 
 pytestmark = pytest.mark.asyncio
+
+KEPT = {REPORTED.decode(), GONE.decode(), MAILBOX.decode()}
+"""Kinds of keys that are there for a while after a burial."""
 
 
 def unheard(member: Member, *, arrives: bool) -> Callable[[], None]:
@@ -53,9 +56,7 @@ async def fenced(one: Member, two: Member, reported: int) -> None:
 
 
 async def _is_buried(two: Member, one: Member) -> bool:
-    return not [
-        key for key in await two.keys() if one.id in key and f":{REPORTED.decode()}:" not in key and "gone" not in key
-    ]
+    return not [key for key in await two.keys() if one.id in key and not set(key.split(":")) & KEPT]
 
 
 async def test_the_own_process_tells_where_nothing_fails(members: Members) -> None:

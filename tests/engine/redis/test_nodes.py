@@ -80,7 +80,9 @@ async def test_a_dead_process_is_buried_once_within_its_lease(members: Members) 
     assert took_s < LEASE_S + 0.5, "a busy machine is not what this is about"
     assert await alive[0].conns("u0") == ["b-0"]
     assert (await got(alive[0].engine.presence_stats("room"))).connections == 0
-    assert not [key for key in await alive[0].keys() if dead.id in key and ":gone:" not in key and ":nr:" not in key]
+    assert not [
+        key for key in await alive[0].keys() if dead.id in key and not set(key.split(":")) & {"gone", "nr", "mb"}
+    ]
     assert await names_of(alive[1]) == ["n2", "n3"]
 
 
@@ -139,7 +141,7 @@ async def test_who_was_taken_for_dead_comes_back_with_everybody(members: Members
 
 
 async def _has_no(member: Member, node: str) -> bool:
-    return not [key for key in await member.keys() if node in key and ":gone:" not in key and ":nr:" not in key]
+    return not [key for key in await member.keys() if node in key and not set(key.split(":")) & {"gone", "nr", "mb"}]
 
 
 async def test_a_lease_that_ended_and_that_nobody_took_is_renewed(members: Members) -> None:
@@ -295,7 +297,7 @@ async def test_a_process_that_never_registered_stops_quietly(members: Members) -
 
 async def test_a_mailbox_that_could_not_be_opened_is_opened_later(members: Members) -> None:
     one, two = await members.some(2, LEASE_S)
-    post: Any = one.engine._post
+    post: Any = one.engine._post.mailbox
     opening, failures = post._open, 2
 
     async def open_late() -> None:
@@ -309,7 +311,7 @@ async def test_a_mailbox_that_could_not_be_opened_is_opened_later(members: Membe
     await one.command("FLUSHALL")
     await until(lambda: failures < 0)
     await until_async(lambda: _knows_two(two))
-    await until(lambda: one.engine._post.is_open)
+    await until(lambda: one.engine._post.mailbox.is_open)
     assert await got(two.engine.order(Order("count", attribute="user", data=b'"x"'))) == Outcome(2)
 
 

@@ -12,26 +12,13 @@ from fastws.engine.contract import Order, Outcome
 from fastws.engine.redis import post as post_module
 from fastws.engine.redis.fleet.letters import letter_of
 from fastws.engine.redis.names import ANNOUNCEMENTS, BELL, HOME, MAILBOX, partition_of
-from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
+from tests.engine.redis.fleet.nodes import Member, Members, put
 from tests.engine.suite.stand import got, until, until_async
 from tests.support.redis import RedisServer
 
 pytestmark = pytest.mark.asyncio
 
 EVERY = Order("count", attribute="user", data=b'"x"')
-
-
-def mailbox(member: Member) -> tuple[bytes, int]:
-    return member.engine._common.names.of(MAILBOX, member.id), partition_of(member.id)
-
-
-async def put(member: Member, letter: bytes, *, rings: bool = False) -> None:
-    """Into a mailbox, where the bell was not heard."""
-    key, partition = mailbox(member)
-    bell = member.engine._common.names.of(BELL, member.id) if rings else b"unheard"
-    backbone = member.engine._common.backbone
-    words = (backbone.publish_command, bell, letter, post_module.KEPT)
-    assert await backbone.run(post_module.MAIL, partition, (key,), words)
 
 
 async def test_orders_are_carried_out_everywhere_and_their_outcomes_add_up(members: Members) -> None:
@@ -144,7 +131,7 @@ async def test_who_is_quiet_is_asked_and_not_waited_for(members: Members, monkey
     assert await got(one.engine.order(EVERY)) == Outcome(2)
     assert time.monotonic() - begin_s < post_module.ANSWER_S
     assert len(three.house.orders) == 1
-    await two.engine._post.catch_up()
+    await two.engine._post.mailbox.catch_up()
     assert len(two.house.orders) == 1
 
 
@@ -160,23 +147,6 @@ async def test_late_answers_are_part_of_the_outcome(members: Members) -> None:
     assert await got(one.engine.order(EVERY)) == Outcome(10, 102)
 
 
-async def test_what_was_put_into_the_mailbox_unheard_is_read_afterwards_once(members: Members) -> None:
-    one, two = await members.some(2)
-    first, second, third = (Order("push", user="ann", data=b"%d" % number) for number in range(3))
-    await put(one, letter_of(first, 1, two.id))
-    await put(one, letter_of(second, 2, two.id))
-    assert one.house.orders == []
-    await put(one, letter_of(third, 3, two.id), rings=True)
-    await until(lambda: len(one.house.orders) == 3)
-    assert one.house.orders == [first, second, third]
-    for _ in range(3):
-        await one.engine._post.catch_up()
-    await put(one, letter_of(first, 1, two.id), rings=True)
-    await put(one, letter_of(first, 4, two.id), rings=True)
-    await until(lambda: len(one.house.orders) == 4)
-    assert one.house.orders == [first, second, third, first]
-
-
 async def test_orders_survive_an_outage_and_meet_only_who_was_there(
     members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,53 +157,10 @@ async def test_orders_survive_an_outage_and_meet_only_who_was_there(
     await put(one, letter_of(EVERY, 2, two.id))
     given_ms = time.time() * 1000
     await asyncio.sleep(0.2)
-    await one.engine._post.catch_up()
+    await one.engine._post.mailbox.catch_up()
     (late,) = one.house.orders  # nobody waits for a count any more
     assert late._replace(until_ms=0) == kick
     assert abs(late.until_ms - given_ms) < 90
-
-
-async def test_a_mailbox_that_was_trimmed_is_a_gap(members: Members, caplog: pytest.LogCaptureFixture) -> None:
-    one, two = await members.some(2, LEASE_S)
-    one.house.note_session("ann", "a-1", "web", 5)
-    key, partition = mailbox(one)
-    for number in range(10):
-        await put(one, letter_of(EVERY, number, ""))
-    await one.command("XTRIM", key, "MAXLEN", 2, partition=partition)
-    await one.engine._post.catch_up()
-    assert one.engine._post.gaps == 1
-    assert "8 letters to this process were thrown away" in caplog.text
-    assert len(one.house.orders) == 2
-    await until_async(lambda: two.conns("ann"))
-    await one.engine._post.catch_up()
-    await put(one, letter_of(EVERY, 77, ""), rings=True)
-    await until(lambda: len(one.house.orders) == 3)
-    assert one.engine._post.gaps == 1
-
-
-async def test_a_mailbox_that_lacks_its_newest_letters_gives_their_numbers_again(members: Members) -> None:
-    one, two = await members.some(2)
-    for number in range(5):
-        await put(one, letter_of(EVERY, number, two.id), rings=True)
-    await until(lambda: len(one.house.orders) == 5)
-    key, partition = mailbox(one)
-    await one.command("DEL", key, partition=partition)
-    await one.command("XADD", key, "3-0", "0", letter_of(EVERY, 1, two.id), partition=partition)
-    await put(one, letter_of(EVERY, 10, two.id))
-    await one.engine._post.catch_up()
-    assert len(one.house.orders) == 6
-    await put(one, letter_of(EVERY, 11, two.id), rings=True)
-    await until(lambda: len(one.house.orders) == 7)
-    assert one.engine._post.gaps == 0
-
-
-async def test_a_mailbox_does_not_grow(members: Members) -> None:
-    one, two = await members.some(2)
-    key, partition = mailbox(one)
-    for number in range(1500):
-        await put(one, letter_of(EVERY, number, two.id), rings=True)
-    await until(lambda: len(one.house.orders) == 1500)
-    assert await one.command("XLEN", key, partition=partition) < 500
 
 
 async def test_letters_that_cannot_be_read_are_left_out(members: Members) -> None:

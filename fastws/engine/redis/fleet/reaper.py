@@ -24,6 +24,9 @@ _log: Final = logging.getLogger("fastws.engine")
 MEMBERS_AT_ONCE: Final = 500
 """Members of topics of a dead node that one step takes away."""
 
+MAILBOX_KEPT_S: Final = 3600
+"""Seconds for which letters to a process are kept that others take for dead."""
+
 _SIDE_BY_SIDE: Final = 32  # partitions whose members are asked about together: a distant server answers late
 _RETRY_S: Final = 0.2
 _COMPLAINED_FROM: Final = 64  # failures; an outage has a few, and says so itself
@@ -50,9 +53,12 @@ class Reaper:
         With `report` the layers above are told of each.
         """
         found, _ = await asyncio.gather(self._clear_sessions(node, report), self.clear_presence(node))
-        mailbox = partition_of(node)
-        key = self._common.names.key(MAILBOX, mailbox, node)
-        await self.insist(lambda: self._common.backbone.call(mailbox, b"UNLINK", key))
+        partition, mailbox = partition_of(node), self._common.names.of(MAILBOX, node)
+        call = self._common.backbone.call
+        if report:  # it may only have stood still, and read what was written to it when it comes back
+            await self.insist(lambda: call(partition, b"EXPIRE", mailbox, MAILBOX_KEPT_S))
+        else:
+            await self.insist(lambda: call(partition, b"UNLINK", mailbox))
         return found
 
     async def _clear_sessions(self, node: str, report: bool) -> int:

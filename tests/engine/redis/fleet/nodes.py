@@ -7,6 +7,8 @@ from typing import Any
 from fastws.engine.contract import Cap
 from fastws.engine.redis.backbone.standalone import Standalone
 from fastws.engine.redis.engine import RedisEngine
+from fastws.engine.redis.fleet.mailbox import KEPT, KEPT_BYTES, MAIL
+from fastws.engine.redis.names import BELL, MAILBOX, partition_of
 from fastws.engine.redis.resp.address import parse_address
 from fastws.types import SessionInfo
 from tests.engine.suite.house import House
@@ -95,3 +97,16 @@ class Members:
         for member in self.all:
             if not member.house.has_stopped:
                 await member.stop()
+
+
+def mailbox_of(member: Member) -> tuple[bytes, int]:
+    return member.engine._common.names.of(MAILBOX, member.id), partition_of(member.id)
+
+
+async def put(member: Member, letter: bytes, *, rings: bool = False) -> None:
+    """Into a mailbox, where the bell was not heard."""
+    key, partition = mailbox_of(member)
+    bell = member.engine._common.names.of(BELL, member.id) if rings else b"unheard"
+    backbone = member.engine._common.backbone
+    words = (backbone.publish_command, bell, letter, KEPT, KEPT_BYTES)
+    assert await backbone.run(MAIL, partition, (key,), words)
