@@ -156,6 +156,13 @@ class ServedNode:
             with error:
                 return error.code, json.load(error)
 
+    def disconnect(self, user: str) -> None:
+        """Have a user thrown out, wherever it is; the node has an admin address."""
+        url, body = f"{self.server.admin_url}/api/disconnect", json.dumps({"user": user}).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            assert answer.status == 200
+
     def wait_until_ready(self) -> None:
         """Until `/readyz` says so."""
         wait_until(lambda: self.readiness()[0] == 200, READY_S, f"{self.name} is ready")

@@ -72,6 +72,36 @@ async def freeze_40(seed: int) -> Outcome:
     return await _freeze("node-freeze-40", 40, seed)
 
 
+@scenario("node-freeze-ban", "a node stands still past its lease; users who are on it are thrown out meanwhile")
+async def freeze_ban(seed: int) -> Outcome:
+    """It hears of that before it says again who is there."""
+    with RedisServer() as redis:
+        plan = replace(PLAN, nodes=3, options=("--admin-port", "0"))
+        async with Stage("node-freeze-ban", plan, seed, redis=redis.url) as stage:
+            node, other = stage.random.sample(stage.nodes, 2)
+            banned = [client for client in stage.subscribers if client.node is node][:10]
+            for client in banned:
+                client.patience_s = 0
+            await stage.begin()
+            before = [client.conn for client in banned]
+            stage.fault_begins()
+            node.freeze()
+            await stage.load(plan.lease_s + stage.random.uniform(1.0, 4.0))
+            for client in banned:
+                await asyncio.to_thread(other.disconnect, client.user)
+            await stage.load(stage.random.uniform(0.0, 3.0))
+            thrown = [client.conn for client in banned]
+            node.thaw()
+            stage.fault_ends()
+            await stage.until(
+                lambda: not any(client.conn in before for client in banned), 15, "who was thrown out is gone"
+            )
+            codes = Counter(code for at_s, of, code in stage.world.closes if of == node.name and at_s > node.thawed_s)
+            if thrown != before or codes[4503] != len(banned):
+                stage.oracle.wrong("ban", f"{len(banned)} were thrown out, and closed were {dict(codes)}")
+    return stage.outcome
+
+
 @scenario("node-drain", "a node drains (SIGTERM) under load, and comes back")
 async def drain(seed: int) -> Outcome:
     """Nothing acknowledged is lost, and who stays is not flooded."""
