@@ -104,9 +104,9 @@ class Group:
         kind = Integer(minimum, maximum, metavar, unit, words or {})
         return self._field(kind, default, about)
 
-    def duration(self, default: float, about: str) -> float:
-        """Seconds; 0 means off for an interval or a timeout."""
-        return self._field(Duration(), default, about)
+    def duration(self, default: float, about: str, *, minimum: float = 0.0, maximum: float = float("inf")) -> float:
+        """Seconds; 0 means off for an interval or a timeout, where it is allowed."""
+        return self._field(Duration(minimum=minimum, maximum=maximum), default, about)
 
     def flag(self, default: bool, about: str) -> bool:
         """On or off."""

@@ -128,6 +128,18 @@ class Settings:
         shown="the host's name",
     )
     prefix: str = ENGINE.text("fastws", "Prefix of every key in Redis.", check=checks.prefix_problem)
+    min_replicas: int = ENGINE.integer(
+        0,
+        "Replicas of Redis that have what is stored before that is answered as stored; 0: its master is enough.",
+        maximum=16,
+        unit="replicas",
+    )
+    replica_timeout: float = ENGINE.duration(
+        1.0,
+        "Time that these have; then the answer is error 113, and what was stored may get lost in a failover.",
+        minimum=0.001,
+        maximum=1.0,
+    )
 
     admin_host: str = ADMIN.text("127.0.0.1", "Address of the control API, metrics and dashboard.", metavar="HOST")
     admin_port: int = ADMIN.integer(

@@ -99,10 +99,20 @@ class Duration:
     """Seconds as a number, or a text such as `500ms`, `10m`, `1h`."""
 
     metavar: str = "SECONDS"
-    described: str = "seconds, or `500ms` `10m` `1h`"
+    minimum: float = 0.0
+    maximum: float = float("inf")
+    """Seconds; both may be reached."""
+
+    @property
+    def described(self) -> str:
+        bounds = f", {self.minimum:g} to {self.maximum:g}" if self.maximum < float("inf") else ""
+        return f"seconds, or `500ms` `10m` `1h`{bounds}"
 
     def read(self, raw: object) -> float:
-        return read_duration(raw)
+        seconds = read_duration(raw)
+        if not self.minimum <= seconds <= self.maximum:
+            raise WrongValueError(f"must be from {self.minimum:g} to {self.maximum:g} seconds")
+        return seconds
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "dev": False,
         "pidfile": None,
     },
-    "engine": {"redis": "none", "data_dir": None, "prefix": "fastws"},
+    "engine": {"redis": "none", "data_dir": None, "prefix": "fastws", "min_replicas": 0, "replica_timeout": 1.0},
     "admin": {"admin_host": "127.0.0.1", "admin_port": 9000, "admin_key": None},
     "limits": {
         "max_connections": 0,

@@ -14,11 +14,22 @@ from fastws.config.values import (
     Integer,
     Items,
     Text,
+    WrongValueError,
     did_you_mean,
     nearest,
     read_duration,
     to_toml,
 )
+
+
+def test_durations_within_bounds() -> None:
+    kind = Duration(minimum=0.5, maximum=2.0)
+    assert [kind.read(raw) for raw in ("500ms", 1, "2s")] == [0.5, 1.0, 2.0]
+    for raw in ("499ms", 0, "2.1"):
+        with pytest.raises(WrongValueError, match=r"must be from 0\.5 to 2 seconds"):
+            kind.read(raw)
+    assert kind.described.endswith(", 0.5 to 2")
+    assert Duration().described == "seconds, or `500ms` `10m` `1h`"
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,13 @@ def _of_redis(settings: Settings, redis: RedisFacts) -> Iterator[Finding]:
     )
     for doubt in doubts(redis):
         yield Finding("redis memory", doubt, is_doubtful=True)
+    if settings.min_replicas:
+        yield Finding(
+            "redis replicas",
+            f"{redis.replicas} of the {settings.min_replicas} that --min-replicas asks for"
+            + (": what is stored is refused" if redis.replicas < settings.min_replicas else ""),
+            is_doubtful=redis.replicas < settings.min_replicas,
+        )
     if redis.pubsub_limit is not None:
         yield _of_pubsub(*redis.pubsub_limit)
 

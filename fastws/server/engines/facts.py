@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from fastws.engine.redis.backbone.contract import Backbone
-from fastws.engine.redis.names import HOME
+from fastws.engine.redis.names import HOME, PARTITIONS
 from fastws.errors import EngineError, StartError
 from fastws.server.engines.binaries import OLDEST
 
@@ -35,6 +36,8 @@ class RedisFacts(NamedTuple):
     """Bytes that a process may be behind with what it is told, at most; and bytes that it may be behind with for so
     many seconds. Beyond it is disconnected. 0 = no limit.
     """
+    replicas: int = 0
+    """Connected to it; on a cluster, to the master that has the fewest."""
 
 
 async def ask(backbone: Backbone, *, limits: bool = False) -> RedisFacts:
@@ -44,12 +47,23 @@ async def ask(backbone: Backbone, *, limits: bool = False) -> RedisFacts:
     except EngineError:
         return RedisFacts()
     if limits:
+        facts = facts._replace(replicas=await _fewest_replicas(backbone))
         try:
             answer = await backbone.call(HOME, "CONFIG", "GET", "client-output-buffer-limit")
         except EngineError:
             return facts
         facts = facts._replace(pubsub_limit=_pubsub_limit_of(answer))
     return facts
+
+
+async def _fewest_replicas(backbone: Backbone) -> int:
+    """Of all masters: nobody waits for no replicas, and the answer is how many there are. 0 where one does not say."""
+    try:
+        asked = [backbone.call(partition, "WAIT", 0, 1) for partition in range(PARTITIONS)]
+    except EngineError:
+        return 0
+    counts = await asyncio.gather(*asked, return_exceptions=True)
+    return min(count if isinstance(count, int) else 0 for count in counts)
 
 
 def facts_of(info: object) -> RedisFacts:

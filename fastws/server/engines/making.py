@@ -36,8 +36,9 @@ def lease_s(settings: Settings) -> float:
 def chosen(settings: Settings) -> Settings:
     """The same settings, with `embedded` where nobody named a Redis and one is needed.
 
-    Raises `StartError` if none can be started then.
+    Raises `StartError` if none can be started then, and `ConfigError` where replicas are asked for of one without any.
     """
+    _check_replicas(settings)
     wants = "--redis embedded"
     if settings.redis == "none":
         wants = f"--workers {settings.workers}" if settings.workers > 1 else "--data-dir"
@@ -50,6 +51,12 @@ def chosen(settings: Settings) -> Settings:
     except StartError as error:
         raise StartError(f"{wants} needs a Redis: {error}") from error
     return replace(settings, redis="embedded")
+
+
+def _check_replicas(settings: Settings) -> None:
+    """Raise `ConfigError` where every publication would be refused."""
+    if settings.min_replicas and settings.redis in ("none", "embedded"):
+        raise ConfigError("--min-replicas needs a Redis that has replicas: give its URL with --redis, or leave it at 0")
 
 
 @contextmanager
@@ -96,9 +103,10 @@ class Made(NamedTuple):
 def make_engine(settings: Settings) -> Made:
     """Make what carries messages; nothing is connected before it is started.
 
-    Raises `ConfigError` for a URL that cannot be, and for `embedded`, which has to be started by whoever owns the
-    process.
+    Raises `ConfigError` for a URL that cannot be, where replicas are asked for of a Redis without any, and for
+    `embedded`, which has to be started by whoever owns the process.
     """
+    _check_replicas(settings)
     # Imported where they are wanted: a supervisor needs no engine, and a single process none of Redis.
     if settings.redis == "none":
         from fastws.engine.memory import MemoryEngine  # noqa: PLC0415
@@ -109,7 +117,13 @@ def make_engine(settings: Settings) -> Made:
     from fastws.engine.redis.backbone.making import make_backbone  # noqa: PLC0415
     from fastws.engine.redis.engine import RedisEngine  # noqa: PLC0415
 
-    backbone = make_backbone(settings.redis, prefix=settings.prefix, name=f"fastws-{settings.node_name}")
+    backbone = make_backbone(
+        settings.redis,
+        prefix=settings.prefix,
+        name=f"fastws-{settings.node_name}",
+        min_replicas=settings.min_replicas,
+        replicas_s=settings.replica_timeout,
+    )
     engine = RedisEngine(backbone, prefix=settings.prefix, node_name=settings.node_name, lease_s=lease_s(settings))
     return Made(engine, backbone)
 

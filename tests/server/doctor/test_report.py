@@ -92,6 +92,15 @@ def test_redis(facts: dict[str, object], line: str) -> None:
     assert line in report(PLENTY, REDIS._replace(**facts))[0]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_replicas_that_are_asked_for(count: int) -> None:
+    settings = Settings(redis="redis://h", min_replicas=2)
+    findings = diagnose(settings, PLENTY, "redis", REDIS._replace(replicas=count), 0)
+    (finding,) = [finding for finding in findings if finding.name == "redis replicas"]
+    assert finding.is_doubtful == (count < 2)
+    assert finding.says.startswith(f"{count} of the 2 that --min-replicas asks for")
+
+
 def test_a_redis_that_tells_nothing() -> None:
     text, fits = report(PLENTY, RedisFacts())
     assert fits

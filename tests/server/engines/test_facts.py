@@ -54,8 +54,8 @@ NAME = b"client-output-buffer-limit"
     ],
 )
 async def test_limits_are_asked_for(config: object, limit: object) -> None:
-    backbone: Any = AnsweringBackbone(INFO=INFO, CONFIG=config)
-    assert await ask(backbone, limits=True) == FACTS._replace(pubsub_limit=limit)
+    backbone: Any = AnsweringBackbone(INFO=INFO, CONFIG=config, WAIT=2)
+    assert await ask(backbone, limits=True) == FACTS._replace(pubsub_limit=limit, replicas=2)
     assert await ask(backbone) == FACTS
 
 
@@ -82,3 +82,10 @@ def test_throwing_away_is_hardly_meant() -> None:
     (doubt,) = doubts(FACTS._replace(max_memory=1))
     assert "allkeys-lru" in doubt
     assert "noeviction" in doubt
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("said", [EngineError("may not"), b"OK", None])
+async def test_replicas_that_nobody_tells_of_are_none(said: object) -> None:
+    backbone: Any = AnsweringBackbone(INFO=INFO, CONFIG={}, WAIT=said)
+    assert (await ask(backbone, limits=True)).replicas == 0

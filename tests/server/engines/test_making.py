@@ -61,6 +61,21 @@ def test_without_a_server_to_start(
         chosen(settings)
 
 
+@pytest.mark.parametrize(
+    "settings", [Settings(min_replicas=1), Settings(min_replicas=1, workers=2), Settings(min_replicas=1, data_dir="d")]
+)
+def test_replicas_of_what_has_none(settings: Settings) -> None:
+    for look in (chosen, make_engine, check_redis):
+        with pytest.raises(ConfigError, match=r"^--min-replicas needs a Redis that has replicas"):
+            look(settings)
+
+
+def test_replicas_of_what_may_have_some() -> None:
+    settings = Settings(redis="redis://h", min_replicas=1)
+    assert chosen(settings) is settings
+    assert make_engine(settings).backbone is not None
+
+
 def test_a_url_is_looked_at_before_it_is_used() -> None:
     for settings in (Settings(), Settings(redis="redis://h"), Settings(redis="redis+cluster://h1,h2")):
         check_redis(settings)
