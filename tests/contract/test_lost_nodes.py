@@ -17,7 +17,7 @@ from tests.contract.talking import Talker
 from tests.support.frames import PING, PONG, Frame
 from tests.support.redis import RedisServer
 from tests.support.server import ServerProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import Stopwatch, wait_until
 
 LEASE_S = 3.0
 USERS = 500
@@ -93,7 +93,7 @@ def test_every_connection_of_a_killed_node_is_reported_once(trio: tuple[Trio, Ex
     wait_until(lambda: nodes.observers[2].ask("presence_stats", topic="room:1")["connections"] == 51, what="presence")
     expected = {client.welcome["conn"]: f"u{number}" for number, client in enumerate(clients)}
     expected[nodes.observers[0].welcome["conn"]] = ""  # anonymous
-    killed_s = time.monotonic()
+    killed = Stopwatch()
     nodes.nodes[0].kill()
     told: list[list[Any]] = []
     seen = [0, 0, 0]
@@ -104,8 +104,8 @@ def test_every_connection_of_a_killed_node_is_reported_once(trio: tuple[Trio, Ex
             seen[at] += len(more)
         return len(told) >= len(expected)
 
-    wait_until(is_over, what="every connection is reported", timeout=LEASE_S + 10)
-    took_s = time.monotonic() - killed_s
+    wait_until(is_over, what="every connection is reported", timeout=LEASE_S + 30)
+    took_s = killed.own_s
     assert {id_: user for id_, user, *_ in told} == expected
     assert set(Counter(id_ for id_, *_ in told).values()) == {1}
     assert {(device, node, code, reason) for _, user, device, node, code, reason in told if user} == {
@@ -129,12 +129,12 @@ def test_a_node_that_was_stopped_for_too_long_comes_back_with_its_connections(tr
     nodes.nodes[0].signal(signal.SIGSTOP)
     try:
         wait_until(
-            lambda: len(nodes.ask(1, "ended", 0) + nodes.ask(2, "ended", 0)) == 3, what="taken for dead", timeout=20
+            lambda: len(nodes.ask(1, "ended", 0) + nodes.ask(2, "ended", 0)) == 3, what="taken for dead", timeout=30
         )
         assert nodes.ask(1, "sessions", "ann") == []
     finally:
         nodes.nodes[0].signal(signal.SIGCONT)
-    wait_until(lambda: nodes.ask(1, "sessions", "ann") == [stays.welcome["conn"]], what="it is back", timeout=20)
+    wait_until(lambda: nodes.ask(1, "sessions", "ann") == [stays.welcome["conn"]], what="it is back", timeout=30)
     goes.close()
     late = nodes.come(stack, 0, "eve")
     wait_until(lambda: nodes.ask(1, "sessions", "bob") == [], what="its end is known")
@@ -142,9 +142,9 @@ def test_a_node_that_was_stopped_for_too_long_comes_back_with_its_connections(tr
     wait_until(lambda: [told[1] for told in nodes.ask(0, "ended", 0)] == ["eve"], what="who was reported is not again")
     crowd = [stays, *(nodes.come(stack, number % 3, "ann", f"d{number}") for number in range(30))]
     wait_until(lambda: len(nodes.ask(2, "sessions", "ann")) == 31, what="all are known")
-    begin_s = time.monotonic()
+    watch = Stopwatch()
     assert nodes.ask(2, "kick", "ann") == 31
     assert [client.read_close()[0] for client in crowd] == [4503] * 31
-    assert time.monotonic() - begin_s < 1
+    assert watch.own_s < 1
     lost = [told for at in (1, 2) for told in nodes.ask(at, "ended", 0) if told[-1] == "node_lost"]
     assert sorted(told[1] for told in lost) == ["", "ann", "bob"]

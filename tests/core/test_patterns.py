@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -152,10 +152,10 @@ def test_hostile_topics_take_no_longer(pattern: str) -> None:
     compiled = compile_pattern(pattern)
     table: PatternTable[int] = PatternTable()
     table.add(compiled, 1)
-    began_s = perf_counter()
+    began_s = thread_time()
     for _ in range(100):
         assert table.match("x" + "a" * 254) is None
-    assert perf_counter() - began_s < 1.0
+    assert thread_time() - began_s < 1.0
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "-", ":", "ab", "{p}", "{q}", "{r}"]), min_size=1, max_size=8)

@@ -206,11 +206,11 @@ def test_bytes_behind_the_head_are_left_alone() -> None:
 
 def test_the_time_is_linear() -> None:
     spaces = head(b"X: a" + b" " * 15000 + b"b")
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for _ in range(20):
         parse_request(spaces)
         status_of(head(b"X: a" + b" " * 15000 + b"\x01"))
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 @given(st.binary(max_size=200))

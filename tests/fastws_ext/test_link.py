@@ -4,7 +4,6 @@ import asyncio
 import datetime
 import socket
 import ssl
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tests.fastws_ext.harness import (
     upgrade_request,
 )
 from tests.support.frames import BINARY, PING, PONG, TEXT, Frame, build_frame
+from tests.support.waiting import Stopwatch
 
 QUIET_S = 0.15
 
@@ -330,14 +330,14 @@ async def test_tls(transport: str, tmp_path: Path) -> None:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
             assert await reader.readexactly(204) == b"\x82\x7e\x00\xc8" + bytes(200)
         assert server.conns[0].remote == readers[0][1].get_extra_info("sockname")[:2]
-        start = time.monotonic()
+        watch = Stopwatch()
         readers[0][1].write(build_frame(8, b"\x0f\xa0"))
         assert await readers[0][0].read() == b"\x88\x02\x0f\xa0"
         server.conns[1].close(4001)
         assert await readers[1][0].readexactly(4) == b"\x88\x02\x0f\xa1"
         readers[1][1].write(build_frame(8, b"\x0f\xa1"))
         assert await readers[1][0].read() == b""
-        assert time.monotonic() - start < 1.5, "the end came by itself, not by a deadline"
+        assert watch.own_s < 1.5, "the end came by itself, not by a deadline"
         server.conns[2].abort()
         with pytest.raises(ConnectionError):
             await read_or_raise(readers[2][0])
