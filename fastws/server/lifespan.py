@@ -28,6 +28,8 @@ class Lifespan:
 
     def __init__(self, startup_hooks: Sequence[Hook], shutdown_hooks: Sequence[Hook]) -> None:
         loop = asyncio.get_running_loop()
+        self.on_startup: Callable[[str], None] = _nobody_asks
+        """Told the name of each hook of `on_startup` before it is called."""
         self._startup_hooks = startup_hooks
         self._shutdown_hooks = shutdown_hooks
         self._started: asyncio.Future[None] = loop.create_future()
@@ -87,6 +89,7 @@ class Lifespan:
 
     async def _live(self) -> None:
         for hook in self._startup_hooks:
+            self.on_startup(_name_of(hook))
             try:
                 await _call(hook)
             except (Exception, asyncio.CancelledError) as error:
@@ -136,6 +139,10 @@ def _failed(hook: Hook, error: BaseException) -> StartError:
     failure = StartError(f"on_startup failed in {_name_of(hook)}: {type(error).__name__}: {error}".rstrip(": "))
     failure.__cause__ = error
     return failure
+
+
+def _nobody_asks(name: str) -> None:
+    del name
 
 
 def _name_of(hook: Hook) -> str:

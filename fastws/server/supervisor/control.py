@@ -2,8 +2,8 @@
 
 To the zygote: `begin` (what to import), `fork` (with the descriptors of a worker), `reopen`. From it: `loaded`.
 To a worker: `go` (listen), `retire` (another one takes your place), `stop` (drain), `exit` (all have drained), `hurry`,
-`reopen`. From it: `hello` (its process id), `started` (its application is), `ready`, `retired` (it accepts nobody any
-longer), `drained`.
+`reopen`. From it: `hello` (its process id, and the file for its last trace), `waits` (for what, while it starts),
+`started` (its application is), `ready`, `retired` (it accepts nobody any longer), `drained`.
 """
 
 from __future__ import annotations

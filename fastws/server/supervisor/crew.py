@@ -9,13 +9,14 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Final, Protocol
 
 from fastws.errors import StartError
 from fastws.server.supervisor.control import Channel
 from fastws.server.supervisor.listening import Door, Doors
 from fastws.server.supervisor.nursery import ZygoteProcess
-from fastws.server.supervisor.places import Phase, Place, Process
+from fastws.server.supervisor.places import GIVE_UP_S, WARN_S, Phase, Place, Process
 from fastws.server.supervisor.weights import Load, weights
 from fastws_ext.shared import Board
 
@@ -26,6 +27,10 @@ DEAF_S: Final = 2.0
 REMOVAL_S: Final = 1.5
 """After nobody is sent to a worker any longer, handshakes of TCP that were under way have so long to get there."""
 LONGEST_REMOVAL_S: Final = 10.0
+LAST_WORD_S: Final = 1.0
+"""A process that is to die writes down where it is before that, if it can."""
+LAST_CHANCE_S: Final = 10.0
+"""A new worker that is not wanted any longer may end by itself for so long."""
 _LEAST_NEWCOMERS: Final = 16
 
 
@@ -133,18 +138,23 @@ class Crew:
         match message.kind if message is not None else "gone":
             case "hello" if message is not None:
                 process.pid = message.fields["pid"]
+                process.drain_timeout_s = message.fields.get("drain_timeout_s", 0.0)
+                process.waits_for = "nothing that it has named"
+                process.trace_fd = next(iter(message.descriptors), -1)
+            case "waits" if message is not None:
+                process.waits_for = message.fields["what"]
             case "started":
                 self._started(process)
             case "ready":
                 process.was_ready = True
                 if process.phase is Phase.STARTING:
-                    process.phase = Phase.READY
+                    process.enter(Phase.READY)
                     self._take_place(process)
             case "retired" if process.place.is_leaving:
                 self._doors.remove(process.place.door)
                 self.spread()
             case "drained" if process.phase is Phase.STOPPING:
-                process.phase = Phase.DRAINED
+                process.enter(Phase.DRAINED)
             case "gone":
                 self._unwatch(process.channel)
                 if not process.pid:
@@ -171,8 +181,32 @@ class Crew:
 
     def retire(self, process: Process) -> None:
         """Let it move its connections away and end."""
-        process.phase = Phase.RETIRING
+        process.enter(Phase.RETIRING)
         process.channel.send("retire")
+
+    def give_up(self, process: Process) -> None:
+        """The same for one that has not come as far as to serve, and perhaps never will: it has little time."""
+        self.retire(process)
+        process.abort_at_s = time.monotonic() + LAST_CHANCE_S
+
+    def see_to_slow(self) -> None:
+        """Name those whose start or end takes long, and end those who do not end."""
+        now = time.monotonic()
+        for process in self.processes.values():
+            waited_s = process.waited_s(now)
+            is_leaving = process.phase is Phase.RETIRING
+            if waited_s > WARN_S and not process.is_warned_of:
+                process.is_warned_of = True
+                _log.warning(
+                    "worker %d (process %d) has not %s for %.0f s: it waits for %s",
+                    process.place.number,
+                    process.pid,
+                    "ended" if is_leaving else "come as far as to serve",
+                    waited_s,
+                    "its handlers or on_shutdown" if is_leaving and process.was_ready else process.waits_for,
+                )
+            if is_leaving and waited_s > GIVE_UP_S:
+                self._abort(process, now)
 
     def tell_all(self, kind: str) -> None:
         """Say the same to every process."""
@@ -183,7 +217,7 @@ class Crew:
         """Let all drain. They wait for each other until `let_go`, and refuse whoever comes meanwhile."""
         for process in self.processes.values():
             if process.phase is not Phase.RETIRING:
-                process.phase = Phase.STOPPING
+                process.enter(Phase.STOPPING)
                 process.channel.send("stop")
 
     def let_go(self) -> bool:
@@ -192,7 +226,7 @@ class Crew:
             return False
         for process in self.processes.values():
             if process.phase is Phase.DRAINED:
-                process.phase = Phase.RETIRING
+                process.enter(Phase.RETIRING)
                 process.channel.send("exit")
         return not self.processes
 
@@ -202,10 +236,15 @@ class Crew:
             _kill(process.pid)
 
     def collect(self) -> None:
-        """Note who has ended."""
+        """Note who has ended, and see to the end of those who are to die."""
+        now = time.monotonic()
         for process in list(self.processes.values()):
             if not process.pid:
                 continue
+            if now >= process.abort_at_s:
+                self._abort(process, now)
+            if now >= process.kill_at_s:
+                _kill(process.pid)
             try:
                 pid, status = os.waitpid(process.pid, os.WNOHANG)
             except ChildProcessError:
@@ -215,7 +254,10 @@ class Crew:
                 self._ended(process, os.waitstatus_to_exitcode(status))
 
     def _ended(self, process: Process, code: int) -> None:
-        process.channel.close()
+        trace = process.trace() if code < 0 else ""
+        if trace:
+            _log_trace(process, trace)
+        process.close()
         self._board.clear(process.slot)
         del self.processes[process.slot]
         process.place.forget(process)
@@ -231,15 +273,20 @@ class Crew:
             beat_ns = self._board.figures(process.slot).beat_ns
             silent_s = (now_ns - beat_ns) / 1e9
             is_watched = process.was_ready or process.phase is not Phase.STARTING
-            if process.pid and beat_ns and is_watched and not process.is_killed and silent_s > hang_s:
+            if process.pid and beat_ns and is_watched and process.kill_at_s == inf and silent_s > hang_s:
                 _log.error(
                     "worker %d (process %d) has not answered for %.0f s and is killed: something blocks its event loop",
                     process.place.number,
                     process.pid,
                     silent_s,
                 )
-                _kill(process.pid)
-                process.is_killed = True
+                self._abort(process, time.monotonic())
+
+    def _abort(self, process: Process, now_s: float) -> None:
+        """Have it write down where it is and die; if it does not, it is killed a moment later."""
+        if process.kill_at_s == inf:
+            process.kill_at_s = now_s + LAST_WORD_S
+            _kill(process.pid, signal.SIGABRT)
 
     # Newcomers.
 
@@ -271,7 +318,15 @@ class Crew:
             self._doors.weigh(parts)
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     if pid:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
+
+
+def _log_trace(process: Process, trace: str) -> None:
+    """Below the line, where tracebacks are, so that none of it looks like a line of its own."""
+    message = "worker %d (process %d) was here when it ended"
+    arguments = (process.place.number, process.pid)
+    if _log.isEnabledFor(logging.ERROR):
+        _log.handle(_log.makeRecord(_log.name, logging.ERROR, __file__, 0, message, arguments, None, sinfo=trace))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import faulthandler
 import logging
+import mmap
 import os
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,12 +29,15 @@ _log: Final = logging.getLogger("fastws.server")
 
 BEAT_S: Final = 0.25
 """How often a worker writes down how it is."""
+_SIGNAL_STACK: Final = 256 * 1024
+
+_signal_stack: Final[list[mmap.mmap]] = []  # as long as the process lives
 
 
 def run(settings: Settings, app: FastWS | None, birth: Birth, board: Board) -> int:
     """Serve until the supervisor says stop; the exit code."""
     _number_logs(birth.worker)
-    member = Member(settings, app if app is not None else FastWS(), birth, board)
+    member = Member(settings, app if app is not None else FastWS(), birth, board, leave_trace())
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(member.serve())
@@ -38,6 +45,18 @@ def run(settings: Settings, app: FastWS | None, birth: Birth, board: Board) -> i
         code = cli.report(error)
         cause = error.__cause__
         return ENGINE_AWAY if isinstance(cause, EngineError) and cause.temporary else code
+
+
+def leave_trace() -> int:
+    """Have a signal such as SIGSEGV or SIGABRT write where this process was; the descriptor of the file for that."""
+    descriptor = os.memfd_create("fastws-trace")
+    faulthandler.enable(descriptor)
+    # Every handler runs on the stack that this brings, and a burst of signals would be more than its 16 KB hold. Of a
+    # larger one no page is there until it is needed.
+    _signal_stack.append(mmap.mmap(-1, _SIGNAL_STACK))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(_signal_stack[-1]))
+    ctypes.CDLL(None).sigaltstack(struct.pack("PixxxxN", address, 0, _SIGNAL_STACK), None)
+    return descriptor
 
 
 def _number_logs(worker: int) -> None:
@@ -55,10 +74,12 @@ def _number_logs(worker: int) -> None:
 class Member(Serving):
     """One process of several. The methods stand in the order in which they run."""
 
-    def __init__(self, settings: Settings, app: FastWS, birth: Birth, board: Board) -> None:
+    def __init__(self, settings: Settings, app: FastWS, birth: Birth, board: Board, trace_fd: int = -1) -> None:
+        """`trace_fd`: the supervisor reads what is written there when a signal ends this process; -1: nothing is."""
         super().__init__(settings, app, birth.worker)
         self._birth = birth
         self._board = board
+        self._trace_fd = trace_fd
         self.seat = board.seat(birth.slot)
         self.counts = self.seat
         self._may_listen = asyncio.Event()
@@ -85,13 +106,18 @@ class Member(Serving):
         """Take the place on the board, and tell the supervisor who is there."""
         self.seat.open(os.getpid(), self.worker, self.admission.capacity)
         self.loop.add_reader(self._birth.channel.fileno(), self._listen_to_supervisor)
-        self._birth.channel.send("hello", pid=os.getpid())
+        descriptors = [self._trace_fd] if self._trace_fd >= 0 else []
+        drain_timeout_s = self.settings.drain_timeout
+        self._birth.channel.send("hello", descriptors, pid=os.getpid(), drain_timeout_s=drain_timeout_s)
         self._beat()
 
     async def startup(self) -> None:
         """Let the application start, and once the supervisor has opened the door, serve who comes."""
         self.bind()
         self.bind_admin()
+        self.lifespan.on_startup = lambda hook: self._wait_for(f"on_startup in {hook}")
+        if self.settings.redis != "none":
+            self._wait_for("Redis")
         await self.open()
         if self._end.is_set() or not await self.run_startup_hooks():
             return
@@ -105,6 +131,9 @@ class Member(Serving):
         self.seat.state = READY
         self._beat_now()
         self._birth.channel.send("ready")
+
+    def _wait_for(self, what: str) -> None:
+        self._birth.channel.send("waits", what=what)
 
     def bind(self) -> str:
         """Adopt what the supervisor has bound."""

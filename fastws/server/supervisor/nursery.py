@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from fastws.config import OPTIONS, Settings
 from fastws.errors import StartError
 from fastws.server.supervisor.control import Channel
+from fastws.server.supervisor.places import WARN_S
 
 _log: Final = logging.getLogger("fastws.supervisor")
 
@@ -47,6 +48,9 @@ class ZygoteProcess:
 
     def __init__(self) -> None:
         self.is_loaded = False
+        self.is_warned_of = False
+        """Whether the log has it that importing takes long."""
+        self._since_s = time.monotonic()
         self.channel, theirs = Channel.pair()
         try:
             command = [sys.executable, *_interpreter_flags(), "-P", "-c", _BOOTSTRAP]
@@ -67,6 +71,10 @@ class ZygoteProcess:
     def pid(self) -> int:
         """Of its process."""
         return self._process.pid
+
+    def imports_for_s(self) -> float:
+        """For how long it has been importing; 0 once it is done with that."""
+        return 0.0 if self.is_loaded else time.monotonic() - self._since_s
 
     def begin(self, given: Mapping[str, object], kept: Mapping[str, object], board: int) -> None:
         """Let it import what these options of the command line say; `kept` are settings that stay as they were."""
@@ -115,6 +123,8 @@ class Nursery:
     ) -> None:
         self.generation = 0
         """Of what is forked now."""
+        self.next_generation = 0
+        """Of what may be forked next; no two that were made by `make_next` have one."""
         self.given = given
         self._asked = {name: getattr(settings, name) for name in KEPT}
         self._kept = {**self._asked, "redis": redis}
@@ -138,13 +148,19 @@ class Nursery:
         self._current = self._make()
 
     def make_next(self) -> None:
-        """Begin to import it again."""
+        """Begin to import it again. Raises `StartError`."""
         self._next = self._make()
+        self.next_generation += 1
 
     @property
     def next_has_failed(self) -> bool:
         """Whether there is none."""
         return self._next is None
+
+    @property
+    def next_imports_for_s(self) -> float:
+        """For how long the next one has been importing; 0 if it is not."""
+        return self._next.imports_for_s() if self._next is not None else 0.0
 
     @property
     def current(self) -> ZygoteProcess | None:
@@ -162,7 +178,7 @@ class Nursery:
             if self._current is not None:
                 self._let_end(self._current)
             self._current, self._next = self._next, None
-            self.generation += 1
+            self.generation = self.next_generation
 
     def drop_next(self) -> None:
         """There is to be no next one after all."""
@@ -202,7 +218,12 @@ class Nursery:
         return {zygote.pid for zygote in (self._current, self._next, *self._ending) if zygote is not None}
 
     def collect(self) -> None:
-        """Note who has ended."""
+        """Note who has ended, and who takes long."""
+        for zygote in (self._current, self._next):
+            if zygote is not None and zygote.imports_for_s() > WARN_S and not zygote.is_warned_of:
+                zygote.is_warned_of = True
+                what = self.given.get("app") or "what is to be served"
+                _log.warning("importing %s (process %d) has not ended within %.0f s", what, zygote.pid, WARN_S)
         self._ending = [zygote for zygote in self._ending if zygote.exit_code() is None]
         if self._next is not None and self._next.exit_code() is not None:
             self._unwatch(self._next.channel)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
+import time
 from collections import deque
+from math import inf
 from typing import Final
 
 from fastws.server.supervisor.control import Channel
@@ -12,8 +15,14 @@ from fastws.server.supervisor.listening import Door
 ENGINE_AWAY: Final = 75  # EX_TEMPFAIL
 """A worker ends with this exit code where it could not start because Redis is away."""
 
+WARN_S: Final = 60.0
+"""Whoever starts or ends for longer is named in a warning, with what it waits for."""
+GIVE_UP_S: Final = 600.0
+"""A restart does not wait any longer for a new worker, or for an old one that has moved its connections away."""
+
 MAX_DEATHS: Final = 5
 DEATHS_WITHIN_S: Final = 30.0
+_LONGEST_TRACE: Final = 64 * 1024
 _LONGEST_PAUSE_S: Final = 1.0
 _PAUSE_S: Final = 0.25
 
@@ -43,8 +52,44 @@ class Process:
         self.pid = 0
         """0 until it has said it."""
         self.phase = Phase.STARTING
+        self.since_s = time.monotonic()
+        """When this phase began."""
+        self.waits_for = "the process that it is forked from"
+        """While it starts, in its own words."""
+        self.drain_timeout_s = 0.0
         self.was_ready = False
-        self.is_killed = False
+        self.is_warned_of = False
+        """Whether the log has it that this phase takes long."""
+        self.abort_at_s = inf
+        self.kill_at_s = inf
+        self.trace_fd = -1
+        """A file that it writes to where it is when a signal such as SIGABRT ends it; -1 if it has none."""
+
+    def enter(self, phase: Phase) -> None:
+        """What it does from now on."""
+        self.phase = phase
+        self.since_s = time.monotonic()
+        self.is_warned_of = False
+
+    def waited_s(self, now_s: float) -> float:
+        """For how long a start or an end goes on; of an end, what comes after the time for moving connections away."""
+        if self.phase is Phase.RETIRING:
+            return now_s - self.since_s - self.drain_timeout_s
+        return now_s - self.since_s if self.phase is Phase.STARTING else 0.0
+
+    def trace(self) -> str:
+        """Where it was when a signal ended it; empty if nobody knows."""
+        if self.trace_fd < 0:
+            return ""
+        text = os.pread(self.trace_fd, _LONGEST_TRACE, 0).decode(errors="replace")
+        return text.partition("\nExtension modules:")[0].strip()
+
+    def close(self) -> None:
+        """Let go of what leads to it."""
+        self.channel.close()
+        if self.trace_fd >= 0:
+            os.close(self.trace_fd)
+            self.trace_fd = -1
 
 
 class Place:

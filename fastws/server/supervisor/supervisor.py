@@ -167,6 +167,7 @@ class Supervisor:
         if not self.is_stopping:
             self._fill_places(now_s)
             self.crew.see_to_leaving()
+            self.crew.see_to_slow()
             self._renewal.go_on()
             self.crew.spread()
         if self._notifier.watchdog_s and now_s >= self._alive_at_s:
@@ -192,7 +193,8 @@ class Supervisor:
             return
         is_first = not any(process.was_ready for process in self.crew.processes.values())
         for place in list(self.crew.places.values()):
-            if not place.processes and not place.is_leaving and now_s >= place.may_start_s:
+            # Its successor may take long to start, if it ever does.
+            if place.process is None and not place.is_leaving and now_s >= place.may_start_s:
                 self.crew.spawn(place, zygote, self.nursery.generation)
             if is_first and not self.is_up:
                 break
@@ -227,11 +229,13 @@ class Supervisor:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         if self.is_stopping or process.phase is Phase.RETIRING or place.is_leaving:
             if code and not self._stop_signals >= 2:
-                _log.warning("worker %d (process %d) %s while it drained", place.number, process.pid, how)
+                what = "while it drained" if process.was_ready else "when it was given up"
+                _log.warning("worker %d (process %d) %s %s", place.number, process.pid, how, what)
                 self.exit_code = self.exit_code or (1 if self.is_stopping else 0)
             return
-        if place.process is not None:
-            self._renewal.fail(f"a new worker {how} before it was ready")
+        if self._renewal.is_new(process):
+            # That the application does not run any longer must not cost more than the restart: others serve.
+            self._renewal.fail(f"a new worker {how} {'when' if process.was_ready else 'before'} it was ready")
             return
         if is_engine_away and self.is_up:
             # Those who are here go on without Redis, and must not be stopped by one more trouble.

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +110,11 @@ def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
     stage.close()
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether a process has come as far as to sleep."""
+    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text(encoding="ascii")
 
 
 def reached(stage: Stage, place: Place, count: int = 20) -> int:
@@ -239,9 +247,86 @@ def test_who_hangs_is_killed_and_collected(stage: Stage) -> None:
         return place.process is None
 
     wait_until(collected)
-    assert stage.events[-1] == (f"end {-signal.SIGKILL}", process.slot)
+    assert stage.events[-1] == (f"end {-signal.SIGABRT}", process.slot)
     assert stage.board.all() == []
-    child.returncode = -signal.SIGKILL
+    child.returncode = -signal.SIGABRT
+
+
+def test_who_hangs_leaves_a_trace(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    source = "import faulthandler, time\nfaulthandler.enable({})\ndef stuck():\n    time.sleep(60)\nstuck()\n"
+    place = stage.crew.add_place()
+    trace_fd = os.memfd_create("trace")
+    command = [sys.executable, "-c", source.format(trace_fd)]
+    with subprocess.Popen(command, pass_fds=[trace_fd]) as child:
+        process = stage.ready(place)
+        stage.played[process.slot].send("hello", [trace_fd], pid=child.pid)
+        os.close(trace_fd)
+        stage.handlers[process.channel]()
+        wait_until(lambda: is_asleep(child.pid))
+        stage.crew.kill_who_hangs(0)
+        wait_until(lambda: stage.crew.collect() or place.process is None)
+        child.returncode = -signal.SIGABRT
+    (record,) = [record for record in caplog.records if "was here when it ended" in record.message]
+    assert "in stuck" in str(record.stack_info)
+
+
+def test_who_does_not_die_of_that_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.server.supervisor.crew.LAST_WORD_S", 0.05)
+    place = stage.crew.add_place()
+    ignoring = "trap '' ABRT; echo; exec sleep 60"
+    with subprocess.Popen(["sh", "-c", ignoring], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        process = stage.ready(place)
+        stage.say(process, "hello", pid=child.pid)
+        stage.crew.kill_who_hangs(0)
+        wait_until(lambda: stage.crew.collect() or place.process is None)
+        assert stage.events[-1] == (f"end {-signal.SIGKILL}", process.slot)
+        child.returncode = -signal.SIGKILL
+
+
+def test_who_takes_long_is_named_with_what_it_waits_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = stage.crew.add_place()
+    old = stage.ready(place)
+    new = stage.spawn(place)
+    stage.say(new, "hello", pid=1 << 30, drain_timeout_s=30.0)
+    stage.say(new, "waits", what="on_startup in load_model")
+    stage.crew.see_to_slow()
+    assert not caplog.records
+    new.since_s -= 61
+    for _ in range(2):
+        stage.crew.see_to_slow()
+    assert [record.message for record in caplog.records] == [
+        f"worker 0 (process {1 << 30}) has not come as far as to serve for 61 s: it waits for on_startup in load_model"
+    ]
+    old.drain_timeout_s = 30.0
+    stage.crew.retire(old)
+    old.since_s -= 89
+    stage.crew.see_to_slow()
+    assert len(caplog.records) == 1
+    old.since_s -= 2
+    stage.crew.see_to_slow()
+    assert "has not ended for 61 s: it waits for its handlers or on_shutdown" in caplog.records[-1].message
+    old.since_s -= 540
+    assert old.kill_at_s == inf
+    stage.crew.see_to_slow()
+    assert old.kill_at_s < inf
+
+
+def test_who_is_given_up_may_end_by_itself_before_it_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.server.supervisor.crew.LAST_CHANCE_S", 0.05)
+    place = stage.crew.add_place()
+    stage.ready(place)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process = stage.spawn(place)
+        stage.say(process, "hello", pid=child.pid)
+        stage.crew.give_up(process)
+        assert stage.heard(process) == "retire"
+        wait_until(lambda: stage.crew.collect() or place.successor is None)
+        assert stage.events[-1] == (f"end {-signal.SIGABRT}", process.slot)
+        child.returncode = -signal.SIGABRT
 
 
 def test_who_hangs_before_it_was_ready_is_killed_once_it_is_to_end(stage: Stage) -> None:
@@ -256,7 +341,7 @@ def test_who_hangs_before_it_was_ready_is_killed_once_it_is_to_end(stage: Stage)
         assert child.poll() is None  # an application may take its time to start
         stage.crew.stop()
         stage.crew.kill_who_hangs(30)
-        assert child.wait(10) == -signal.SIGKILL
+        assert child.wait(10) == -signal.SIGABRT
 
 
 def test_a_port_that_somebody_took_before_anybody_listened(stage: Stage) -> None:

@@ -69,6 +69,11 @@ def workers_of(server: ServerProcess) -> dict[int, int]:
     return found
 
 
+def worker_processes(server: ServerProcess) -> set[int]:
+    """All of them, those that start or drain included."""
+    return {pid for pid, name in children(server.pid).items() if name.startswith("fastws-") and name[7:].isdecimal()}
+
+
 def zygotes_of(server: ServerProcess) -> list[int]:
     return [pid for pid, name in children(server.pid).items() if name == "fastws-zygote"]
 
