@@ -2,6 +2,11 @@
 
 What comes in one pass of the loop goes out together. Behind each command stands a ping: a command that was refused is
 answered before it, and where only the ping is answered all channels of the command are heard.
+
+A channel may be refused, because the user of the connection has no permission for it. Who has just subscribed to it is
+answered so, and it is not wanted any more; others of the same command are asked for without it. Of a channel that was
+promised, because it was heard before or nobody could be asked, nobody is there to be told: a server that refuses one
+is not up, and one of a cluster has not the partition.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from fastws.engine.contract import Answer
 from fastws.engine.redis.resp.errors import ELSEWHERE, AwayError, BusyError, ReplyError
@@ -25,6 +30,9 @@ _LATER_S: Final = 0.1  # until a server that does not keep up is told again
 _PING: Final = pack("PING")
 _NEW: Final = object()
 
+Waiter: TypeAlias = tuple[bytes, asyncio.Future[None]]
+"""Who waits for a channel."""
+
 
 class _Batch:
     """The channels of one command, and who waits for them. It takes the answer of the ping behind it."""
@@ -35,7 +43,7 @@ class _Batch:
         self.owner = owner
         self.link = link
         self.channels = channels
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[Waiter] = []
         self.error: ReplyError | None = None
         self.gone: set[bytes] = set()
         """Those that the server has left out since it was told."""
@@ -45,7 +53,7 @@ class _Batch:
         if isinstance(answer, ReplyError) and self.error is None:
             self.error = answer
             self.link.put_back(self)
-        else:
+        elif self.error is None or not self.owner.take_apart(self):
             self.owner.settle(self)
             tell(self.waiters, self.error)
 
@@ -54,9 +62,9 @@ class _Batch:
         tell(self.waiters, None)
 
 
-def tell(waiters: list[asyncio.Future[None]], error: ReplyError | None) -> None:
+def tell(waiters: list[Waiter], error: ReplyError | None) -> None:
     """Let those go on who wait."""
-    for waiter in waiters:
+    for _, waiter in waiters:
         if error is not None:
             fail(waiter, error)
         elif not waiter.done():
@@ -79,12 +87,14 @@ class Subscriptions:
         """What the server of this link was told to send, with the command while that is not answered."""
         self._changed: dict[bytes, int] = {}
         """Channels of which the server may have to be told something, each with its partition."""
-        self._waiting: Final[dict[bytes, list[asyncio.Future[None]]]] = {}
+        self._waiting: Final[dict[bytes, list[Waiter]]] = {}
         """For channels of which it was not told yet."""
         self._link: Link | None = None
         self._is_heard = False
         """All that was wanted when the link came is heard."""
         self._is_due = False
+        self._refused: Final[set[str]] = set()
+        """Codes of refusals that are in the log."""
 
     @property
     def wanted(self) -> Mapping[bytes, int]:
@@ -102,9 +112,9 @@ class Subscriptions:
             return None
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if isinstance(batch, _Batch):
-            batch.waiters.append(waiter)
+            batch.waiters.append((channel, waiter))
         else:
-            self._waiting.setdefault(channel, []).append(waiter)
+            self._waiting.setdefault(channel, []).append((channel, waiter))
             self._change(channel, partition)
         return waiter
 
@@ -115,30 +125,36 @@ class Subscriptions:
             self._change(channel, partition)
 
     async def begin(self, link: Link) -> None:
-        """Have all that is wanted said to this link, and wait until it is heard. Raises `EngineError` if it cannot."""
+        """Have all that is wanted said to this link, and wait until it is heard. Raises `EngineError` if it cannot; in
+        a cluster the partitions of what is refused are told to `on_moved` instead.
+        """
         await link.ask("PING")  # it has to be allowed
         self.end()
         self._link = link
         self._changed = dict(self._wanted)
         on_way: deque[tuple[_Batch, asyncio.Future[None]]] = deque()
         loop = asyncio.get_running_loop()
+        is_all = True
         while self._changed or on_way:
             while self._changed and len(on_way) < _UNCONFIRMED:
                 for batch in self._send(link, self._some_changed()):
                     on_way.append((batch, loop.create_future()))
-                    batch.waiters.append(on_way[-1][1])
+                    batch.waiters.append((b"", on_way[-1][1]))
                 await asyncio.sleep(0)  # others have their turn as well
             if on_way:
                 batch, future = on_way.popleft()
                 try:
                     await future
-                except ReplyError as error:
-                    if not self._is_elsewhere(error):
+                except ReplyError:
+                    if self._on_moved is None:
                         raise
+                    is_all = False
                     self._move(batch.channels)
                 if not link.is_open:
                     raise AwayError(f"Redis is away: {link.reason}")
         self._is_heard = True
+        if is_all:
+            self._refused.clear()
 
     def end(self) -> None:
         """The link is gone."""
@@ -180,8 +196,39 @@ class Subscriptions:
             elif self._is_heard:  # else the link is no good, or `begin` moves it
                 self._wanted.pop(channel, None)
         if error is not None and not self._is_elsewhere(error):
-            _log.warning("a subscription of channels of Redis was refused: %s", error)
+            self._note(error)
         self._move(moved)
+
+    def take_apart(self, batch: _Batch) -> bool:
+        """Ask in two parts for what was refused together, unless all of it is; whether that is done."""
+        error, link = batch.error, batch.link
+        channels = [channel for channel in batch.channels if self._told.get(channel, _NEW) is batch]
+        if len(channels) < 2 or not self._is_heard or error is None or self._is_elsewhere(error):
+            return False
+        middle = len(channels) // 2
+        waiters, batch.waiters = batch.waiters, []
+        for part in (channels[:middle], channels[middle:]):
+            names = set(part)
+            theirs = [waiter for waiter in waiters if waiter[0] in names]
+            try:
+                half = self._command(link, self._subscribe, part)
+            except (AwayError, BusyError):
+                half = _Batch(self, link, part)
+                half.error = error
+            half.waiters = theirs
+            self._told.update(dict.fromkeys(part, half))
+            if half.error is not None:
+                self.settle(half)
+                tell(half.waiters, error)
+        known = set(channels)
+        tell([waiter for waiter in waiters if waiter[0] not in known], error)
+        return True
+
+    def _note(self, error: ReplyError) -> None:
+        """Once for each kind, as clients may come again and again."""
+        level = logging.DEBUG if error.code in self._refused else logging.WARNING
+        self._refused.add(error.code)
+        _log.log(level, "Redis refuses a channel, and so whoever wants to hear it: %s", error)
 
     def _is_elsewhere(self, error: ReplyError) -> bool:
         """Whether another server of the cluster sends what this one does not, or the same one does soon."""

@@ -239,6 +239,111 @@ async def test_a_refusal_reaches_those_who_waited_and_nobody_else(caplog: pytest
     rig.link.abort("the end")
 
 
+@pytest.mark.parametrize("is_sharded", [False, True])
+@on_loops("asyncio")
+async def test_who_comes_with_one_that_is_refused_is_not_refused(is_sharded: bool) -> None:
+    rig = Rig(is_sharded=is_sharded)
+    await rig.begin()
+    bad = {b"c3", b"c4", b"c17", b"c99"}
+    rig.refuse = dict.fromkeys(bad, b"-NOPERM no access to this channel\r\n")
+    waiters = {b"c%d" % number: rig.subscriptions.subscribe(7, b"c%d" % number) for number in range(100)}
+    again = rig.subscriptions.subscribe(7, b"c5")
+    for _ in range(10):
+        await rig.pump()
+    for channel, waiter in waiters.items():
+        assert isinstance(waiter, asyncio.Future)
+        assert waiter.done()
+        assert isinstance(waiter.exception(), ReplyError) is (channel in bad)
+    assert isinstance(again, asyncio.Future)
+    assert again.exception() is None
+    assert rig.heard == set(rig.subscriptions.wanted) == waiters.keys() - bad
+    assert sum(words[0] != b"PING" for words in rig.commands) < 60
+    assert rig.moved == []
+    rig.link.abort("the end")
+
+
+@on_loops("asyncio")
+async def test_what_changes_while_a_refusal_is_looked_into() -> None:
+    rig = Rig()
+    await rig.begin()
+    rig.refuse[b"a"] = b"-NOPERM no access to this channel\r\n"
+    waiters = [rig.subscriptions.subscribe(7, channel) for channel in (b"a", b"b", b"c", b"d")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rig.subscriptions.unsubscribe(b"c")
+    rig.subscriptions.unsubscribe(b"d")
+    late = rig.subscriptions.subscribe(7, b"d")
+    for _ in range(5):
+        await rig.pump()
+    assert [isinstance(waiter, asyncio.Future) and waiter.done() for waiter in waiters] == [True] * 4
+    assert isinstance(late, asyncio.Future)
+    assert late.exception() is None
+    assert rig.heard == set(rig.subscriptions.wanted) == {b"b", b"d"}
+    rig.link.abort("the end")
+
+
+@on_loops("asyncio")
+async def test_a_server_that_does_not_keep_up_is_not_asked_in_parts() -> None:
+    rig = Rig(tuning=Tuning(most_unanswered=3))
+    await rig.begin()
+    rig.refuse[b"a"] = b"-NOPERM no access to this channel\r\n"
+    waiters = [rig.subscriptions.subscribe(7, channel) for channel in (b"a", b"b")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for _ in range(2):
+        rig.link.send(None, "PING")
+    rig.serve(2)  # now there is room for one part
+    await rig.pump()
+    for waiter in waiters:
+        assert isinstance(waiter, asyncio.Future)
+        assert isinstance(waiter.exception(), ReplyError)
+    assert dict(rig.subscriptions.wanted) == {}
+    rig.link.abort("the end")
+
+
+@on_loops("asyncio")
+async def test_a_refusal_is_in_the_log_once_for_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    await rig.begin()
+    rig.refuse[b"a"] = b"-NOPERM no access to this channel\r\n"
+    for _ in range(3):
+        rig.subscriptions.subscribe(7, b"a")
+        await rig.pump()
+    assert caplog.text.count("NOPERM") == 1
+    rig.link.abort("it broke")
+    rig.subscriptions.subscribe(7, b"a")
+    for _ in range(3):
+        rig.connect()
+        with pytest.raises(ReplyError):
+            await rig.begin()
+        rig.link.abort("of no use")
+    assert caplog.text.count("NOPERM") == 1
+    del rig.refuse[b"a"]
+    rig.connect()
+    await rig.begin()
+    rig.refuse[b"b"] = b"-NOPERM no access to this channel\r\n"
+    rig.subscriptions.subscribe(7, b"b")
+    await rig.pump()
+    assert caplog.text.count("NOPERM") == 2, "it was all right meanwhile"
+    rig.link.abort("the end")
+
+
+@on_loops("asyncio")
+async def test_a_refusal_of_what_was_promised_costs_a_cluster_one_partition() -> None:
+    rig = Rig(is_sharded=True)
+    await rig.begin()
+    for partition, channel in ((7, b"a"), (7, b"b"), (8, b"c")):
+        rig.subscriptions.subscribe(partition, channel)
+    await rig.pump()
+    rig.link.abort("it broke")
+    rig.refuse[b"a"] = b"-NOPERM no access to this channel\r\n"
+    rig.connect()
+    await rig.begin()
+    assert rig.moved == [{b"a": 7, b"b": 7}]
+    assert rig.heard == set(rig.subscriptions.wanted) == {b"c"}
+    rig.link.abort("the end")
+
+
 @on_loops("asyncio")
 async def test_without_a_link_it_answers_at_once() -> None:
     rig = Rig()

@@ -20,6 +20,8 @@ from typing import Any, Final
 
 from fastws.engine.contract import Answer
 from fastws.engine.redis.backbone.cluster.attempts import Attempt, Held
+from fastws.engine.redis.backbone.cluster.orphans import Orphans
+from fastws.engine.redis.backbone.cluster.owners import Owners
 from fastws.engine.redis.backbone.cluster.topology import Place, Survey, View
 from fastws.engine.redis.backbone.contract import Backbone, BackboneEvents, Word
 from fastws.engine.redis.backbone.server import Server
@@ -38,7 +40,6 @@ HURRY_S: Final = 0.1
 """The same while something is away."""
 HOLD_S: Final = 1.0
 """Seconds for which commands wait for keys that are on their way; then their partition is away."""
-_GRACE_S: Final = 2.0  # for which a change is believed against members that have not heard of it
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.1
 
@@ -63,13 +64,7 @@ class Cluster(Backbone):
         self._tuning: Final = tuning
         self._survey: Final = Survey(seeds, name)
         self._events: BackboneEvents | None = None
-        self._servers: dict[Place, Server] = {}
-        """The masters that have partitions."""
-        self._owners: list[Server | None] = [None] * PARTITIONS
-        self._places: list[Place | None] = [None] * PARTITIONS
-        self._assigned: list[tuple[float, int, Place | None]] = [(0.0, -1, None)] * PARTITIONS
-        """When each partition got its owner, what the cluster's epoch was then, and where it was before."""
-        self._epoch = -1
+        self._owners: Final = Owners(self._connect)
         self._unsettled: dict[int, float] = dict.fromkeys(range(PARTITIONS), 0.0)
         """Partitions whose owner is not sure to do what it is asked, and since when. Those that are not away as well
         hold their commands.
@@ -80,8 +75,7 @@ class Cluster(Backbone):
         """Where partitions are said to be by those who had them."""
         self._unheard: set[int] = set()
         """Partitions with channels that moved in this pass of the loop."""
-        self._orphans: dict[int, set[bytes]] = {}
-        """Channels that are wanted and that no server was told of."""
+        self._orphans: Final = Orphans()
         self._held: Final = Held()
         self._barriers: dict[int, asyncio.Future[Any]] = {}
         """Done when the last owner of a partition has answered what it was asked."""
@@ -105,7 +99,7 @@ class Cluster(Backbone):
                     await self._settled.wait()
             except TimeoutError:
                 # A slot that is being moved for long need not keep everything else from beginning.
-                if len(self._away) == PARTITIONS or not all(server.is_up for server in self._servers.values()):
+                if len(self._away) == PARTITIONS or not all(server.is_up for server in self._owners.servers):
                     raise self._why_not() from None
         except BaseException:
             await self.stop()
@@ -125,10 +119,10 @@ class Cluster(Backbone):
             await asyncio.sleep(HURRY_S)
 
     def _why_not(self) -> EngineError:
-        for server in self._servers.values():
+        for server in self._owners.servers:
             if not server.is_up:
                 return server.failure or AwayError(f"{server.address} does not answer in time")
-        if not self._servers:
+        if not self._owners.servers:
             return self._survey.failure or EngineError("the cluster of Redis has slots that nobody serves")
         return EngineError("the cluster of Redis does not take commands")
 
@@ -140,7 +134,7 @@ class Cluster(Backbone):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        servers, self._servers = list(self._servers.values()), {}
+        servers = self._owners.clear()
         self._away.update(range(PARTITIONS))
         self._held.drop(range(PARTITIONS), AwayError("the connection to Redis was stopped"))
         await asyncio.gather(*(server.stop() for server in servers), *self._retiring, return_exceptions=True)
@@ -163,7 +157,7 @@ class Cluster(Backbone):
     def _give(
         self, partition: int, script: Script | None, keys: Sequence[bytes], words: Sequence[Word]
     ) -> asyncio.Future[Any]:
-        owner = self._owners[partition]
+        owner = self._owners.of(partition)
         if owner is None or partition in self._away:
             raise AwayError(f"Redis is away: {self._why}")
         self._number += 1
@@ -175,9 +169,9 @@ class Cluster(Backbone):
         return attempt.future
 
     def subscribe(self, partition: int, channel: bytes) -> Answer[None]:
-        owner = self._owners[partition]
+        owner = self._owners.of(partition)
         if owner is None or partition in self._away:
-            self._orphans.setdefault(partition, set()).add(channel)
+            self._orphans.add(partition, channel)
             return None
         answer = owner.subscribe(partition, channel)
         if answer is None:
@@ -187,12 +181,8 @@ class Cluster(Backbone):
         return heard
 
     def unsubscribe(self, partition: int, channel: bytes) -> None:
-        orphans = self._orphans.get(partition)
-        if orphans is not None:
-            orphans.discard(channel)
-            if not orphans:
-                del self._orphans[partition]
-        owner = self._owners[partition]
+        self._orphans.discard(partition, channel)
+        owner = self._owners.of(partition)
         if owner is not None:
             owner.unsubscribe(channel)
 
@@ -205,7 +195,7 @@ class Cluster(Backbone):
 
     def on_server_away(self, server: Server, reason: str) -> None:
         """A master is away, with all its partitions."""
-        partitions = [partition for partition, owner in enumerate(self._owners) if owner is server]
+        partitions = self._owners.partitions_of(server)
         self._go_away(partitions, reason)
         self._held.drop(partitions, AwayError(f"Redis is away: {reason}"))
         self._settle_soon(server)
@@ -217,7 +207,7 @@ class Cluster(Backbone):
     def _on_channels_moved(self, moved: Mapping[bytes, int]) -> None:
         """A server does not send these any more, as their slots are elsewhere."""
         for channel, partition in moved.items():
-            self._orphans.setdefault(partition, set()).add(channel)
+            self._orphans.add(partition, channel)
         if not self._unheard:
             asyncio.get_running_loop().call_soon(self._tell_unheard)
         self._unheard.update(moved.values())
@@ -228,14 +218,14 @@ class Cluster(Backbone):
         if self._is_stopped:
             return
         self._go_away(partitions, "slots have moved")
-        for server in {self._owners[partition] for partition in partitions}:
+        for server in {self._owners.of(partition) for partition in partitions}:
             if server is not None:
                 self._settle_soon(server)
 
     def _redirect(self, attempt: Attempt, error: ReplyError) -> None:
         """A command was not done by whom it was given to."""
         partition = attempt.partition
-        owner = self._owners[partition]
+        owner = self._owners.of(partition)
         now = attempt.note_time()
         if owner is None or error.code == "CLUSTERDOWN" or now > attempt.until or not self._held.add(attempt):
             attempt.give_up(error)
@@ -247,25 +237,13 @@ class Cluster(Backbone):
             self._follow(partition, owner, error)
         self._unsettled.setdefault(partition, now)
         self._settled.clear()
-        self._settle_soon(self._owners[partition] or owner)
+        self._settle_soon(self._owners.of(partition) or owner)
 
     # Who has what.
 
     def _apply(self, view: View) -> None:
         """Follow what a member says."""
-        now = asyncio.get_running_loop().time()
-        self._epoch = max(self._epoch, view.epoch)
-        changes: dict[int, Place] = {}
-        for partition, place in enumerate(view.owners):
-            if place is None or place == self._places[partition]:
-                continue  # a slot that nobody has is one whose master is away, if that is so
-            owner = self._owners[partition]
-            at, epoch, former = self._assigned[partition]
-            is_new = owner is not None and owner.failure is None and now - at < _GRACE_S
-            # Who votes for a new epoch knows it before the slots: who names the former owner may just be late.
-            if is_new and (place == former or view.epoch <= epoch):
-                continue
-            changes[partition] = place
+        changes = self._owners.news(view, asyncio.get_running_loop().time())
         if changes:
             self._assign(changes, "the masters of the cluster have changed")
 
@@ -276,7 +254,7 @@ class Cluster(Backbone):
         self._moved[partition] = (error.host or owner.address.host, error.port)
 
     def _follow_moved(self) -> None:
-        changes = {partition: place for partition, place in self._moved.items() if place != self._places[partition]}
+        changes = self._owners.news_in(self._moved)
         self._moved.clear()
         if changes and not self._is_stopped:
             self._assign(changes, "slots have moved")
@@ -287,28 +265,19 @@ class Cluster(Backbone):
         self._go_away(changes, reason)
         leaving: dict[Server, set[int]] = {}
         for partition in changes:
-            owner = self._owners[partition]
+            owner = self._owners.of(partition)
             if owner is not None:
                 leaving.setdefault(owner, set()).add(partition)
         for owner, partitions in leaving.items():
             self._take_from(owner, partitions)
-        now = asyncio.get_running_loop().time()
-        for partition, place in changes.items():
-            self._assigned[partition] = (now, self._epoch, self._places[partition])
-            self._owners[partition] = self._server_at(place)
-            self._places[partition] = place
-        wanted = set(self._owners)
-        for place, server in list(self._servers.items()):
-            if server not in wanted:
-                del self._servers[place]
-                self._retire(server)
-        for place in set(changes.values()):
-            self._settle_soon(self._servers[place])
+        for server in self._owners.assign(changes, asyncio.get_running_loop().time()):
+            self._retire(server)
+        for newcomer in {self._owners.of(partition) for partition in changes}:
+            if newcomer is not None:
+                self._settle_soon(newcomer)
 
     def _take_from(self, owner: Server, partitions: set[int]) -> None:
-        for channel, partition in [each for each in owner.channels.items() if each[1] in partitions]:
-            owner.unsubscribe(channel)
-            self._orphans.setdefault(partition, set()).add(channel)
+        self._orphans.take_from(owner, partitions)
         for partition in partitions:
             owner.forget(partition)
         if owner.is_up:
@@ -318,18 +287,16 @@ class Cluster(Backbone):
                 return
             self._barriers.update(dict.fromkeys(partitions, barrier))
 
-    def _server_at(self, place: Place) -> Server:
-        server = self._servers.get(place)
-        if server is None:
-            self._servers[place] = server = Server(
-                self._address.at(*place),
-                self,
-                self._names,
-                name=self._name,
-                tuning=self._tuning,
-                on_moved=self._on_channels_moved,
-            )
-            server.begin()
+    def _connect(self, place: Place) -> Server:
+        server = Server(
+            self._address.at(*place),
+            self,
+            self._names,
+            name=self._name,
+            tuning=self._tuning,
+            on_moved=self._on_channels_moved,
+        )
+        server.begin()
         return server
 
     def _retire(self, server: Server) -> None:
@@ -373,19 +340,19 @@ class Cluster(Backbone):
 
     def _settle_soon(self, server: Server) -> None:
         settler = self._settlers.get(server)
-        if (settler is None or settler.done()) and server in self._servers.values():
+        if (settler is None or settler.done()) and server in self._owners.servers:
             self._settlers[server] = asyncio.get_running_loop().create_task(self._settle(server))
 
     async def _settle(self, server: Server) -> None:
         """Bring back the partitions of a server that are not settled, as soon as they are."""
         pause_s = _FIRST_PAUSE_S
         while True:
-            partitions = [partition for partition in self._unsettled if self._owners[partition] is server]
+            partitions = [partition for partition in self._unsettled if self._owners.of(partition) is server]
             if not partitions:
                 return
             try:
                 await server.wait_up(DEADLINE_S)
-                ready = await self._ready(server, partitions)
+                ready = await self._ready(server, [each for each in partitions if not self._is_refused(each)])
             except EngineError as error:
                 _log.debug("%s: %s", server.address, error)
                 ready = []
@@ -401,24 +368,27 @@ class Cluster(Backbone):
             await asyncio.wait(barriers, timeout=HOLD_S)
         # A key that is not there: while its slot is being moved this is answered with ASK.
         asked = {partition: server.call(partition, "EXISTS", f"{{{partition}}}") for partition in partitions}
+        if not asked:
+            return []
         await asyncio.wait(asked.values(), timeout=DEADLINE_S)
         good = [partition for partition, answer in asked.items() if self._is_good(server, partition, answer)]
-        heard = []
-        for partition in good:
-            for channel in self._orphans.pop(partition, ()):
-                answer = server.subscribe(partition, channel)
-                if answer is not None:
-                    heard.append(asyncio.ensure_future(answer))
-        if heard:
-            await asyncio.wait(heard, timeout=DEADLINE_S)
+        refused = await self._orphans.settle(server, good, lambda partition: self._owners.of(partition) is server)
+        for partition, error in refused.items():
+            # Commands would be taken, but "back" means that every channel is heard.
+            self._go_away([partition], str(error))
+            self._held.drop([partition], AwayError(f"Redis is away: {error}"))
+            self._why = str(error)
         return [
             partition
             for partition in good
-            if self._owners[partition] is server and partition not in self._orphans and server.is_up
+            if self._owners.of(partition) is server and partition not in self._orphans and server.is_up
         ]
 
+    def _is_refused(self, partition: int) -> bool:
+        return self._orphans.is_refused(partition, asyncio.get_running_loop().time())
+
     def _is_good(self, server: Server, partition: int, answer: asyncio.Future[Any]) -> bool:
-        if self._owners[partition] is not server or not answer.done():
+        if self._owners.of(partition) is not server or not answer.done():
             return False
         error = answer.exception()
         if isinstance(error, MovedError) and not error.is_ask:

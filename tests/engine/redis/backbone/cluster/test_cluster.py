@@ -14,15 +14,15 @@ from pathlib import Path
 import hiredis
 import pytest
 
-from fastws.engine.redis.backbone.cluster import Cluster
-from fastws.engine.redis.backbone.cluster import cluster as subject
+from fastws.engine.redis.backbone.cluster import Cluster, orphans
+from fastws.engine.redis.backbone.cluster import owners as subject
 from fastws.engine.redis.backbone.cluster.attempts import GIVE_UP_S
 from fastws.engine.redis.backbone.cluster.topology import SLOT_OF
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.names import PARTITIONS
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
-from tests.engine.redis.backbone.fake import FakeServer
+from tests.engine.redis.backbone.fake import SILENT, FakeServer
 from tests.engine.redis.backbone.recorder import Recorder, Writer, started
 from tests.support.certificates import self_signed
 from tests.support.cluster import ClusterFleet
@@ -163,6 +163,8 @@ class FakeMember(FakeServer):
         self.epoch = 6
         self.master = self
         self.moved_to: FakeMember | None = None
+        self.refuse: set[bytes] = set()
+        """Channels."""
 
     def _say(self, words: Sequence[bytes]) -> bytes:
         if words[:2] == [b"CLUSTER", b"INFO"]:
@@ -172,6 +174,8 @@ class FakeMember(FakeServer):
             return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % self.master.port
         if words[0] == b"INFO":
             return _bulk(b"redis_version:7.2.0\r\nrole:master\r\n")
+        if words[0] == b"SSUBSCRIBE":
+            return b"-NOPERM no access to this channel\r\n" if self.refuse & set(words) else SILENT
         if words[0] in {b"EXISTS", b"GET"}:
             return b":1\r\n" if self.moved_to is None else b"-MOVED 1 127.0.0.1:%d\r\n" % self.moved_to.port
         return b"+OK\r\n"
@@ -184,7 +188,7 @@ def _bulk(text: bytes) -> bytes:
 @pytest.mark.asyncio
 async def test_who_hears_late_of_a_change_does_not_undo_it(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new epoch is known to all who were asked for their votes, before they know what it has changed."""
-    monkeypatch.setattr(subject, "_GRACE_S", 60.0)
+    monkeypatch.setattr(subject, "GRACE_S", 60.0)
     async with FakeMember() as old, FakeMember() as new:
         url = f"redis+cluster://127.0.0.1:{old.port},127.0.0.1:{new.port}"
         new.master = old
@@ -200,6 +204,45 @@ async def test_who_hears_late_of_a_change_does_not_undo_it(prefix: str, monkeypa
             assert set(events.outages.values()) == {1}
             assert backbone.is_up(9)
             assert await backbone.call(9, "GET", "{9}") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_partition_is_not_back_while_a_channel_of_it_is_refused(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(orphans, "AGAIN_S", 0.05)
+    async with FakeMember() as old, FakeMember() as new:
+        backbone = make_backbone(f"redis+cluster://127.0.0.1:{old.port},127.0.0.1:{new.port}", prefix=prefix)
+        new.master = old
+        async with started(backbone) as events:
+            for partition in (8, 9):
+                answer = backbone.subscribe(partition, channel_of(prefix, partition))
+                assert answer is not None
+                await answer
+            new.refuse = {channel_of(prefix, 9)}
+            old.moved_to = old.master = new.master = new
+            old.epoch = new.epoch = 7
+            assert await backbone.call(7, "GET", "{7}") == 1
+            await events.until(lambda: events.away == {9})
+            asked = len(new.asked)
+            while sum(b"SSUBSCRIBE" in words for words in new.asked[asked:]) < 3:
+                await asyncio.sleep(0.01)
+            with pytest.raises(EngineError, match="NOPERM"):
+                backbone.call(9, "GET", "{9}")
+            assert events.away == {9}
+            assert backbone.is_up(8)
+            new.refuse.clear()
+            await events.until_whole()
+            assert await backbone.call(9, "GET", "{9}") == 1
+            assert set(events.outages.values()) == {1}
+            assert caplog.text.count("NOPERM") == 1
+            # A server that comes back with one that is refused: the others are back.
+            new.refuse = {channel_of(prefix, 8)}
+            for writer in list(new._writers):
+                writer.close()
+            await events.until(lambda: events.outages[8] == 2 and events.away == {8})
+            new.refuse.clear()
+            await events.until_whole()
 
 
 @pytest.mark.asyncio
