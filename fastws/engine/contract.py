@@ -29,6 +29,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from fastws.core.publication import Position, Publication, Retention
+from fastws.engine.claims import Alone, Claims
 from fastws.types import Member, Presence, PresenceStats, Published, SessionInfo, TopicInfo, UserStatus
 
 T = TypeVar("T")
@@ -262,6 +263,8 @@ class Engine(ABC):
     """How logs call it."""
     may_lose: bool = False
     """What was published may be lost on its way to a process: positions have to be compared now and then."""
+    claims: Claims = Alone()
+    """Which process carries out a call that shall have one effect, wherever it is repeated."""
 
     @abstractmethod
     async def start(self, events: EngineEvents) -> None:

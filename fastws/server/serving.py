@@ -139,6 +139,7 @@ class Serving:
             Guard(settings.admin_key, settings.admin_host),
             self.is_node_ready,
             is_serving=lambda: self.parts.is_running,
+            claims=self.parts.engine.claims,
             max_message_size=settings.max_message_size,
             access_log=settings.access_log,
         )

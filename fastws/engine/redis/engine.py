@@ -27,6 +27,7 @@ from fastws.engine.contract import (
 )
 from fastws.engine.redis.backbone.contract import Backbone
 from fastws.engine.redis.common import Common, now_ms
+from fastws.engine.redis.fleet.calls import Calls
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.nodes import Nodes
 from fastws.engine.redis.post import Post
@@ -55,6 +56,7 @@ class RedisEngine(Engine):
         self._presence = RemotePresence(common)
         self._sessions = Sessions(common)
         self._post = Post(common, self._sessions)
+        self.claims = Calls(common)
         self._nodes = Nodes(common, node_name, lease_s, self._sessions, self._presence, self._post)
         self._away: set[int] = set()
         """Partitions whose server is away."""

@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fastws import closes
 from fastws.observe.admin.calls import Answer, call, error_answer
 from fastws.observe.admin.guard import Guard
-from fastws.observe.admin.idempotency import Idempotency
+from fastws.observe.admin.idempotency import Claims, Idempotency
 from fastws.observe.admin.methods import READING, Context
 from fastws.observe.admin.openapi import description
 
@@ -68,10 +68,13 @@ class AdminServer:
         is_ready: Callable[[], tuple[bool, dict[str, Any]]],
         *,
         is_serving: Callable[[], bool] = lambda: True,
+        claims: Claims | None = None,
         max_message_size: int = 0,
         access_log: bool = False,
     ) -> None:
         """`is_ready` and `is_serving`: whether the node lets clients in, and whether its services work at all.
+
+        `claims`: what other processes know of calls that are repeated.
 
         `max_message_size`: bytes, 0 = unlimited; a body may be somewhat larger.
         """
@@ -81,7 +84,7 @@ class AdminServer:
         self._is_serving = is_serving
         self._max_body = max(MIN_BODY, 2 * max_message_size) if max_message_size else UNLIMITED_BODY
         self._access_log = access_log
-        self._idempotency = Idempotency()
+        self._idempotency = Idempotency(claims)
         self._description = b""
         self._listeners: list[asyncio.Server] = []
         self._busy: set[web.RequestHandler] = set()

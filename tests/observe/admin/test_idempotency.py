@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fastws.errors import EngineError
 from fastws.observe.admin import idempotency
 from fastws.observe.admin.calls import Answer
 from fastws.observe.admin.idempotency import KEPT_S, Idempotency
@@ -26,6 +27,61 @@ class Work:
         number = self.count
         await self.may_end.wait()
         return Answer(self.status, b"%d" % number + b"x" * self.size)
+
+
+class Others:
+    """What other processes know."""
+
+    def __init__(self, *known: tuple[str, bytes] | EngineError) -> None:
+        self.known = list(known)
+        self.asked: list[str] = []
+        self.settled: list[tuple[str, bytes | None]] = []
+
+    async def claim(self, key: str, fingerprint: bytes) -> tuple[str, bytes]:
+        assert len(fingerprint) == 32
+        self.asked.append(key)
+        known = self.known.pop(0) if self.known else ("granted", b"")
+        if isinstance(known, EngineError):
+            raise known
+        return known
+
+    async def settle(self, key: str, answer: bytes | None) -> None:
+        self.settled.append((key, answer))
+
+
+@pytest.mark.asyncio
+async def test_others_are_asked_once_and_told_what_was_answered() -> None:
+    others, work = Others(), Work()
+    remembered = Idempotency(others)
+    for _ in range(3):
+        assert await remembered.once("k", "push", b"{}", work) == Answer(200, b"1")
+    assert (others.asked, others.settled) == (["k"], [("k", b"1")])
+    work.status = 503
+    assert (await remembered.once("k2", "push", b"{}", work)).status == 503
+    assert others.settled[1:] == [("k2", None)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("known", "status", "body"),
+    [
+        (("done", b"before"), 200, b"before"),
+        (("done", b""), 409, b"too large"),
+        (("running", b""), 409, b"under way"),
+        (("reused", b""), 409, b"another method or body"),
+        (EngineError("Redis is away"), 503, b"nothing was done: Redis is away"),
+    ],
+)
+async def test_what_others_say_is_answered_and_nothing_done(
+    known: tuple[str, bytes] | EngineError, status: int, body: bytes
+) -> None:
+    others, work = Others(known), Work()
+    remembered = Idempotency(others)
+    answer = await remembered.once("k", "push", b"{}", work)
+    assert answer.status == status
+    assert body in answer.body
+    assert (work.count, others.settled, len(remembered)) == (0, [], 0)
+    assert await remembered.once("k", "push", b"{}", work) == Answer(200, b"1"), "they are asked again"
 
 
 @pytest.mark.asyncio
