@@ -191,8 +191,8 @@ class RedisEngine(Engine):
     def assure(self) -> Answer[None]:
         return self._nodes.assure()
 
-    def sessions(self, user: str, limit: int) -> Answer[Sequence[SessionInfo]]:
-        return self._sessions.sessions(user, limit)
+    def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
+        return self._sessions.sessions(user)
 
     def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:
         return self._sessions.status(users)

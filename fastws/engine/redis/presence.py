@@ -20,6 +20,7 @@ from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.changes import MAX_NAMED, bodies_of, packed, told_in, unnamed, unpacked
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.envelope import CHANGES, pack
+from fastws.engine.redis.fleet.answers import items, number
 from fastws.engine.redis.names import PARTITIONS, partition_of
 from fastws.engine.redis.scripts import script
 from fastws.errors import EngineError
@@ -389,7 +390,12 @@ class RemotePresence:
         kinds = (names.PRESENT_NODES, names.PRESENT_USERS, names.TOPIC)
         begins = [named.key(names.PRESENCE, partition, f"{node}\n"), *(named.key(kind, partition) for kind in kinds)]
         words: list[Word] = [node, most, kept_s, backbone.publish_command, pack(CHANGES, b""), MAX_NAMED, *begins]
-        return await backbone.run(_FORGET, partition, keys, words) == 1
+        answer = items(await backbone.run(_FORGET, partition, keys, words))
+        if len(answer) != 2:
+            raise EngineError("Redis answered something else than whether anybody is left")
+        for _ in range(min(number(answer[1]), most)):
+            self._common.skip("presence")
+        return number(answer[0]) == 1
 
 
 def _text(word: Any) -> str:

@@ -21,9 +21,11 @@ from fastws.engine.contract import Admission, Answer, Cap
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.common import Common, now_ms
 from fastws.engine.redis.fleet.answers import items, number, pairs, text
-from fastws.engine.redis.fleet.entries import Entry, entry_in, session_in
+from fastws.engine.redis.fleet.entries import Entry, session_in
+from fastws.engine.redis.fleet.entries import is_named as has_name
 from fastws.engine.redis.fleet.living import Living, name_of
-from fastws.engine.redis.names import LAST_SEEN, NODE_USERS, PARTITIONS, REPORTED, SESSIONS, partition_of
+from fastws.engine.redis.fleet.noted import AT_ONCE, DETACH, LAST_SEEN_S, SLICE_S, Noted
+from fastws.engine.redis.names import LAST_SEEN, NODE_USERS, REPORTED, SESSIONS, partition_of
 from fastws.engine.redis.scripts import Script, script
 from fastws.errors import EngineError
 from fastws.types import DEFAULT_DEVICE, SessionInfo, UserStatus
@@ -32,25 +34,13 @@ _log: Final = logging.getLogger("fastws.engine")
 
 ADMIT: Final = script("admit")
 ATTACH: Final = script("attach")
-DETACH: Final = script("detach")
 STATUS: Final = script("status")
-
-LAST_SEEN_S: Final = 604_800
-"""Seconds for which it is remembered when a user was here last: a week."""
 
 REPORTED_S: Final = 3600
 """Seconds for which it is remembered who was reported as lost, should the process come back that was not dead."""
 
-AT_ONCE: Final = 200
-"""Connections that one script notes or forgets: less than a millisecond of Redis."""
-TAKEN_AT_ONCE: Final = 100
-"""Connections of a dead node that are read, forgotten and reported in one step: a millisecond of the loop."""
-SLICE_S: Final = 0.002
-"""Seconds of the loop that registering and weeding take before others have their turn."""
-
 _MOST_UNSURE: Final = 100_000
 _DEVICES: Final = 64  # sessions of one user that are looked at for its devices
-_ASKED_TOGETHER: Final = 64  # partitions
 _ROUNDS: Final = 5  # of finding out who was reported, while others come and go
 _IN_FLIGHT: Final = 8  # scripts that register connections and have not been answered
 
@@ -71,6 +61,7 @@ class Sessions:
         """Connection -> user: those of which nobody knows whether Redis has what was said of them last, in time."""
         self._late: list[tuple[str, str]] = []
         """Those of them that Redis has noted while this process did not know whether others take it for dead."""
+        self.noted = Noted(common)
         self._common = common
         self._node_keys: dict[int, bytes] = {}
         self._node = ""
@@ -235,7 +226,7 @@ class Sessions:
 
     async def _unreported(self, node: str, partition: int, entries: Sequence[Entry]) -> Collection[str]:
         """What this process takes away nobody else does, and what was not there nobody has."""
-        taken = await self.forget(node, partition, entries)
+        taken = await self.noted.forget(node, partition, entries)
         rest = [entry.conn for entry in entries if entry not in taken]
         if not rest:
             return [entry.conn for entry in taken]
@@ -348,67 +339,12 @@ class Sessions:
         return self._common.backbone.run(ATTACH, partition, keys, words)
 
     async def weed(self) -> None:
-        """Forget connections that are noted as this node's and are not here: they ended while Redis was away, or it
-        has lost their ends.
-        """
-        for partition in range(PARTITIONS):
-            cursor = b"0"
-            while True:
-                asked = self._common.backbone.call(
-                    partition, b"HSCAN", self._node_key(partition), cursor, b"COUNT", AT_ONCE
-                )
-                answer = items(await asked)
-                if len(answer) != 2 or not isinstance(answer[0], bytes):
-                    raise EngineError("Redis answered a scan with something else")
-                gone = [entry for entry in map(entry_in, pairs(answer[1])) if not self._is_here(entry)]
-                for at in range(0, len(gone), AT_ONCE):
-                    await self.forget(self._common.node, partition, gone[at : at + AT_ONCE])
-                cursor = answer[0]
-                if cursor == b"0":
-                    break
+        """Forget connections that are noted as this node's and are not here."""
+        await self.noted.weed(self._common.node, self._is_here)
 
     def _is_here(self, entry: Entry) -> bool:
         here = self._common.events.session_of(entry.conn)
         return here is not None and scoped(here.tenant, here.user) == entry.user
-
-    async def sizes(self, node: str) -> list[tuple[int, int]]:
-        """(partition, connections) of the partitions in which something is noted as a dead node's."""
-        found: list[tuple[int, int]] = []
-        for begin in range(0, PARTITIONS, _ASKED_TOGETHER):
-            partitions = range(begin, min(begin + _ASKED_TOGETHER, PARTITIONS))
-            keys = [(partition, self._common.names.node_key(NODE_USERS, partition, node)) for partition in partitions]
-            counts = await asyncio.gather(
-                *(self._common.backbone.call(partition, b"HLEN", key) for partition, key in keys)
-            )
-            found += ((partition, number(count)) for partition, count in zip(partitions, counts, strict=True) if count)
-        return found
-
-    async def lost(self, node: str, partition: int) -> Sequence[Entry]:
-        """Some of what is noted as a dead node's in a partition; none if nothing is left there."""
-        key = self._common.names.node_key(NODE_USERS, partition, node)
-        answer = await self._common.backbone.call(partition, b"HRANDFIELD", key, TAKEN_AT_ONCE, b"WITHVALUES")
-        return [entry_in(pair) for pair in pairs(answer)]
-
-    async def forget(self, node: str, partition: int, entries: Sequence[Entry], kept_s: int = 0) -> Sequence[Entry]:
-        """Take away what `lost` has answered, or a part of it; those of which nobody else has done it before. For
-        `kept_s` it is remembered that they were reported.
-        """
-        names = self._common.names
-        ordered = sorted(entries, key=lambda entry: not _is_named(entry.user))
-        keys = [names.node_key(NODE_USERS, partition, node)]
-        for entry in ordered:
-            if _is_named(entry.user):
-                keys += (names.key(kind, partition, entry.user) for kind in (SESSIONS, LAST_SEEN))
-        if kept_s:
-            keys.append(names.node_key(REPORTED, partition, node))
-        words: list[Word] = [
-            node,
-            LAST_SEEN_S,
-            kept_s,
-            *(entry.conn.encode("utf-8", "surrogateescape") for entry in ordered),
-        ]
-        done = items(await self._common.backbone.run(DETACH, partition, keys, words))
-        return [entry for entry, flag in zip(ordered, done, strict=False) if flag == 1]
 
     def _node_key(self, partition: int) -> bytes:
         """The key of what this node has in a partition. It is made for each connection that comes or goes."""
@@ -434,11 +370,7 @@ def _word(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass")
 
 
-def _is_named(user: str) -> bool:
-    return bool(user) and not user.endswith("\0")
-
-
 def _place(user: str, conn: str) -> tuple[int, bool]:
     """The partition of a connection, and whether its user has a name."""
-    is_named = _is_named(user)
+    is_named = has_name(user)
     return partition_of(user if is_named else conn), is_named

@@ -324,8 +324,8 @@ async def test_sessions_go_where_memory_is_short(members: Members) -> None:
     await two.die()
     await one.command("CONFIG", "SET", "maxmemory", "1")
     one.detach("ann", "a-1")
-    entries = await sessions.lost(node, partition)
-    assert [entry.conn for entry in await sessions.forget(node, partition, entries)] == ["b-1"]
+    entries = await sessions.noted.lost(node, partition)
+    assert [entry.conn for entry in await sessions.noted.forget(node, partition, entries)] == ["b-1"]
     assert await one.conns("ann") == []
     await one.command("CONFIG", "SET", "maxmemory", "0")
     assert not sessions.is_doubtful

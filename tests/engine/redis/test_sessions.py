@@ -163,10 +163,10 @@ async def test_what_is_no_session_is_an_error_and_no_more(members: Members) -> N
     own = names.node_key(NODE_USERS, 7, one.id)
     for value in (b"", b"1", b"1 9 a", b"1 -1 a", b"1 x a", b"1 1 a\xff"):
         await one.command("HSET", own, b"c\xff", value, partition=7)
-        (entry,) = await one.engine._sessions.lost(one.id, 7)
+        (entry,) = await one.engine._sessions.noted.lost(one.id, 7)
         assert (entry.user, entry.is_reported) == ("", True)
-        assert await one.engine._sessions.forget(one.id, 7, [entry]) == [entry]
-    assert await one.engine._sessions.sizes(one.id) == []
+        assert await one.engine._sessions.noted.forget(one.id, 7, [entry]) == [entry]
+    assert await one.engine._sessions.noted.sizes(one.id) == []
 
 
 # A place.

@@ -33,6 +33,14 @@ def pairs(answer: Any) -> Sequence[tuple[bytes, bytes]]:
     return found
 
 
+def page_in(answer: Any) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+    """Where a scan of a hash goes on, `0` at its end, and what it has found."""
+    parts = items(answer)
+    if len(parts) != 2 or not isinstance(parts[0], bytes):
+        raise _strange(answer)
+    return parts[0], pairs(parts[1])
+
+
 def text(value: Any) -> str:
     """A word in UTF-8, as names of users may be that no UTF-8 knows."""
     if isinstance(value, bytes):

@@ -28,6 +28,11 @@ class Entry(NamedTuple):
         return SessionInfo(self.conn, name, tenant, self.device, name_of(node), self.since)
 
 
+def is_named(user: str) -> bool:
+    """Whether a user, with its tenant, has a name; else it is anonymous."""
+    return bool(user) and not user.endswith("\0")
+
+
 def session_in(held: Any) -> tuple[int, str, str]:
     """Since when, node and device."""
     parts = text(held).split(" ", 2)

@@ -13,8 +13,9 @@ from typing import Final, Protocol, TypeVar
 
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.fleet.entries import Entry
+from fastws.engine.redis.fleet.noted import TAKEN_AT_ONCE
 from fastws.engine.redis.names import MAILBOX, PARTITIONS, partition_of
-from fastws.engine.redis.sessions import REPORTED_S, TAKEN_AT_ONCE, Sessions
+from fastws.engine.redis.sessions import REPORTED_S, Sessions
 from fastws.errors import EngineError
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Reaper:
 
     def __init__(self, common: Common, sessions: Sessions, presence: Presence) -> None:
         self._common = common
-        self._sessions = sessions
+        self._noted = sessions.noted
         self._presence = presence
         self._failures = 0
         """Times that Redis did not do what was asked."""
@@ -64,7 +65,7 @@ class Reaper:
     async def _clear_sessions(self, node: str, report: bool) -> int:
         """Step by step, each for as many partitions as have about a hundred connections together."""
         found = 0
-        while sizes := await self.insist(lambda: self._sessions.sizes(node)):
+        while sizes := await self.insist(lambda: self._noted.sizes(node)):
             while sizes:
                 group, count = [], 0
                 while sizes and count < TAKEN_AT_ONCE:
@@ -76,7 +77,7 @@ class Reaper:
         return found
 
     async def _step(self, node: str, partition: int, report: bool) -> int:
-        page = await self.insist(lambda: self._sessions.lost(node, partition))
+        page = await self.insist(lambda: self._noted.lost(node, partition))
         taken = await self._take(node, partition, page, REPORTED_S if report else 0) if page else ()
         lost = [entry.info(node) for entry in taken if report and not entry.is_reported]
         if lost and self._common.is_running:
@@ -101,9 +102,9 @@ class Reaper:
     async def _take(self, node: str, partition: int, page: Sequence[Entry], kept_s: int) -> Sequence[Entry]:
         """Those that this process has taken away. If the answer is lost it was this one too: nobody else is at it."""
         try:
-            return await self._sessions.forget(node, partition, page, kept_s)
+            return await self._noted.forget(node, partition, page, kept_s)
         except EngineError:
-            await self.insist(lambda: self._sessions.forget(node, partition, page, kept_s))
+            await self.insist(lambda: self._noted.forget(node, partition, page, kept_s))
             return page
 
     async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:

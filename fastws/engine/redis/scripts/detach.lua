@@ -14,8 +14,8 @@ for i = 4, #ARGV do
     redis.pcall('SADD', KEYS[#KEYS], ARGV[i]) -- not where memory is short
   end
   if at < last then
-    local held = redis.call('HGET', KEYS[at], ARGV[i])
-    if held and (ARGV[3] == '' or string.match(held, '^%d+ (%S+) ') == ARGV[1]) then
+    local held = redis.pcall('HGET', KEYS[at], ARGV[i]) -- what is no hash is not in the way of the others
+    if type(held) == 'string' and (ARGV[3] == '' or string.match(held, '^%d+ (%S+) ') == ARGV[1]) then
       redis.call('HDEL', KEYS[at], ARGV[i])
       if redis.call('EXISTS', KEYS[at]) == 0 then
         local time = redis.call('TIME')

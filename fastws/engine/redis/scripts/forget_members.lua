@@ -3,18 +3,18 @@
 -- members at most, ARGV[3] for how many seconds it is kept from writing, ARGV[4] how others are told, ARGV[5] how a
 -- message begins, ARGV[6] how many are named in one; then, each to be followed by a topic: ARGV[7] the name of the
 -- process' members, ARGV[8] of how many members processes have, ARGV[9] of users, ARGV[10] of the channel.
--- Answers whether nothing of it is left.
+-- Answers whether nothing of it is left, and how much of it was damaged.
 if ARGV[3] ~= '0' then
   redis.pcall('SET', KEYS[2], '', 'EX', ARGV[3]) -- not where memory is short
 end
 local left = tonumber(ARGV[2])
 while left > 0 do
-  local topic = redis.call('SRANDMEMBER', KEYS[1])
+  local topic = insist('SRANDMEMBER', KEYS[1])
   if not topic then
-    return 1
+    return {1, damaged}
   end
   local members, nodes, users = ARGV[7] .. topic, ARGV[8] .. topic, ARGV[9] .. topic
-  local found = redis.call('HRANDFIELD', members, left, 'WITHVALUES')
+  local found = insist('HRANDFIELD', members, left, 'WITHVALUES')
   local changes = {}
   for at = 1, #found, 2 do
     local member = read_member(found[at + 1])
@@ -32,4 +32,4 @@ while left > 0 do
   end
   left = left - #found / 2 - 1
 end
-return 0
+return {0, damaged}

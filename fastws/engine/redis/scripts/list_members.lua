@@ -7,9 +7,9 @@ local counts = redis.call('HGETALL', KEYS[1])
 local answer = {0, redis.call('HLEN', KEYS[2])}
 for at = 1, #counts, 2 do
   if counts[at] ~= ARGV[1] then
-    answer[1] = answer[1] + tonumber(counts[at + 1])
+    answer[1] = answer[1] + (tonumber(counts[at + 1]) or 0)
     if left > 0 then
-      local found = redis.call('HRANDFIELD', ARGV[3] .. counts[at] .. ARGV[4], left, 'WITHVALUES')
+      local found = redis.pcall('HRANDFIELD', ARGV[3] .. counts[at] .. ARGV[4], left, 'WITHVALUES')
       for _, word in ipairs(found) do
         answer[#answer + 1] = word
       end

@@ -10,7 +10,7 @@ end
 local first = 6 + tonumber(ARGV[5])
 for at = first, #ARGV, 2 do
   local conn, member = ARGV[at], ARGV[at + 1]
-  local known = redis.call('HGET', KEYS[1], conn)
+  local known = insist('HGET', KEYS[1], conn)
   if known ~= member then
     if member == '' then
       redis.call('HDEL', KEYS[1], conn)

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from fastws.engine.redis import names
 from fastws.engine.redis.fleet import reaper as reaper_module
 from fastws.engine.redis.fleet.reaper import Reaper
+from fastws.engine.redis.names import partition_of
 from fastws.errors import EngineError
 from tests.engine.redis.fleet.nodes import Member, Members
-from tests.engine.suite.stand import until_async
+from tests.engine.suite.stand import got, until, until_async
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,7 +34,7 @@ async def test_an_outage_leaves_nothing_half_done_and_reports_nobody_twice(
 ) -> None:
     monkeypatch.setattr(reaper_module, "_RETRY_S", 0.001)
     one, node = await two_nodes(members, 100)
-    sessions: Any = one.engine._sessions
+    sessions: Any = one.engine._sessions.noted
     forget, lost = sessions.forget, sessions.lost
     turn = 0
 
@@ -117,3 +119,51 @@ async def test_what_is_refused_again_and_again_is_in_the_log(
     assert await one.engine._nodes._reaper.insist(ask) == 201
     said = [record.message for record in caplog.records if "no permission" in record.message]
     assert len(said) == 2, "neither silent nor endless"
+
+
+async def test_what_is_damaged_does_not_keep_the_rest_from_being_cleared(
+    members: Members, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that Redis has under a name has to be of the kind that belongs there."""
+    one, dead = await members.some(2)
+    await one.join("room", "hall")
+    for number in range(40):
+        dead.attach(f"u{number}", f"a-{number}")
+        dead.come("room", f"a-{number}", f"u{number}")
+        dead.come("hall", f"a-{number}", f"u{number}")
+    await until_async(lambda: one.conns("u39"))
+    await until_async(lambda: _are_present(one, "room", 40))
+    await until_async(lambda: _are_present(one, "hall", 40))
+    node = dead.id
+    await dead.die()
+    named = one.engine._common.names
+
+    async def damage(kind: bytes, owner: str, partition: int) -> None:
+        key = named.key(kind, partition, owner)
+        await one.command("DEL", key)
+        await one.command("SET", key, "x")
+
+    await damage(names.SESSIONS, "u3", partition_of("u3"))
+    await damage(names.NODE_USERS, node, partition_of("u5"))
+    await damage(names.PRESENCE, f"{node}\nhall", partition_of("hall"))
+    await damage(names.PRESENT_NODES, "room", partition_of("room"))
+    await one.command("HSET", named.of(names.PRESENT_USERS, "room"), "u7", "many", "u8", 2**63 - 1)
+    in_other = next(number for number in range(256) if number not in (partition_of("room"), partition_of("hall")))
+    await damage(names.NODE_TOPICS, node, in_other)
+    await damage(names.MAILBOX, node, partition_of(node))
+    async with asyncio.timeout(20):
+        await one.engine._nodes._reaper.clear(node, report=True)
+    gone = [f"a-{number}" for number in range(40) if partition_of(f"u{number}") != partition_of("u5")]
+    assert sorted(lost.conn for lost in one.house.lost) == sorted(gone)
+    await until(lambda: len(one.house.told("room")) == 80)
+    assert {conn for what, conn in one.house.told("room") if what == "leave"} == {f"a-{n}" for n in range(40)}
+    left = [key for key in await one.keys() if node in key and not set(key.split(":")) & {"gone", "nr", "nodes", "mb"}]
+    assert left == []
+    assert one.engine._common.unreadable["presence"] >= 3
+    assert "was damaged" in caplog.text
+    one.come("room", "b-1", "u7")
+    await until_async(lambda: _are_present(one, "room", 1))
+
+
+async def _are_present(member: Member, topic: str, count: int) -> bool:
+    return (await got(member.engine.presence_stats(topic))).connections == count
