@@ -81,8 +81,8 @@ class Services(Protocol):
         """Whether users are here, by their names."""
         ...
 
-    async def sessions(self, user: str, *, tenant: str = "") -> Sequence[SessionInfo]:
-        """The connections of a user."""
+    async def sessions(self, user: str, *, limit: int = 1000, tenant: str = "") -> Sequence[SessionInfo]:
+        """The connections of a user, the oldest first; if there are more than `limit`, so many of them."""
         ...
 
     async def online(self, attribute: str, value: Any, *, tenant: str | None = None) -> int:

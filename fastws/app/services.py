@@ -157,11 +157,14 @@ class ServiceCalls(ABC):
             _check_texts("status", user=name)
         return await services.status(names, tenant=self._tenant)
 
-    async def sessions(self, user: str) -> Sequence[SessionInfo]:
-        """The connections of a user, on all nodes."""
+    async def sessions(self, user: str, *, limit: int = 1000) -> Sequence[SessionInfo]:
+        """The connections of a user, on all nodes, the oldest first.
+
+        :param limit: how many are listed at most; of more than that any.
+        """
         services = self._running("sessions")
         _check_texts("sessions", user=user)
-        return await services.sessions(user, tenant=self._tenant)
+        return await services.sessions(user, limit=limit, tenant=self._tenant)
 
     async def online(self, attribute: str, value: Any) -> int:
         """How many connections there are with this value.

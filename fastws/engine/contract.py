@@ -40,6 +40,10 @@ IDEMPOTENCY_S = 300.0
 """Seconds for which a key of a publication is remembered, with or without history."""
 
 
+SESSIONS_LISTED: Final = 1000
+"""Connections of one user that are listed where nobody asks for another number."""
+
+
 class Outgoing(Struct, frozen=True, gc=False):
     """A publication on its way to the engine. Each `pub` makes one, and a named tuple takes twice as long."""
 
@@ -238,8 +242,8 @@ class EngineEvents(Protocol):
     def listing(self, topic: str) -> Listing:
         """Others are asked who is in a topic; `members_of` is asked when they have answered."""
 
-    def sessions_of(self, user: str) -> Sequence[SessionInfo]:
-        """The connections of a user in this process."""
+    def sessions_of(self, user: str, limit: int | None = None) -> Sequence[SessionInfo]:
+        """The connections of a user in this process, or some of them, at most `limit`."""
 
     def session_of(self, conn: str) -> SessionInfo | None:
         """One connection, None if it is not in this process."""
@@ -373,8 +377,8 @@ class Engine(ABC):
         return None
 
     @abstractmethod
-    def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
-        """The connections of a user in all processes."""
+    def sessions(self, user: str, limit: int = SESSIONS_LISTED) -> Answer[Sequence[SessionInfo]]:
+        """The connections of a user in all processes, the oldest first: at most `limit`, whichever those are."""
 
     @abstractmethod
     def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:

@@ -15,6 +15,7 @@ from typing import Final
 from fastws.core.publication import Position, Publication, Retention
 from fastws.engine.admission import admitted_here
 from fastws.engine.contract import (
+    SESSIONS_LISTED,
     Admission,
     Answer,
     Cap,
@@ -181,8 +182,8 @@ class MemoryEngine(LocalPresence, Engine):
             self._last_seen.note(user, int(self._wall_clock() * 1000))
         return True
 
-    def sessions(self, user: str) -> Sequence[SessionInfo]:
-        return self._listener.sessions_of(user)
+    def sessions(self, user: str, limit: int = SESSIONS_LISTED) -> Sequence[SessionInfo]:
+        return self._listener.sessions_of(user, limit)
 
     def status(self, users: Sequence[str]) -> Sequence[UserStatus]:
         now_ms = int(self._wall_clock() * 1000)

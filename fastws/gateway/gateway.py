@@ -33,7 +33,7 @@ from fastws.gateway.execution import Execution
 from fastws.gateway.losses import Farewells, Losses
 from fastws.gateway.middleware import onion_of
 from fastws.gateway.opening import Opening
-from fastws.gateway.places import Places
+from fastws.gateway.places import Places, RawConnections
 from fastws.gateway.rules import topic_hooks, warn_of_unreachable
 from fastws.gateway.services import GatewayServices
 from fastws.gateway.session import CONNECTING, ENDED, READY, Session
@@ -144,6 +144,9 @@ class Gateway:
             listener=topic_hooks(app.subscribe_hooks, app.unsubscribe_hooks, loop, self.tasks),
         )
         hub.serve(self._subscribing)
+        places = Places(engine, settings)
+        self.raw_connections = RawConnections(hub, places, self._farewells.say)
+        """Those of raw endpoints with `auth` are known to it."""
         self._opening = Opening(
             settings,
             self.gate,
@@ -151,7 +154,7 @@ class Gateway:
             hub,
             self._hooks,
             self._subscribing,
-            Places(engine, settings),
+            places,
             loop,
             keep_headers=frozenset(name.lower().encode("latin-1") for name in app.keep_headers),
             run=self._run,

@@ -30,7 +30,9 @@ _LOOKED_AT_FOR_DEVICES: Final = 64  # connections of one user; a `status` is abo
 
 
 class Hub:
-    """The connections of the client protocol in this process, and what they hear. It is the engine's `EngineEvents`."""
+    """The connections of this process that have somebody behind them, and what they hear. It is the engine's
+    `EngineEvents`.
+    """
 
     def __init__(self, loop_data: LoopData, engine: Engine, node_name: str = "") -> None:
         self.topics: dict[str, Topic] = {}
@@ -90,13 +92,13 @@ class Hub:
 
     # Connections.
 
-    def enter(self, conn: Any) -> None:
-        """A connection is ready to hear."""
+    def enter(self, conn: Any, *, is_raw: bool = False) -> None:
+        """A connection is ready to hear; one of a raw endpoint what is for its user or for it alone."""
         self.connections.add(conn)
         self._arrivals.note(conn.number)
         if conn.number <= self.reported:
             self._unreported.add(conn.number)
-        self._know(conn)
+        self._know(conn, is_raw=is_raw)
 
     def tell_outage(self, conn: Any, since_ms: int | None) -> None:
         """Of the outage that there was when a connection was welcomed, if it lasts: it will be told of its end."""
@@ -137,8 +139,8 @@ class Hub:
         """The connections of a user, in the order in which they came."""
         return self.users.connections_of(tenant, user)
 
-    def _know(self, conn: Any) -> None:
-        self.users.enter(conn, conn.tenant, conn.user)
+    def _know(self, conn: Any, *, is_raw: bool = False) -> None:
+        self.users.enter(conn, conn.tenant, conn.user, is_raw=is_raw)
         self._attach(conn)
 
     def _attach(self, conn: Any) -> None:
@@ -339,9 +341,9 @@ class Hub:
     def listing(self, topic: str) -> Asking:
         return Asking(self.topics.get(topic))
 
-    def sessions_of(self, user: str) -> Sequence[SessionInfo]:
-        tenant, name = unscoped(user)
-        return [self._session_of(conn) for conn in self.users.connections_of(tenant, name) if not conn.close_code]
+    def sessions_of(self, user: str, limit: int | None = None) -> Sequence[SessionInfo]:
+        connections = self.users.connections_of(*unscoped(user), limit=limit)
+        return [self._session_of(conn) for conn in connections if not conn.close_code]
 
     def session_of(self, conn: str) -> SessionInfo | None:
         found = self.find(conn)

@@ -25,6 +25,10 @@ _log: Final = logging.getLogger("fastws.hub")
 SLICE_S: Final = 0.002
 """Seconds of the loop that orders for many connections take, all of them together, before others have their turn."""
 
+RAW: Final = "raw"
+"""What connections of raw endpoints say they speak. What is pushed to them is JSON in a text frame."""
+
+_TEXT: Final = 1
 _AT_ONCE: Final = 64  # connections for which no coroutine is needed: a fraction of a slice
 _ENDED_AT_ONCE: Final = 8  # the same where many topics may be lost in one moment
 _CHECKED_EVERY: Final = 32
@@ -100,11 +104,7 @@ class Orders:
             conn = self._find(order.conn)
             is_meant = conn is not None and order.tenant in (None, conn.tenant)
             return (conn,) if is_meant else ()
-        if order.tenant is not None:
-            audience = self._users.audience_of(order.tenant)
-            return () if audience is None else audience.wires()
-        crowds = [audience.wires() for audience in self._users.audiences()]
-        return crowds[0] if len(crowds) == 1 else [conn for crowd in crowds for conn in crowd]
+        return self._users.everybody(order.tenant)
 
     def _push_to_many(self, order: Order) -> Outcome:
         """One frame for each codec, and no Python for each connection."""
@@ -154,13 +154,13 @@ class Orders:
         subscriptions, topic = self.subscriptions, order.topic
         if subscriptions is None:
             return _ignore
-        return lambda conn: subscriptions.subscribe_by_server(conn, conn.session, topic)
+        return _but_raw(lambda conn: subscriptions.subscribe_by_server(conn, conn.session, topic))
 
     def _unsubscribe(self, order: Order) -> Act:
         subscriptions, topic = self.subscriptions, order.topic
         if subscriptions is None:
             return _ignore
-        return lambda conn: subscriptions.unsubscribe_by_server(conn, conn.session, topic)
+        return _but_raw(lambda conn: subscriptions.unsubscribe_by_server(conn, conn.session, topic))
 
 
 def frames_of_message(data: bytes, ts_ms: int) -> tuple[bytes | None, ...]:
@@ -178,6 +178,11 @@ def _but_newcomers(act: Act, last: float) -> Act:
     return lambda conn: act(conn) if conn.number <= last else False
 
 
+def _but_raw(act: Act) -> Act:
+    """The same, for connections that know topics."""
+    return lambda conn: act(conn) if conn.codec != RAW else False
+
+
 def _disconnect(order: Order) -> Act:
     def act(conn: Any) -> bool:
         if conn.close_code:
@@ -190,9 +195,10 @@ def _disconnect(order: Order) -> Act:
 
 def _push(order: Order) -> Act:
     frames = frames_of_message(order.data, order.ts_ms)
+    bare = encode_frame(_TEXT, order.data)
 
     def act(conn: Any) -> bool:
-        frame = frames[conn.codec_index]
+        frame = frames[conn.codec_index] if conn.codec != RAW else bare
         return frame is not None and conn.send_frame(frame) < SendStatus.DROPPED
 
     return act

@@ -23,11 +23,13 @@ _EXACTNESS: Final = 200  # what is so many hours ago is known to an hour, if mar
 class Tenant:
     """The connections of one tenant, or of all that belong to none."""
 
-    __slots__ = ("audience", "users")
+    __slots__ = ("audience", "raw", "users")
 
     def __init__(self, loop_data: LoopData) -> None:
         self.audience = Audience(loop_data)
-        """All of them, the anonymous ones too."""
+        """All that speak a protocol of ours, the anonymous ones too."""
+        self.raw: Audience | None = None
+        """Those of raw endpoints; nothing is published to them. Made by the first."""
         self.users: dict[str, Any] = {}
         """By user: a single connection, as most have, is kept bare; several are in a list or, if many, in a dict."""
 
@@ -39,12 +41,17 @@ class Users:
         self._loop_data = loop_data
         self._tenants: dict[str, Tenant] = {}
 
-    def enter(self, conn: Any, tenant: str, user: str) -> None:
-        """A connection is here."""
+    def enter(self, conn: Any, tenant: str, user: str, *, is_raw: bool = False) -> None:
+        """A connection is here; `is_raw`: of a raw endpoint, which hears only what is for its user or for it alone."""
         here = self._tenants.get(tenant)
         if here is None:
             here = self._tenants[tenant] = Tenant(self._loop_data)
-        here.audience.add(conn)
+        if is_raw:
+            if here.raw is None:
+                here.raw = Audience(self._loop_data)
+            here.raw.add(conn)
+        else:
+            here.audience.add(conn)
         if not user:
             return
         held = here.users.setdefault(user, conn)
@@ -65,6 +72,10 @@ class Users:
         if here is None:
             return False
         here.audience.discard(conn)
+        if here.raw is not None:
+            here.raw.discard(conn)
+            if not len(here.raw):
+                here.raw = None
         held = here.users.get(user) if user else None
         is_last = held is conn
         if is_last:
@@ -77,7 +88,7 @@ class Users:
             held.remove(conn)
             if len(held) == 1:
                 here.users[user] = held[0]
-        if not len(here.audience) and not here.users:
+        if not len(here.audience) and not here.users and here.raw is None:
             del self._tenants[tenant]
         return is_last
 
@@ -90,13 +101,23 @@ class Users:
         return tuple(islice(held, limit)) if isinstance(held, list | dict) else (held,)
 
     def audience_of(self, tenant: str) -> Audience | None:
-        """All connections of a tenant, or None if there are none."""
+        """The connections of a tenant that speak a protocol of ours; None if it has no connections."""
         here = self._tenants.get(tenant)
         return here.audience if here is not None else None
 
     def audiences(self) -> Iterator[Audience]:
-        """Those of all tenants: every connection is in one of them."""
+        """Those of all tenants: every connection that speaks a protocol of ours is in one of them."""
         return iter([here.audience for here in self._tenants.values()])
+
+    def everybody(self, tenant: str | None = None) -> list[Any]:
+        """The connections of a tenant, or of all of them, those of raw endpoints too."""
+        if tenant is None:
+            tenants = list(self._tenants.values())
+        else:
+            here = self._tenants.get(tenant)
+            tenants = [here] if here is not None else []
+        crowds = [crowd.wires() for here in tenants for crowd in (here.audience, here.raw) if crowd is not None]
+        return crowds[0] if len(crowds) == 1 else [conn for crowd in crowds for conn in crowd]
 
     @property
     def count(self) -> int:

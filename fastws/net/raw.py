@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastws import closes
 from fastws.core.rates import Meter
@@ -29,10 +29,20 @@ from fastws.types import CloseInfo, ConnectionInfo
 _log: Final = logging.getLogger("fastws.raw")
 
 
+class Registry(Protocol):
+    """Where connections are known by who they are, over all processes: the layer above."""
+
+    def enter(self, conn: Connection, session: RawSession) -> bool | Awaitable[bool]:
+        """It is here. False: it has no place, and is closing, or it has ended meanwhile."""
+
+    def leave(self, conn: Connection, info: ConnectionInfo | None, close: CloseInfo) -> None:
+        """It is gone. `info`: the disconnect hooks are to be told, by whoever finds out that they have not been."""
+
+
 class RawSession(Session):
     """Of a raw connection with a coroutine under way, or with hooks to tell about its end."""
 
-    __slots__ = ("connected", "identity", "inbox", "meter", "task", "waiting")
+    __slots__ = ("connected", "entered", "identity", "inbox", "meter", "task", "waiting")
 
     def __init__(self, session: Session | None) -> None:
         super().__init__(session.details if session is not None else None)
@@ -43,6 +53,8 @@ class RawSession(Session):
         self.meter: Meter | None = None
         self.connected = False
         """Its connect hooks have all succeeded, so the disconnect hooks will be called."""
+        self.entered = False
+        """It is known by who it is."""
         self.identity: Any = None
         """Who it is, where that was asked."""
 
@@ -80,7 +92,7 @@ class RawRunner(ABC):
     """The callbacks of one raw endpoint.
 
     `judge` gives the session its identity and the connection its deadline, and returns how to close a client that may
-    not be here; it, the hooks and what is around the connect hooks are given for endpoints with auth only.
+    not be here; it, `registry`, the hooks and what is around the connect hooks are given for endpoints with auth only.
     `messages_per_s` and `bytes_per_s` (inbound payload) are what one connection may send, 0 = unlimited; more closes
     4005.
     """
@@ -94,6 +106,7 @@ class RawRunner(ABC):
         connect_hooks: Sequence[Callable[[Connection], Any]] = (),
         around_connect: Around | None = None,
         disconnect_hooks: Sequence[Callable[[ConnectionInfo, CloseInfo], Any]] = (),
+        registry: Registry | None = None,
         keep_headers: Collection[bytes] = (),
         messages_per_s: int = 0,
         bytes_per_s: int = 0,
@@ -106,6 +119,7 @@ class RawRunner(ABC):
         self._loop = loop
         self._handler = handler
         self._judge = judge
+        self._registry = registry
         self._rates = (messages_per_s, bytes_per_s)
         self._hooks = Hooks(connect_hooks, disconnect_hooks, node, around_connect)
         self._keep_headers = keep_headers
@@ -113,7 +127,12 @@ class RawRunner(ABC):
     @property
     def wants_session(self) -> bool:
         """Whether connections need a session from the first moment."""
-        return self._hooks.watch_connect or self._hooks.watch_disconnect
+        return self.is_watched
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anyone is to be told that a connection is here."""
+        return self._registry is not None or self._hooks.watch_connect or self._hooks.watch_disconnect
 
     @property
     def has_rates(self) -> bool:
@@ -173,14 +192,22 @@ class RawRunner(ABC):
             return None
         if session.inbox is not None:
             session.inbox.end()
-        if session.connected and self._hooks.watch_disconnect:
-            self._run(conn, session, self._hooks.disconnect(self._hooks.info(conn), CloseInfo(code, reason)))
+        info = self._hooks.info(conn) if session.connected and self._hooks.watch_disconnect else None
+        if session.entered and self._registry is not None:
+            session.entered = False
+            self._registry.leave(conn, info, CloseInfo(code, reason))
+        elif info is not None:
+            self._run(conn, session, self._hooks.disconnect(info, CloseInfo(code, reason)))
         return None
 
     async def connect(self, conn: Connection, session: RawSession) -> bool:
-        """Run the connect hooks. False: one refused or failed, and the connection is closing."""
+        """Run the connect hooks, then have it known. False: it may not be here, and is closing."""
         session.connected = await self._hooks.connect(conn)
-        return session.connected
+        if not session.connected or self._registry is None:
+            return session.connected
+        entered = self._registry.enter(conn, session)
+        session.entered = entered if isinstance(entered, bool) else await entered
+        return session.entered
 
     def forget_request(self, session: RawSession) -> None:
         """The connection is established: its headers are dropped, but for those to keep."""
@@ -327,18 +354,13 @@ class StreamRunner(RawRunner):
             session.inbox.put(message)
 
     async def _serve(self, conn: Connection, session: RawSession) -> None:
-        if self.wants_hooks and not await self.connect(conn, session):
+        if self.is_watched and not await self.connect(conn, session):
             return
         # The handler's first step still sees the headers.
         self._loop.call_soon(self.forget_request, session)
         with suppress(ConnectionEnded):
             await self._handler(conn)
         conn.close(*closes.NORMAL)
-
-    @property
-    def wants_hooks(self) -> bool:
-        """Whether anyone is to be told that it is here."""
-        return self._hooks.watch_connect or self._hooks.watch_disconnect
 
 
 def _nothing(conn: Connection) -> None:

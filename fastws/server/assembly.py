@@ -129,6 +129,7 @@ class Assembly:
             around_connect=self.gateway.around_connect if route.auth else None,
             disconnect_hooks=self._app.disconnect_hooks if route.auth else (),
             judge=self.gateway.gate.enter_raw if route.auth else None,
+            registry=self.gateway.raw_connections if route.auth else None,
             messages_per_s=self._settings.messages_per_second,
             bytes_per_s=self._settings.bytes_per_second,
             keep_headers=self._keep_headers,

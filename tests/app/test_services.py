@@ -62,7 +62,7 @@ CALLS: list[tuple[Callable[[Any], Any], tuple[Any, ...]]] = [
         ("history", "t", {"since": ("e", 5), "limit": 3, "reverse": True, "tenant": ""}),
     ),
     (lambda a: a.status(["1", "2"]), ("status", ["1", "2"], {"tenant": ""})),
-    (lambda a: a.sessions("42"), ("sessions", "42", {"tenant": ""})),
+    (lambda a: a.sessions("42"), ("sessions", "42", {"limit": 1000, "tenant": ""})),
     (lambda a: a.online("device", "web"), ("online", "device", "web", {"tenant": None})),
     (lambda a: a.topics(), ("topics", "*", {"tenant": ""})),
 ]

@@ -140,6 +140,7 @@ class Sessions(Body, kw_only=True):
     """The connections of a user."""
 
     user: User
+    limit: Annotated[int, Meta(ge=1, le=10_000, description="How many are listed.")] = 1000
 
 
 class Status(Body, kw_only=True):

@@ -6,18 +6,21 @@ import logging
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from fastws import closes
 from fastws.closes import ErrorCode
 from fastws.errors import EngineError, TopicError, UsageError
 from fastws.observe.admin import bodies, results
-from fastws.observe.admin.methods import METHODS, MISSING, Context, Method, failure, refused
+from fastws.observe.admin.methods import METHODS, MISSING, READING, Context, Method, failure, refused
 
 _log: Final = logging.getLogger("fastws.admin")
 
 BATCH: Final = "batch"
 MAX_COMMANDS: Final = 1000
 """Commands of one `batch`."""
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of answers in one `batch` after which nothing more is looked up for it."""
 
 _STATUS: Final = {
     closes.UNAUTHORIZED.code: 401,
@@ -91,7 +94,8 @@ def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 async def _run_batch(context: Context, batch: bodies.Batch, idempotency_key: str) -> results.BatchResult:
     if len(batch.commands) > MAX_COMMANDS:
         raise refused(f"at most {MAX_COMMANDS} commands", closes.LIMIT_EXCEEDED)
-    replies: list[dict[str, Any]] = []
+    replies: list[Any] = []
+    room = MAX_ANSWER_BYTES
     turn = await context.floor.turn()
     for number, command in enumerate(batch.commands):
         name = ""
@@ -100,10 +104,17 @@ async def _run_batch(context: Context, batch: bodies.Batch, idempotency_key: str
             if batch.tenant and "tenant" not in fields:
                 fields = {**fields, "tenant": batch.tenant}
             method = _method(name)
+            if room <= 0 and name in READING:
+                raise refused(
+                    f"the answers before this one take {MAX_ANSWER_BYTES} bytes already", closes.LIMIT_EXCEEDED
+                )
             key = f"{idempotency_key}\0{number}" if idempotency_key else ""
-            replies.append({"result": await method.run(context, _keyed(_converted(fields, method), key))})
+            reply: dict[str, Any] = {"result": await method.run(context, _keyed(_converted(fields, method), key))}
         except Exception as error:  # as in `call`: one that fails does not stop the rest
-            replies.append({"error": _why(name, error)})
+            reply = {"error": _why(name, error)}
+        encoded = _encoder.encode(reply)
+        replies.append(Raw(encoded))
+        room -= len(encoded)
         await turn.give_way()
     return results.BatchResult(replies=replies)
 

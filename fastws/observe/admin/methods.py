@@ -168,8 +168,9 @@ async def _topics(context: Context, body: bodies.Topics) -> results.TopicsResult
 
 
 async def _sessions(context: Context, body: bodies.Sessions) -> results.SessionsResult:
-    found = await context.services.sessions(body.user, tenant=body.tenant)
-    return results.SessionsResult(sessions=[results.Session(**session._asdict()) for session in found])
+    found = await context.services.sessions(body.user, limit=body.limit + 1, tenant=body.tenant)
+    listed = [results.Session(**session._asdict()) for session in found[: body.limit]]
+    return results.SessionsResult(sessions=listed, truncated=len(found) > len(listed) or UNSET)
 
 
 async def _status(context: Context, body: bodies.Status) -> results.StatusResult:

@@ -127,9 +127,10 @@ class Session(Result, kw_only=True):
 
 
 class SessionsResult(Result, kw_only=True):
-    """The connections of a user."""
+    """The connections of a user, the oldest first; `truncated` if there are more than were asked for."""
 
     sessions: list[Session]
+    truncated: bool | UnsetType = UNSET
 
 
 class UserStatus(Result, kw_only=True):
@@ -165,6 +166,8 @@ class NodesResult(Result, kw_only=True):
 
 
 class BatchResult(Result, kw_only=True):
-    """The answer to each command, in their order: `{"result"}` or `{"error"}`."""
+    """The answer to each command, in their order: `{"result"}` or `{"error"}`. Once they take 16 MiB together, commands
+    that only look are not carried out, and answer 106.
+    """
 
     replies: list[dict[str, Any]]

@@ -53,6 +53,25 @@ async def test_sessions_of_a_user(stand: Stand) -> None:
         await until_async(is_gone)
 
 
+async def test_many_sessions_of_a_user_are_listed_up_to_a_limit(stand: Stand) -> None:
+    first, last = await stand.pair()
+    for number in range(150):
+        first.attach("ann", f"c-{number}")
+        last.attach("ann", f"d-{number}")
+    everybody = {f"{kind}-{number}" for kind in "cd" for number in range(150)}
+    for node in (first, last):
+
+        async def are_known(node: Node = node) -> bool:
+            return len(await conns(node, "ann")) == 300
+
+        await until_async(are_known)
+        for limit in (1, 149, 150, 151, 299, 300, 301):
+            found = await got(node.engine.sessions(scoped("", "ann"), limit))
+            assert len(found) == len({one.conn for one in found}) == min(limit, 300)
+            assert {one.conn for one in found} <= everybody
+            assert [one.since for one in found] == sorted(one.since for one in found)
+
+
 async def test_status_of_users(stand: Stand) -> None:
     first, last = await stand.pair()
     before_ms = int(time.time() * 1000)

@@ -109,9 +109,9 @@ class CannedServices:
         self._note("status", users=users, tenant=tenant)
         return {user: UserStatus(user == "42", ("web",) if user == "42" else (), None) for user in users}
 
-    async def sessions(self, user: str, *, tenant: str = "") -> Sequence[SessionInfo]:
-        self._note("sessions", user=user, tenant=tenant)
-        return [SessionInfo("c1", user, tenant, "web", "n1", 1000)]
+    async def sessions(self, user: str, *, limit: int = 1000, tenant: str = "") -> Sequence[SessionInfo]:
+        self._note("sessions", user=user, limit=limit, tenant=tenant)
+        return [SessionInfo(conn, user, tenant, "web", "n1", 1000) for conn in ("c1", "c2")][:limit]
 
     async def online(self, attribute: str, value: Any, *, tenant: str | None = None) -> int:
         self._note("online", attribute=attribute, value=value, tenant=tenant)

@@ -126,6 +126,17 @@ async def test_a_batch_runs_in_order_and_past_failures() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_batch_that_has_answered_too_much_looks_at_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.observe.admin.calls.MAX_ANSWER_BYTES", 100)
+    services, context = canned()
+    looking, doing = {"method": "history", "topic": "chat:1"}, {"method": "publish", "topic": "news", "data": 1}
+    answer = await call(context, "batch", msgspec.json.encode({"commands": [looking, looking, doing, looking]}))
+    replies = msgspec.json.decode(answer.body)["result"]["replies"]
+    assert [reply.get("error", {}).get("code", 0) for reply in replies] == [0, 106, 0, 106]
+    assert [name for name, _ in services.calls] == ["history", "publish"]
+
+
+@pytest.mark.asyncio
 async def test_commands_of_a_batch_may_be_written_in_several_ways() -> None:
     services, context = canned()
     fields = {"topic": "news", "data": 1}

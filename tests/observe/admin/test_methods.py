@@ -171,7 +171,11 @@ async def test_topics() -> None:
 async def test_users() -> None:
     result, _ = await done("sessions", user="42", tenant="acme")
     session = {"conn": "c1", "user": "42", "tenant": "acme", "device": "web", "node": "n1", "since": 1000}
-    assert result == {"sessions": [session]}
+    assert result == {"sessions": [session, {**session, "conn": "c2"}]}
+    result, _ = await done("sessions", user="42", tenant="acme", limit=1)
+    assert result == {"sessions": [session], "truncated": True}
+    result, _ = await done("sessions", user="42", limit=2)
+    assert "truncated" not in result
     result, _ = await done("status", users=["42", "43"])
     assert result == {"users": {"42": {"online": True, "devices": ["web"]}, "43": {"online": False, "devices": []}}}
     with pytest.raises(TopicError) as refused:

@@ -71,7 +71,7 @@ class Member(Node):
         return await got(self.engine.admit(user, conn, device, Cap(limit, replaces)))
 
     async def sessions(self, user: str) -> list[SessionInfo]:
-        return list(await got(self.engine.sessions(user)))
+        return list(await got(self.engine.sessions(user, 100_000)))
 
     async def conns(self, user: str) -> list[str]:
         return [one.conn for one in await self.sessions(user)]
