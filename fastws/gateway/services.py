@@ -180,8 +180,10 @@ class GatewayServices:
         answer = await _got(self._engine.status([_name(tenant, user) for user in users]))
         return dict(zip(users, answer, strict=True))
 
-    async def sessions(self, user: str, *, tenant: str = "") -> Sequence[SessionInfo]:
-        return await _got(self._engine.sessions(_name(tenant, user)))
+    async def sessions(self, user: str, *, limit: int = 1000, tenant: str = "") -> Sequence[SessionInfo]:
+        if limit < 1:
+            raise TopicError(closes.MALFORMED.code, "limit is a number of connections, at least 1")
+        return await _got(self._engine.sessions(_name(tenant, user), limit))
 
     async def _order(self, order: Order) -> int:
         """For how many connections it made a difference; if for none, `TopicError` with why they refused it.
@@ -227,7 +229,7 @@ def _tenant(tenant: str) -> str:
 
 
 def _close_elsewhere(conn: Any, order: Order, tenant: str | None) -> int:
-    """Close a connection of a raw endpoint, which nobody knows by its id."""
+    """Close a connection of a raw endpoint that asks for no token, and that nobody knows by its id."""
     if not isinstance(conn, Connection) or conn.close_code or (tenant and conn.tenant != tenant):
         return 0
     conn.close(order.code, order.reason)

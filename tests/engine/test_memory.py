@@ -55,8 +55,8 @@ class RecordingEvents:
 
     def on_restored(self, ts_ms: int) -> None: ...
 
-    def sessions_of(self, user: str) -> list[SessionInfo]:
-        return self.here.get(user, [])
+    def sessions_of(self, user: str, limit: int | None = None) -> list[SessionInfo]:
+        return self.here.get(user, [])[:limit]
 
     def devices_of(self, user: str) -> list[str]:
         return list({session.device for session in self.sessions_of(user)})

@@ -13,6 +13,7 @@ from typing import Final
 
 from fastws.core.publication import Position, Retention
 from fastws.engine.contract import (
+    SESSIONS_LISTED,
     Admission,
     Answer,
     Cap,
@@ -191,8 +192,8 @@ class RedisEngine(Engine):
     def assure(self) -> Answer[None]:
         return self._nodes.assure()
 
-    def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
-        return self._sessions.sessions(user)
+    def sessions(self, user: str, limit: int = SESSIONS_LISTED) -> Answer[Sequence[SessionInfo]]:
+        return self._sessions.sessions(user, limit)
 
     def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:
         return self._sessions.status(users)

@@ -20,7 +20,7 @@ from fastws.engine.admission import admitted_here
 from fastws.engine.contract import Admission, Answer, Cap
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.common import Common, now_ms
-from fastws.engine.redis.fleet.answers import items, number, pairs, text
+from fastws.engine.redis.fleet.answers import items, number, page_in, pairs, text
 from fastws.engine.redis.fleet.entries import Entry, session_in
 from fastws.engine.redis.fleet.entries import is_named as has_name
 from fastws.engine.redis.fleet.living import Living, name_of
@@ -39,6 +39,8 @@ STATUS: Final = script("status")
 REPORTED_S: Final = 3600
 """Seconds for which it is remembered who was reported as lost, should the process come back that was not dead."""
 
+_PAGE: Final = 1000  # connections of one user that are read in one go
+_MOST_PAGES: Final = 1000
 _MOST_UNSURE: Final = 100_000
 _DEVICES: Final = 64  # sessions of one user that are looked at for its devices
 _ROUNDS: Final = 5  # of finding out who was reported, while others come and go
@@ -237,33 +239,37 @@ class Sessions:
 
     # All of them.
 
-    def sessions(self, user: str) -> Answer[Sequence[SessionInfo]]:
+    def sessions(self, user: str, limit: int) -> Answer[Sequence[SessionInfo]]:
         """Those of one user."""
         self._common.require(partition_of(user))
-        return self._sessions(user)
+        return self._sessions(user, limit)
 
-    async def _sessions(self, user: str) -> Sequence[SessionInfo]:
+    async def _sessions(self, user: str, limit: int) -> Sequence[SessionInfo]:
         tenant, name = unscoped(user)
         there = [
             SessionInfo(conn, name, tenant, device, name_of(node), since)
-            for conn, since, node, device in await self._elsewhere(user)
+            for conn, since, node, device in await self._elsewhere(user, limit)
         ]
-        return sorted([*self._common.events.sessions_of(user), *there], key=lambda one: one.since)
+        return sorted([*self._common.events.sessions_of(user, limit), *there], key=lambda one: one.since)[:limit]
 
-    async def _elsewhere(self, user: str) -> Sequence[tuple[str, int, str, str]]:
-        """(connection, since, node, device) of what a user has in other processes."""
-        partition = partition_of(user)
+    async def _elsewhere(self, user: str, limit: int) -> Sequence[tuple[str, int, str, str]]:
+        """(connection, since, node, device) of what a user has in other processes: `limit`, read a page at a time."""
+        partition, cursor = partition_of(user), b"0"
         key = self._common.names.key(SESSIONS, partition, user)
-        found = []
-        for conn, held in pairs(await self._common.backbone.call(partition, b"HGETALL", key)):
-            since, node, device = session_in(held)
-            if node != self._common.node and self.living.is_living(node):
-                found.append((text(conn), since, node, device))
-        return found
+        found: dict[str, tuple[str, int, str, str]] = {}
+        for _ in range(_MOST_PAGES):
+            cursor, page = page_in(await self._common.backbone.call(partition, b"HSCAN", key, cursor, b"COUNT", _PAGE))
+            for conn, held in page:
+                since, node, device = session_in(held)
+                if node != self._common.node and self.living.is_living(node):
+                    found[text(conn)] = (text(conn), since, node, device)
+            if cursor == b"0" or len(found) >= limit:
+                break
+        return list(found.values())[:limit]
 
     async def nodes_of(self, user: str) -> Sequence[str]:
         """The ids of the other nodes that have connections of a user."""
-        return list(dict.fromkeys(node for _, _, node, _ in await self._elsewhere(user)))
+        return list(dict.fromkeys(node for _, _, node, _ in await self._elsewhere(user, _MOST_PAGES * _PAGE)))
 
     def status(self, users: Sequence[str]) -> Answer[Sequence[UserStatus]]:
         """Whether they are here."""

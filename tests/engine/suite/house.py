@@ -157,8 +157,8 @@ class House:
     def listing(self, topic: str) -> Hold:
         return Hold(self)
 
-    def sessions_of(self, user: str) -> Sequence[SessionInfo]:
-        return list(self.sessions.get(user, {}).values())
+    def sessions_of(self, user: str, limit: int | None = None) -> Sequence[SessionInfo]:
+        return list(self.sessions.get(user, {}).values())[:limit]
 
     def devices_of(self, user: str) -> Sequence[str]:
         return list(dict.fromkeys(one.device for one in self.sessions_of(user)))
