@@ -204,6 +204,11 @@ class Listeners:
             else:
                 self._reactor.listen(sock)
 
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """Have newcomers see other certificates; without effect where no TLS is spoken."""
+        if self._acceptor is not None:
+            self._acceptor.renew(context)
+
     def make_connection(self) -> Connection:
         """A new connection; whoever has a transport for it calls its `connection_made` next."""
         conn = Connection(self._ingress)

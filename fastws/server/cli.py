@@ -4,7 +4,6 @@ Exit codes: 0 drained and stopped, 2 wrong usage or configuration, 3 could not s
 imported, 1 anything else.
 """
 
-import dataclasses
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,8 @@ fastws.toml, in the table of its group. An option wins over a variable, and that
 _EPILOG = """\b
 Signals:
   TERM, INT   close every connection in turn, then exit; a second one exits at once
-  HUP         with --workers: take new code and configuration, worker by worker
+  HUP         take new certificates; with --workers also new code and
+              configuration, worker by worker
   TTIN, TTOU  with --workers: one worker more, one fewer
   USR1        open log files again
 \b
@@ -94,7 +94,7 @@ def serve(settings: Settings, given: Mapping[str, object] = MappingProxyType({})
 
     app = loader.load_app(settings.app, settings.app_dir) if settings.app is not None else None
     with engines.provided(settings) as provided:
-        return worker.run(provided, app)
+        return worker.run(provided, app, given)
 
 
 def warn(settings: Settings) -> None:
@@ -155,7 +155,8 @@ def _serve_reloading(settings: Settings, texts: dict[str, object]) -> int:
     def serve_once() -> int:
         try:
             # the file is read again, as it may have changed; nobody wants to wait for a drain here
-            return serve(dataclasses.replace(load(texts), drain_timeout=0.0))
+            now = {**texts, "drain_timeout": "0"}
+            return serve(load(now), now)
         except StartupError as error:
             return report(error)
 

@@ -11,16 +11,20 @@ import importlib.util
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from fastws.app import FastWS
 from fastws.config import Settings
+from fastws.errors import StartupError
 from fastws.observe import logs
+from fastws.server import startup_checks
 from fastws.server.drain import close_now
 from fastws.server.process.notify import Notifier
 from fastws.server.process.pidfile import write_pidfile
+from fastws.server.process.rereading import read_again, taken_over
 from fastws.server.serving import GRACE_S, Serving
 
 _log: Final = logging.getLogger("fastws.server")
@@ -29,12 +33,13 @@ _log: Final = logging.getLogger("fastws.server")
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
-def run(settings: Settings, app: FastWS | None) -> int:
+def run(settings: Settings, app: FastWS | None, given: Mapping[str, object] = MappingProxyType({})) -> int:
     """Serve until a signal; the exit code: 0 drained and stopped, 1 stopped at once by a second signal.
 
-    `app`: None serves the built-in gateway alone. Raises `StartupError` if it cannot serve.
+    `app`: None serves the built-in gateway alone. `given`: the options of the command line as text, from which the
+    settings can be read again. Raises `StartupError` if it cannot serve.
     """
-    worker = Worker(settings, app if app is not None else FastWS())
+    worker = Worker(settings, app if app is not None else FastWS(), given)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(worker.serve())
 
@@ -59,8 +64,9 @@ def settle_memory() -> None:
 class Worker(Serving):
     """One process. The methods stand in the order in which they run."""
 
-    def __init__(self, settings: Settings, app: FastWS) -> None:
+    def __init__(self, settings: Settings, app: FastWS, given: Mapping[str, object] = MappingProxyType({})) -> None:
         super().__init__(settings, app)
+        self._given = given
         self._stop = asyncio.Event()
         self.stop_signals = 0
         self._notifier = Notifier()
@@ -88,7 +94,8 @@ class Worker(Serving):
         if not await self.run_startup_hooks():
             return
         self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
-        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+        self.loop.add_signal_handler(signal.SIGHUP, self.on_reread_signal)
+        for number in (signal.SIGTTIN, signal.SIGTTOU):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
         self._pidfile = write_pidfile(self.settings.pidfile)
         settle_memory()
@@ -120,6 +127,28 @@ class Worker(Serving):
     def on_reopen_signal(self) -> None:
         """USR1: open log files again, after they were moved away."""
         logs.reopen()
+
+    def on_reread_signal(self) -> None:
+        """HUP: read the configuration and the certificates again, and take of it what can change in one process."""
+        self._notifier.reloading()
+        try:
+            settings, left = taken_over(self.settings, read_again(self._given))
+            context = startup_checks.tls_context(settings)
+            if settings.log_config is None:  # if its file is wrong, that is found out when half of it has been done
+                logs.configure(settings)
+        except StartupError as error:
+            _log.error("SIGHUP: the configuration is wrong, and everything stays as it is: %s", error)
+        else:
+            self.settings = settings
+            if context is not None:
+                self.listeners.renew_tls(context)
+            if left:
+                _log.warning(
+                    "SIGHUP: %s cannot change until the server is started again; with --workers they could",
+                    ", ".join(left),
+                )
+            _log.info("SIGHUP: certificates, logging and drain are as they are configured now")
+        self._notifier.ready()
 
     def on_unsupported_signal(self, number: int) -> None:
         """Signals that only a supervisor of several workers can obey."""

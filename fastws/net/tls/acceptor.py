@@ -81,6 +81,10 @@ class TlsAcceptor:
         self._listening.append(sock)
         self._loop.add_reader(sock, self._accept, sock)
 
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Make handshakes with this from now on, those of who has not begun included."""
+        self._context = context
+
     def stop_accepting(self) -> None:
         """Accept no more; whoever was accepted goes on."""
         if self._rest is not None:

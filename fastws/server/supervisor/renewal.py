@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from typing import Final
 
-from fastws.config import Settings, load
+from fastws.config import Settings
 from fastws.errors import StartupError
 from fastws.observe import logs
-from fastws.server import engines, startup_checks
 from fastws.server.process.notify import Notifier
+from fastws.server.process.rereading import read_again
 from fastws.server.supervisor.crew import Crew
 from fastws.server.supervisor.nursery import Nursery
 from fastws.server.supervisor.places import GIVE_UP_S, Phase, Process
@@ -167,11 +166,3 @@ class Renewal:
             logs.configure(self._settings)
         except StartupError as error:
             _log.error("the supervisor logs as before: %s", error)
-
-
-def read_again(given: Mapping[str, object]) -> Settings:
-    """The settings as they are now. Raises `StartupError` for what would not start."""
-    settings = engines.chosen(load(given))
-    startup_checks.protect(settings)
-    startup_checks.tls_context(settings)
-    return settings
