@@ -93,7 +93,7 @@ soak: $(DEV_READY) build ## every load in turn: memory, descriptors and bystande
 
 faults: $(DEV_READY) build ## break nodes, Redis and the links between them, several times each, and count (FAULTS="node-kill link" RUNS=5)
 	@.ci/debian redis-server=redis-server iptables=iptables
-	$(BIN)/python -m tests.faults $(FAULTS) --runs $(RUNS)
+	$(BIN)/python -m tests.faults $(FAULTS) --runs $(RUNS) $(if $(FAULTS),,--document docs/reliability.md)
 
 bench-million: ; @$(call not_built,the benchmark with a million connections)
 tune-check tune tune-persist tune-revert: ; @$(call not_built,kernel tuning)

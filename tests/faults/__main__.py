@@ -1,6 +1,7 @@
-"""Plays faults and prints what came of them: `python -m tests.faults [NAME...] [--runs 5] [--seed 1]`.
+"""Plays faults, several times each with other seeds, and counts what came of them.
 
-Exits 1 if a promise was broken in any run.
+One line for each run while they go on, a table at the end. Exits 1 if a promise was broken in any run. What cannot be
+played on this machine is skipped by name. A run can be repeated with its name, its seed and `--runs 1`.
 """
 
 from __future__ import annotations
@@ -44,13 +45,21 @@ def say(outcome: Outcome) -> None:
 def main() -> int:
     """See the module."""
     scenarios = load()
-    parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(scenarios)}; all by default")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults",
+        description=__doc__,
+        epilog="faults:\n" + "".join(f"  {name:<22}{known.title}\n" for name, known in scenarios.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the first letters of some faults; all by default")
     parser.add_argument("--runs", type=int, default=0, help="of each; by default as many as the scenario says")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the others follow")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time; more make nodes late")
     parser.add_argument(
         "--folder", type=Path, default=FOLDER, help="gets faults.md, faults.json and logs of broken runs"
+    )
+    parser.add_argument(
+        "--document", type=Path, help="gets the table too, between its comments, when all that was asked for has run"
     )
     options = parser.parse_args()
     unknown = [name for name in options.names if not any(known.startswith(name) for known in scenarios)]
@@ -77,6 +86,8 @@ def main() -> int:
                 (options.folder / f"{name}-{outcome.seed}.log").write_text(outcome.log, encoding="utf-8")
             date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
             report.write(options.folder, scenarios, results, command, date)
+    if options.document:
+        report.put_in(options.document, scenarios, results, command, datetime.now(UTC).strftime("%Y-%m-%d"))
     print(f"\n{report.table(results)}\n{report.LEGEND}")
     return int(any(outcome.violations for runs in results.values() for outcome in runs))
 

@@ -6,7 +6,8 @@ import asyncio
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic, time
@@ -100,10 +101,8 @@ class Stage:
     ::
 
         async with Stage("name", plan, seed, redis=url) as stage:
-            await stage.load(2)
-            stage.fault_begins()
-            ...
-            stage.fault_ends()
+            async with stage.fault():
+                ...
         outcome = stage.outcome
 
     Leaving the block waits until everything is in order again, says what was not, and ends all.
@@ -213,22 +212,33 @@ class Stage:
         """Let it run."""
         await asyncio.sleep(seconds)
 
-    async def begin(self) -> None:
-        """The load before the fault; nothing may go wrong in it."""
+    @asynccontextmanager
+    async def fault(self, *, of_redis: bool = False) -> AsyncIterator[None]:
+        """First some load, in which nothing may go wrong. In the block things break, at its end they are whole again.
+
+        :param of_redis: and Redis takes commands again then, not before.
+        """
         since = monotonic()
         await self.load(self.plan.before_s)
         self.calm.append((since, monotonic()))
-
-    def fault_begins(self) -> None:
-        """From now on things break."""
         self.fault_began_s = monotonic()
         self.bystander.reset()
         self.oracle.last_trouble_s = self.fault_began_s
+        yield
+        if of_redis:
+            self.redis_is_back()
+        self._end_fault()
 
-    def fault_ends(self) -> None:
-        """What was broken is whole again."""
+    def _end_fault(self) -> None:
         self.fault_ended_s = monotonic()
         self.outcome.fault_s = self.fault_ended_s - self.fault_began_s
+
+    @contextmanager
+    def without_redis(self, node: str = "") -> Iterator[None]:
+        """In the block no answer of Redis reaches a node, by default none: so nothing may be acknowledged there."""
+        since = monotonic()
+        yield
+        self.oracle.away.append((since, monotonic(), node))
 
     def redis_is_back(self, since_s: float | None = None) -> None:
         """Redis takes commands again, since now."""
@@ -263,7 +273,7 @@ class Stage:
     async def _settle(self) -> None:
         """Until everything works again; then a time in which nothing may go wrong."""
         if not self.fault_ended_s:
-            self.fault_ends()
+            self._end_fault()
         try:
             await self.until(self.is_complete, SETTLE_S, "everybody is back")
             await self._quiet()

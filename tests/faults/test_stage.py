@@ -14,9 +14,8 @@ SMALL = Plan(nodes=1, subscribers=20, publishers=4, kept=2, plain=2, before_s=2.
 
 
 async def run(plan: Plan = SMALL, **env: str) -> Outcome:
-    async with Stage("test", plan, 1, env=env) as stage:
-        await stage.begin()
-        stage.fault_begins()
+    async with Stage("test", plan, 1, env=env) as stage, stage.fault():
+        pass
     return stage.outcome
 
 
@@ -48,10 +47,10 @@ def test_who_is_never_told_of_the_end_of_a_connection_notices() -> None:
     """A node that dies alone takes its clients with it; no other can say so."""
 
     async def kill() -> Outcome:
-        async with Stage("test", replace(SMALL, ping_interval_s=0.5), 1) as stage:
+        async with Stage("test", replace(SMALL, ping_interval_s=0.5, before_s=0.1), 1) as stage:
             stage.is_cluster = True
-            stage.fault_begins()
-            stage.nodes[0].kill()
+            async with stage.fault():
+                stage.nodes[0].kill()
             await stage.nodes[0].start()
         return stage.outcome
 

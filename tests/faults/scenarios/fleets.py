@@ -18,16 +18,14 @@ PARTITIONS = 256
 async def _sentinel(name: str, seed: int, *, stop: bool) -> Outcome:
     with SentinelFleet() as fleet:
         async with Stage(name, PLAN, seed, redis=fleet.url) as stage:
-            await stage.begin()
             old = await asyncio.to_thread(lambda: fleet.master)
-            stage.fault_begins()
-            if stop:
-                old.pause()
-            else:
-                await asyncio.to_thread(old.stop)
-            new = await asyncio.to_thread(fleet.wait_for_switch, old)
-            await until_redis_answers(stage, lambda: new.ask("SET", "probe", 1, timeout=0.5))
-            stage.fault_ends()
+            async with stage.fault():
+                if stop:
+                    old.pause()
+                else:
+                    await asyncio.to_thread(old.stop)
+                new = await asyncio.to_thread(fleet.wait_for_switch, old)
+                await until_redis_answers(stage, lambda: new.ask("SET", "probe", 1, timeout=0.5))
             await stage.load(2.0)
             if stop:
                 old.resume()  # and still takes itself for the master, until the sentinels tell it
@@ -52,15 +50,13 @@ async def cluster_kill(seed: int) -> Outcome:
     """A third of the topics is away meanwhile, the others go on."""
     with ClusterFleet() as fleet:
         async with Stage("cluster-kill", replace(PLAN, kept=9), seed, redis=fleet.url) as stage:
-            await stage.begin()
             slot = await asyncio.to_thread(fleet.slot_of, f"{{{stage.random.randrange(PARTITIONS)}}}")
             old = await asyncio.to_thread(fleet.master_of, slot)
-            stage.fault_begins()
-            await asyncio.to_thread(old.stop)
-            new = await asyncio.to_thread(fleet.wait_for_takeover, slot, old)
-            key = await asyncio.to_thread(_key_of, fleet, slot)
-            await until_redis_answers(stage, lambda: new.ask("SET", key, 1, timeout=0.5))
-            stage.fault_ends()
+            async with stage.fault():
+                await asyncio.to_thread(old.stop)
+                new = await asyncio.to_thread(fleet.wait_for_takeover, slot, old)
+                key = await asyncio.to_thread(_key_of, fleet, slot)
+                await until_redis_answers(stage, lambda: new.ask("SET", key, 1, timeout=0.5))
             await stage.load(1.0)
     return stage.outcome
 
@@ -70,12 +66,9 @@ async def cluster_failover(seed: int) -> Outcome:
     """Planned, so that nothing is lost."""
     with ClusterFleet() as fleet:
         async with Stage("cluster-failover", replace(PLAN, kept=9, may_lose=False), seed, redis=fleet.url) as stage:
-            await stage.begin()
             master = stage.random.choice(await asyncio.to_thread(lambda: fleet.masters))
-            stage.fault_begins()
-            await asyncio.to_thread(fleet.fail_over, master)
-            stage.redis_is_back()
-            stage.fault_ends()
+            async with stage.fault(of_redis=True):
+                await asyncio.to_thread(fleet.fail_over, master)
     return stage.outcome
 
 
@@ -84,11 +77,8 @@ async def cluster_migration(seed: int) -> Outcome:
     """Keys, scripts and sharded channels of topics in use."""
     with ClusterFleet() as fleet:
         async with Stage("cluster-migration", replace(PLAN, kept=9, may_lose=False), seed, redis=fleet.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
-            moved = await asyncio.to_thread(_move_some, fleet, stage.random)
-            stage.redis_is_back()
-            stage.fault_ends()
+            async with stage.fault(of_redis=True):
+                moved = await asyncio.to_thread(_move_some, fleet, stage.random)
             stage.note(f"{moved} keys moved in 4 slots")
     return stage.outcome
 

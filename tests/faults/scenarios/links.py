@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from contextlib import nullcontext
 
 from tests.faults.proxies import Island, Toxiproxy
 from tests.faults.scenarios.common import scenario
@@ -28,16 +28,11 @@ async def _through_proxy(
     """The first node's link is harmed for a while; the second one has a good one all the time."""
     with RedisServer() as redis, Toxiproxy(redis.address, NAMES) as proxy:
         urls = [proxy.url(node) for node in NAMES]
-        async with Stage(name, PLAN, seed, redis=urls) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with Stage(name, PLAN, seed, redis=urls) as stage, stage.fault():
             harm(proxy, stage)
-            away_s = monotonic()
-            await _while_some_move(stage, stage.random.uniform(at_least_s, at_most_s))
-            if is_cut:
-                stage.oracle.away.append((away_s, monotonic(), "n1"))
+            with stage.without_redis("n1") if is_cut else nullcontext():
+                await _while_some_move(stage, stage.random.uniform(at_least_s, at_most_s))
             proxy.mend("n1")
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -125,28 +120,22 @@ async def slow_close(seed: int) -> Outcome:
     """Redis has forgotten it long before."""
     with RedisServer() as redis, Toxiproxy(redis.address, NAMES) as proxy:
         async with Stage("link-slow-close", PLAN, seed, redis=[proxy.url(node) for node in NAMES]) as stage:
-            await stage.begin()
             proxy.poison("n1", "slow_close", "downstream", delay=2000)
-            stage.fault_begins()
-            redis.kill_clients("normal")
-            redis.kill_clients("pubsub")
-            await stage.load(4.0)
-            proxy.mend("n1")
-            stage.fault_ends()
+            async with stage.fault():
+                redis.kill_clients("normal")
+                redis.kill_clients("pubsub")
+                await stage.load(4.0)
+                proxy.mend("n1")
     return stage.outcome
 
 
 async def _on_island(name: str, seed: int, *, says: bool, hears: bool) -> Outcome:
     with Island(NAMES) as island:
-        async with Stage(name, PLAN, seed, redis=[island.url(node) for node in NAMES]) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with Stage(name, PLAN, seed, redis=[island.url(node) for node in NAMES]) as stage, stage.fault():
             island.cut("n1", says=says, hears=hears)
-            away_s = monotonic()
-            await _while_some_move(stage, stage.random.uniform(1.0, MOST_S))
-            stage.oracle.away.append((away_s, monotonic(), "n1"))
+            with stage.without_redis("n1"):
+                await _while_some_move(stage, stage.random.uniform(1.0, MOST_S))
             island.mend()
-            stage.fault_ends()
     return stage.outcome
 
 

@@ -26,11 +26,9 @@ async def kill(seed: int) -> Outcome:
     with RedisServer() as redis:
         plan = replace(PLAN, nodes=3, stays=0.1)
         async with Stage("node-kill", plan, seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
-            node = stage.random.choice(stage.nodes)
-            node.kill()
-            stage.fault_ends()
+            async with stage.fault():
+                node = stage.random.choice(stage.nodes)
+                node.kill()
             await stage.load(0.5)
             await stage.until_known()
             await stage.load(stage.random.uniform(0.0, plan.lease_s))
@@ -45,12 +43,10 @@ async def _freeze(name: str, seconds: float, seed: int) -> Outcome:
             for number, client in enumerate(stage.clients):
                 if number % 7 < 3:
                     client.patience_s = 0  # has to be told what it has missed; others go to another node
-            await stage.begin()
-            stage.fault_begins()
-            node.freeze()
-            await stage.load(seconds)
-            node.thaw()
-            stage.fault_ends()
+            async with stage.fault():
+                node.freeze()
+                await stage.load(seconds)
+                node.thaw()
     return stage.outcome
 
 
@@ -82,17 +78,15 @@ async def freeze_ban(seed: int) -> Outcome:
             banned = [client for client in stage.subscribers if client.node is node][:10]
             for client in banned:
                 client.patience_s = 0
-            await stage.begin()
-            before = [client.conn for client in banned]
-            stage.fault_begins()
-            node.freeze()
-            await stage.load(plan.lease_s + stage.random.uniform(1.0, 4.0))
-            for client in banned:
-                await asyncio.to_thread(other.disconnect, client.user)
-            await stage.load(stage.random.uniform(0.0, 3.0))
-            thrown = [client.conn for client in banned]
-            node.thaw()
-            stage.fault_ends()
+            async with stage.fault():
+                before = [client.conn for client in banned]
+                node.freeze()
+                await stage.load(plan.lease_s + stage.random.uniform(1.0, 4.0))
+                for client in banned:
+                    await asyncio.to_thread(other.disconnect, client.user)
+                await stage.load(stage.random.uniform(0.0, 3.0))
+                thrown = [client.conn for client in banned]
+                node.thaw()
             await stage.until(
                 lambda: not any(client.conn in before for client in banned), 15, "who was thrown out is gone"
             )
@@ -117,12 +111,9 @@ async def rolling_restart(seed: int) -> Outcome:
 async def _drain(name: str, count: int, seed: int) -> Outcome:
     with RedisServer() as redis:
         plan = replace(PLAN, nodes=3, subscribers=210, drain_timeout_s=6)
-        async with Stage(name, plan, seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with Stage(name, plan, seed, redis=redis.url) as stage, stage.fault():
             for node in stage.random.sample(stage.nodes, count):
                 await _drain_one(stage, node.name)
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -159,9 +150,7 @@ async def clock_step(seed: int) -> Outcome:
     with RedisServer() as redis, Clock() as clock:
         stage = Stage("clock-step", replace(PLAN, nodes=2), seed, redis=redis.url, env={"FAULTS_TTL": "120"})
         stage.nodes[0].wear(clock.environment)
-        async with stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with stage, stage.fault():
             steps = [300.0, 0.0, -300.0]
             for step in steps if stage.random.random() < 0.5 else reversed(steps):
                 clock.step(step)
@@ -169,7 +158,6 @@ async def clock_step(seed: int) -> Outcome:
                 for client in stage.random.sample(stage.subscribers, 20):
                     client.leave()
                 await stage.load(1.5)
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -180,9 +168,7 @@ async def descriptors(seed: int) -> Outcome:
         plan = replace(PLAN, nodes=2)
         stage = Stage("descriptors", plan, seed, redis=redis.url)
         stage.nodes[0].run_under("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}")
-        async with stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with stage, stage.fault():
             crowd = [Client(stage.world, f"x{number}", 0, stays=True) for number in range(DESCRIPTORS)]
             for client in crowd:
                 client.start()
@@ -200,7 +186,6 @@ async def descriptors(seed: int) -> Outcome:
             if status[0] != 200 or let_in == len(crowd) or stayed < let_in or set(refused) - {503}:
                 stage.oracle.wrong("descriptors", f"{stage.outcome.notes[-1]}; the other node is {status}")
             await asyncio.gather(*(client.stop() for client in crowd))
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -210,12 +195,10 @@ async def churn(seed: int) -> Outcome:
     with RedisServer() as redis:
         plan = replace(PLAN, nodes=2, subscribers=60, publishers=2, may_block=True)
         async with Stage("churn", plan, seed, redis=redis.url) as stage:
-            await stage.begin()
             await _cycle(stage, CYCLES // 5)
             before = [(node.resident_bytes(), redis.ask("DBSIZE")) for node in stage.nodes]
-            stage.fault_begins()
-            await _cycle(stage, CYCLES - CYCLES // 5)
-            stage.fault_ends()
+            async with stage.fault():
+                await _cycle(stage, CYCLES - CYCLES // 5)
             await stage.load(1.0)
             after = [(node.resident_bytes(), redis.ask("DBSIZE")) for node in stage.nodes]
             grown = [new[0] - old[0] for old, new in zip(before, after, strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from time import monotonic
 
 from tests.faults.scenarios.common import scenario, until_redis_answers
 from tests.faults.stage import Outcome, Plan, Stage
@@ -15,16 +14,12 @@ PLAN = Plan()
 
 async def _restart(name: str, seed: int, *, persistent: bool, politely: bool) -> Outcome:
     with RedisServer("--appendfsync", "always", persistent=persistent) as redis:
-        async with Stage(name, replace(PLAN, may_lose=not persistent), seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        plan = replace(PLAN, may_lose=not persistent)
+        async with Stage(name, plan, seed, redis=redis.url) as stage, stage.fault(of_redis=True):
             await asyncio.to_thread(redis.shut_down if politely else redis.stop)
-            away_s = monotonic()
-            await stage.load(stage.random.uniform(0.2, 8.0))
-            stage.oracle.away.append((away_s, monotonic(), ""))
+            with stage.without_redis():
+                await stage.load(stage.random.uniform(0.2, 8.0))
             await asyncio.to_thread(redis.start)
-            stage.redis_is_back()
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -44,16 +39,11 @@ async def restart_empty(seed: int) -> Outcome:
 async def freeze(seed: int) -> Outcome:
     """Nobody can know whether it has done what it was asked."""
     with RedisServer() as redis:
-        async with Stage("redis-freeze", PLAN, seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with Stage("redis-freeze", PLAN, seed, redis=redis.url) as stage, stage.fault(of_redis=True):
             redis.pause()
-            away_s = monotonic()
-            await stage.load(stage.random.uniform(1.0, 10.0))
-            stage.oracle.away.append((away_s, monotonic(), ""))
+            with stage.without_redis():
+                await stage.load(stage.random.uniform(1.0, 10.0))
             redis.resume()
-            stage.redis_is_back()
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -61,14 +51,10 @@ async def freeze(seed: int) -> Outcome:
 async def full(seed: int) -> Outcome:
     """It refuses to write, and goes on reading and publishing."""
     with RedisServer("--maxmemory-policy", "noeviction") as redis:
-        async with Stage("redis-full", PLAN, seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with Stage("redis-full", PLAN, seed, redis=redis.url) as stage, stage.fault(of_redis=True):
             redis.config("maxmemory", "1mb")
             await stage.load(stage.random.uniform(5.0, 10.0))
             redis.config("maxmemory", 0)
-            stage.redis_is_back()
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -76,14 +62,10 @@ async def full(seed: int) -> Outcome:
 async def read_only(seed: int) -> Outcome:
     """What it has is there, and it is another master afterwards."""
     with RedisServer() as redis:
-        async with Stage("redis-read-only", PLAN, seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
+        async with Stage("redis-read-only", PLAN, seed, redis=redis.url) as stage, stage.fault(of_redis=True):
             redis.ask("REPLICAOF", "127.0.0.1", 1)
             await stage.load(stage.random.uniform(2.0, 10.0))
             redis.ask("REPLICAOF", "NO", "ONE")
-            stage.redis_is_back()
-            stage.fault_ends()
     return stage.outcome
 
 
@@ -95,16 +77,14 @@ async def overflow(seed: int) -> Outcome:
             node = stage.random.choice(stage.nodes)
             for client in stage.clients:
                 client.patience_s = 0
-            await stage.begin()
-            stage.fault_begins()
-            node.freeze()
-            channel = _busy_channel(redis)
-            for _ in range(400):  # what an unknown version of a node could say; far more than sockets take
-                redis.ask("PUBLISH", channel, b"\xff" * 65536)
-                await asyncio.sleep(0.002)
-            await stage.load(0.5)
-            node.thaw()
-            stage.fault_ends()
+            async with stage.fault():
+                node.freeze()
+                channel = _busy_channel(redis)
+                for _ in range(400):  # what an unknown version of a node could say; far more than sockets take
+                    redis.ask("PUBLISH", channel, b"\xff" * 65536)
+                    await asyncio.sleep(0.002)
+                await stage.load(0.5)
+                node.thaw()
             dropped = (redis.folder / "log").read_text().count("overcoming of output buffer limits")
             stage.note(f"Redis dropped {dropped} subscribers")
             if not dropped:
@@ -127,12 +107,10 @@ async def links_killed(seed: int) -> Outcome:
     """The shortest outage there is."""
     with RedisServer() as redis:
         async with Stage("redis-links-killed", PLAN, seed, redis=redis.url) as stage:
-            await stage.begin()
-            stage.fault_begins()
-            for _ in range(3):
-                kind = stage.random.choice(["normal", "pubsub"])
-                redis.kill_clients(kind)
-                await stage.load(stage.random.uniform(0.2, 1.5))
-            stage.fault_ends()
+            async with stage.fault():
+                for _ in range(3):
+                    kind = stage.random.choice(["normal", "pubsub"])
+                    redis.kill_clients(kind)
+                    await stage.load(stage.random.uniform(0.2, 1.5))
             await until_redis_answers(stage, lambda: redis.ask("PING"))
     return stage.outcome

@@ -45,11 +45,9 @@ async def _end_one(name: str, seed: int, end: Callable[[int], None]) -> Outcome:
     with RedisServer() as redis:
         async with Stage(name, PLAN, seed, redis=redis.url) as stage:
             supervisor = stage.nodes[0].server.pid
-            await stage.begin()
             before = workers(supervisor)
-            stage.fault_begins()
-            end(stage.random.choice(sorted(before)))
-            stage.fault_ends()
+            async with stage.fault():
+                end(stage.random.choice(sorted(before)))
             begun_s = monotonic()
             await stage.until(lambda: len(workers(supervisor) - before) == 1, 10, "another worker is there")
             took_s = monotonic() - begun_s
