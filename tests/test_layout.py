@@ -44,6 +44,9 @@ LAYERS: dict[str, set[str]] = {
 DIRECTION_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("fastws/engine/redis/envelope.py", name): "taken apart in Python, an envelope costs as much as all the rest"
     for name in ("fastws_ext", "fastws_ext.envelope")
+} | {
+    ("fastws/engine/redis/resp/link.py", name): "looks at every byte that Redis sends"
+    for name in ("fastws_ext", "fastws_ext.replies")
 }
 
 # `core` decides, it never waits or talks.

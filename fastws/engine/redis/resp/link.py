@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from hiredis import HiredisError, PushNotification, Reader, pack_command
 
 from fastws.engine.redis.resp.errors import NO_MASTER, AwayError, BusyError, ReplyError, reply_error, safe_text
+from fastws_ext.replies import ReplyGuard
 
 _log: Final = logging.getLogger("fastws.engine")
 
@@ -25,6 +26,7 @@ DEADLINE_S: Final = 5.0
 """Seconds within which every command has its answer, or has failed."""
 
 _MESSAGES_AT_ONCE: Final = 64  # between two looks at the clock
+_PARSED_AT_ONCE: Final = 16384  # bytes; hiredis moves the rest of them to the front after every few messages
 _TURN_S: Final = 0.002  # what a link may take of one pass of the loop
 _LOST_AT_ONCE: Final = 2000  # some 3 ms
 _CLOSE_S: Final = 1.0
@@ -48,7 +50,7 @@ class Tuning(NamedTuple):
     most_unanswered: int = 50_000
     """Commands."""
     largest_answer: int = 256 << 20
-    """Bytes of one answer or push."""
+    """Bytes of one answer or push; each element of a list counts 80 more."""
     min_replicas: int = 0
     """Replicas that have what is stored before that is answered; 0: the master is enough."""
     replicas_s: float = 1.0
@@ -117,8 +119,11 @@ class Link(asyncio.Protocol):
         self._receivers: deque[Receiver] = deque()
         self._given = 0
         # What comes in.
-        self._partial = 0
-        """Bytes that were read and are no complete answer or push yet, or a little more than those."""
+        self._guard: Final = ReplyGuard(tuning.largest_answer)
+        self._unread: Final[deque[bytes]] = deque()
+        """What was received and is not parsed yet."""
+        self._read = 0
+        """Bytes of the first of it that are."""
         self._is_held = False
         """Reading rests until what was read is handed over."""
         # How it watches itself: it counts ticks, not seconds, as this process may have been the one that was stopped.
@@ -241,8 +246,11 @@ class Link(asyncio.Protocol):
         if not self._is_open:
             return
         self._heard = True
-        self._reader.feed(data)
-        self._partial += len(data)
+        size = self._guard.check(data)
+        if self._is_held or size > _PARSED_AT_ONCE:
+            self._unread.append(data if size == len(data) else data[:size])
+        else:
+            self._reader.feed(data, 0, size)
         if not self._is_held:
             self._hand_over()
 
@@ -251,15 +259,28 @@ class Link(asyncio.Protocol):
     def _hand_over(self) -> None:
         """Hand over what is there, for a turn; then everybody else has theirs."""
         deadline = monotonic() + _TURN_S
-        while not self._take(_MESSAGES_AT_ONCE):
+        while True:
+            if self._take(_MESSAGES_AT_ONCE):
+                if not self._unread:
+                    break
+                self._parse_more()
             if monotonic() >= deadline:
                 self._hold(True)
                 self._loop.call_soon(self._go_on)
                 return
         if self._is_held:
             self._hold(False)
-        if self._partial > self._tuning.largest_answer:
-            self._end("it sent an answer that is larger than one may be")
+        if self._guard.problem:
+            self._end(self._guard.problem)
+
+    def _parse_more(self) -> None:
+        """Give the parser the next part of what was received."""
+        data, begin = self._unread[0], self._read
+        end = self._read = min(begin + _PARSED_AT_ONCE, len(data))
+        self._reader.feed(data, begin, end - begin)
+        if end == len(data):
+            self._unread.popleft()
+            self._read = 0
 
     def _go_on(self) -> None:
         if self._is_open:
@@ -288,7 +309,6 @@ class Link(asyncio.Protocol):
                 return True
             if answer is _NOTHING:
                 return True
-            self._partial = 0
             kind = answer.__class__
             if kind is PushNotification or (kind is list and self._hears and _is_push(answer)):
                 if owner is not None:
@@ -387,6 +407,7 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._unsent.clear()
+        self._unread.clear()
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.on_lost(self, reason)

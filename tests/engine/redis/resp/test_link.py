@@ -256,6 +256,84 @@ async def test_an_answer_has_a_largest_size(said: bytes) -> None:
     assert owner.reasons == ["it sent an answer that is larger than one may be"]
 
 
+HOSTILE = {
+    "a huge list": (b"*4294967295\r\n", b""),
+    "a huge push": (b">4294967295\r\n", b""),
+    "a huge map": (b"%2147483647\r\n", b""),
+    "a huge string": (b"$999999999999\r\n", b"x"),
+    "empty lists": (b"*200000\r\n", b"*0\r\n"),
+    "lists of lists": (b"*190000\r\n", b"*1\r\n*1\r\n*1\r\n:1\r\n"),
+    "errors": (b"*200000\r\n", b"-E\r\n"),
+    "maps": (b"*100000\r\n", b"%1\r\n:1\r\n*0\r\n"),
+    "numbers": (b"*4000000\r\n", b":1234567890123456789\r\n"),
+    "depth": (b"", b"*1\r\n"),
+    "width": (b"", b"*3\r\n:1\r\n"),
+    "a line": (b"+", b"x"),
+    "a length": (b"$", b"0"),
+    "strings": (b"*100000\r\n", b"$200\r\n" + b"x" * 200 + b"\r\n"),
+    "an attribute": (b"|1\r\n+a\r\n+b\r\n", b"+c\r\n"),
+}
+FEEDING = """
+import asyncio, resource, sys
+from fastws.engine.redis.resp.link import Tuning
+from tests.engine.redis.resp.fakes import Recorder, link_to_nothing
+from tests.engine.redis.resp.test_link import HOSTILE
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+async def main():
+    for name, (begin, element) in HOSTILE.items():
+        owner, before, given = Recorder(), peak(), 0
+        link, transport = link_to_nothing(owner, Tuning(largest_answer=16 << 20))
+        link.send(None, "GET", "k")
+        link.data_received(begin)
+        more = element * (65536 // len(element)) if element else b""
+        while more and link.is_open and given < 200 << 20:
+            link.data_received(more)
+            given += len(more)
+            while not transport.reads and link.is_open:
+                await asyncio.sleep(0)
+        del link
+        print(name, given >> 20, peak() - before, *owner.reasons, sep=";")
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_hostile_server_sends_takes_no_more_memory_than_an_answer_may() -> None:
+    """In a process of its own: how much memory it has taken is known of whole processes."""
+    ran = subprocess.run([sys.executable, "-c", FEEDING], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = [line.split(";") for line in ran.stdout.splitlines()]
+    assert [name for name, *_ in told] == list(HOSTILE)
+    for name, given_mib, taken_mib, *reasons in told:
+        assert len(reasons) == 1, f"{name}: it was not ended, after {given_mib} MiB"
+        assert any(each in reasons[0] for each in ("it sent", "protocol", "nobody asked")), "as large as one may be"
+        assert int(taken_mib) < 60, f"{name}: {taken_mib} MiB, of 16 that an answer may have"
+
+
+@pytest.mark.parametrize("said", [b">4294967295\r\n", b"*1\r\n" * 20, b"|1\r\n+a\r\n+b\r\n+OK\r\n"])
+@on_loops()
+async def test_a_hostile_server_is_left_before_anything_was_said(said: bytes) -> None:
+    async with FakeServer(lambda words: said) as server:
+        with pytest.raises(AwayError, match="it sent"):
+            await open_link(server.address, None, DEFAULT_TUNING, name="a-test")
+
+
+@on_loops("asyncio")
+async def test_what_came_before_something_wrong_is_handed_over() -> None:
+    owner = Recorder()
+    link, _ = link_to_nothing(owner)
+    futures = [link.ask("GET", "k") for _ in range(3000)]
+    link.data_received(b"$20\r\n" + b"x" * 20 + b"\r\n" + b":1\r\n" * 2998 + b"$999999999999\r\nabc")
+    while not owner.reasons:
+        await asyncio.sleep(0)
+    assert owner.reasons == ["it sent an answer that is larger than one may be"]
+    assert [future.result() for future in futures[:2999]] == [b"x" * 20] + [1] * 2998
+    assert isinstance(futures[2999].exception(), AwayError)
+
+
 @on_loops("asyncio")
 async def test_a_flood_is_taken_in_turns() -> None:
     class Slow(Recorder):

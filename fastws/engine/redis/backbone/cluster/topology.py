@@ -34,7 +34,7 @@ _MOST_NODES: Final = 4096
 _LONGEST_HOST: Final = 255
 _ASKED_AT_ONCE: Final = 2
 _FORGET_EPOCH_S: Final = 10.0  # after which a smaller epoch is believed: the cluster was set up anew
-_TUNING: Final = Tuning(silence_s=ANSWER_S * 2, answer_s=ANSWER_S * 4, largest_answer=16 << 20)
+_TUNING: Final = Tuning(silence_s=ANSWER_S * 2, answer_s=ANSWER_S * 4, largest_answer=64 << 20)
 
 Place = tuple[str, int]
 """Host and port."""
