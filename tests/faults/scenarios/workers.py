@@ -1,4 +1,4 @@
-"""Workers of one node that crash or hang."""
+"""Workers of one node that crash, or are replaced."""
 
 from __future__ import annotations
 
@@ -55,3 +55,25 @@ async def _end_one(name: str, seed: int, end: Callable[[int], None]) -> Outcome:
             if took_s > REPLACED_S:
                 stage.oracle.wrong("supervisor", f"another worker was there after {took_s:.1f} s")
     return stage.outcome
+
+
+@scenario("workers-reload", f"the {WORKERS} workers of a node are replaced, one after the other (SIGHUP)")
+async def reload(seed: int) -> Outcome:
+    """Nobody is refused or reset; those who were with the old ones are sent to the new ones."""
+    with RedisServer() as redis:
+        plan = replace(PLAN, drain_timeout_s=6)
+        async with Stage("workers-reload", plan, seed, redis=redis.url) as stage:
+            supervisor = stage.nodes[0].server.pid
+            before = workers(supervisor)
+            async with stage.fault():
+                os.kill(supervisor, signal.SIGHUP)
+                await stage.until(lambda: _are_replaced(supervisor, before), 90, "all workers have been replaced")
+            codes = {code for at_s, _, code in stage.world.closes if at_s >= stage.fault_began_s}
+            if codes != {1012}:
+                stage.oracle.wrong("reload", f"connections were closed with {sorted(codes)}")
+    return stage.outcome
+
+
+def _are_replaced(supervisor: int, before: set[int]) -> bool:
+    now = workers(supervisor)
+    return len(now) == WORKERS and not now & before
