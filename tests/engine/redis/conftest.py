@@ -1,13 +1,16 @@
-"""Processes on one Redis."""
+"""Processes on one Redis, and a Redis with a replica."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import pytest
 import pytest_asyncio
 
 from tests.engine.redis.fleet.nodes import Members
+from tests.engine.redis.pairs import Pair
 from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 
 @pytest_asyncio.fixture
@@ -15,3 +18,24 @@ async def members(redis_server: RedisServer, prefix: str) -> AsyncIterator[Membe
     made = Members(redis_server, prefix)
     yield made
     await made.stop()
+
+
+@pytest.fixture(scope="module")
+def _pair() -> Iterator[Pair]:
+    with (
+        RedisServer() as master,
+        RedisServer("--replicaof", "127.0.0.1", str(master.port), "--repl-ping-replica-period", "1") as replica,
+    ):
+        yield Pair(master, replica)
+
+
+@pytest.fixture
+def pair(_pair: Pair) -> Iterator[Pair]:
+    _pair.replica.heal()
+    wait_until(
+        lambda: ",state=online," in _pair.master.info("replication").get("slave0", ""), 30.0, "the replica is in sync"
+    )
+    _pair.master.ask("FLUSHALL")
+    _pair.master.ask("CONFIG", "RESETSTAT")
+    yield _pair
+    _pair.replica.heal()

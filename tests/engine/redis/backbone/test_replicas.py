@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha1
-from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
 
 import pytest
 
@@ -24,19 +22,12 @@ from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.scripts import Script
 from tests.engine.redis.backbone.recorder import started
 from tests.engine.redis.loops import on_loops
+from tests.engine.redis.pairs import Pair, stand_still
 from tests.engine.redis.resp.fakes import FakeServer, politely
 from tests.support.cluster import ClusterFleet
 from tests.support.redis import RedisServer
 from tests.support.sentinel import SentinelFleet
 from tests.support.waiting import wait_until
-
-
-def stand_still(server: RedisServer) -> None:
-    """Pause it; it does nothing any more when this has returned."""
-    server.pause()
-    assert server.process is not None
-    stat = Path(f"/proc/{server.process.pid}/stat")
-    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 10.0, "it stands still")
 
 
 def script_of(text: bytes, *, is_stored: bool = True) -> Script:
@@ -49,37 +40,6 @@ PATIENT = DEFAULT_TUNING._replace(min_replicas=1, replicas_s=20.0, silence_s=60.
 """Of a machine that may be busy."""
 HASTY = PATIENT._replace(replicas_s=0.05)
 """Where no replica answers, nothing is gained by waiting for long."""
-
-
-class Pair(NamedTuple):
-    master: RedisServer
-    replica: RedisServer
-
-    def waits(self) -> int:
-        """How often replicas were waited for."""
-        calls = self.master.info("commandstats").get("cmdstat_wait", "calls=0,")
-        return int(calls.split("calls=")[1].split(",")[0])
-
-
-@pytest.fixture(scope="module")
-def _pair() -> Iterator[Pair]:
-    with (
-        RedisServer() as master,
-        RedisServer("--replicaof", "127.0.0.1", str(master.port), "--repl-ping-replica-period", "1") as replica,
-    ):
-        yield Pair(master, replica)
-
-
-@pytest.fixture
-def pair(_pair: Pair) -> Iterator[Pair]:
-    _pair.replica.heal()
-    wait_until(
-        lambda: ",state=online," in _pair.master.info("replication").get("slave0", ""), 30.0, "the replica is in sync"
-    )
-    _pair.master.ask("FLUSHALL")
-    _pair.master.ask("CONFIG", "RESETSTAT")
-    yield _pair
-    _pair.replica.heal()
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from fastws.engine.redis.backbone.standalone import Standalone
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.names import TOPIC, Names, partition_of
 from fastws.engine.redis.resp.address import Address, parse_address
+from fastws.engine.redis.resp.link import DEFAULT_TUNING, Tuning
 from fastws.engine.redis.topics import Topics
 from fastws.types import Published, TopicInfo
 from tests.support.redis import RedisServer
@@ -46,8 +47,8 @@ class Heard:
 class Node:
     """One process."""
 
-    def __init__(self, address: Address, prefix: str, name: str) -> None:
-        self.backbone = Standalone(address, prefix=prefix)
+    def __init__(self, address: Address, prefix: str, name: str, tuning: Tuning = DEFAULT_TUNING) -> None:
+        self.backbone = Standalone(address, prefix=prefix, tuning=tuning)
         self.common = Common(self.backbone, Names(prefix), name)
         self.topics = Topics(self.common)
         self.hub = Heard()
@@ -100,9 +101,11 @@ class Node:
 
 
 @asynccontextmanager
-async def nodes(server: RedisServer, prefix: str, count: int = 1) -> AsyncIterator[Any]:
+async def nodes(
+    server: RedisServer, prefix: str, count: int = 1, tuning: Tuning = DEFAULT_TUNING
+) -> AsyncIterator[Any]:
     """So many processes that share a Redis; one by itself, or a list."""
-    made = [Node(parse_address(server.url), prefix, f"n{number}") for number in range(count)]
+    made = [Node(parse_address(server.url), prefix, f"n{number}", tuning) for number in range(count)]
     started = []
     try:
         for node in made:

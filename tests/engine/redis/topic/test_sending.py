@@ -8,10 +8,14 @@ import pytest
 from fastws.core.publication import Position, Retention
 from fastws.engine.contract import Outgoing
 from fastws.engine.redis.backbone.standalone import Standalone
+from fastws.engine.redis.names import HISTORY, Names
 from fastws.engine.redis.resp.address import parse_address
+from fastws.engine.redis.resp.errors import ReplicasError
+from fastws.engine.redis.resp.link import DEFAULT_TUNING
 from fastws.engine.redis.topic import sending
 from fastws.errors import EngineError, InternalError
 from fastws.types import Published
+from tests.engine.redis.pairs import Pair, stand_still
 from tests.engine.redis.topic.node import KEPT, Node, eventually, nodes
 from tests.support.redis import RedisServer
 
@@ -280,3 +284,40 @@ async def test_something_else_where_the_history_should_be(redis_server: RedisSer
             await node.publish("news", b"2")
         with pytest.raises(EngineError, match="WRONGTYPE"):
             await node.topics.recover("news", KEPT, Position("x", 1))
+
+
+async def test_what_no_replica_has_is_not_answered_as_stored(pair: Pair, prefix: str) -> None:
+    """It is heard at once, and may be repeated: wherever that is, it is the same, and stored when replicas have it."""
+    safe = DEFAULT_TUNING._replace(min_replicas=1, replicas_s=0.05)
+    async with nodes(pair.master, prefix, 2, tuning=safe) as (first, second):
+        await first.join("news")
+        stand_still(pair.replica)
+        for node in (first, second):
+            with pytest.raises(ReplicasError, match="it was stored, but may get lost yet: 0 of 1 replicas"):
+                await node.publish("news", b"1", key="k")
+        await first.hears(1)
+        with pytest.raises(ReplicasError):
+            await first.publish("news", b"2")
+        assert await second.publish("news", b"3", None) == Published(None, None, duplicate=False, nodes=1)
+        await first.hears(3)
+        assert first.data == [b"1", b"2", b"3"]
+        pair.replica.resume()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    again = await second.publish("news", b"1", key="k")
+                    break
+                except ReplicasError:
+                    await asyncio.sleep(0.01)
+        assert (again.offset, again.duplicate) == (1, True)
+        assert pair.replica.ask("XLEN", Names(prefix).of(HISTORY, "news")) == 2
+        assert first.data == [b"1", b"2", b"3"]
+
+
+async def test_a_key_that_comes_again_is_remembered_no_longer_for_that(redis_server: RedisServer, prefix: str) -> None:
+    async with nodes(redis_server, prefix) as node:
+        await node.publish("news", b"1", key="k")
+        (name,) = redis_server.ask("KEYS", f"{prefix}:*:k:*")  # type: ignore[misc]
+        before = redis_server.ask("PEXPIRETIME", name)
+        assert (await node.publish("news", b"1", key="k")).duplicate
+        assert redis_server.ask("PEXPIRETIME", name) == before
