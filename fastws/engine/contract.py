@@ -12,6 +12,7 @@ Promises
 6. Nothing hangs: what cannot be done raises `EngineError` within the engine's own deadline.
 7. Between `on_degraded` and `on_restored` this process is alone: a publication without history and key, an announcement
    and an order still reach what is here (`Published.degraded` says so); everything else raises `EngineError` at once.
+   Where only a part is away that holds for what needs that part (`reaches`, `can_order`), and the rest goes on.
 8. An order is carried out at most once in each process.
 9. What is known of sessions and of who is present is right at once where nothing fails, and within a lease where a
    process died.
@@ -23,7 +24,7 @@ The order of calls of one caller is kept even where their answers come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -207,11 +208,15 @@ class EngineEvents(Protocol):
     def on_order(self, order: Order) -> Answer[Outcome]:
         """Do this with the connections of this process."""
 
-    def on_degraded(self, ts_ms: int) -> None:
-        """What connects processes is away, since then; once per outage."""
+    def on_degraded(self, ts_ms: int, concerns: Callable[[str], bool] | None = None) -> None:
+        """What connects processes is away, since then; once per outage. `concerns`: only a part of it, which is that of
+        these topics; again, and at last without it, where more goes away.
+        """
 
-    def on_restored(self, ts_ms: int) -> None:
-        """It is back, and every joined topic is heard again. What was missed is asked for after this."""
+    def on_restored(self, ts_ms: int, concerns: Callable[[str], bool] | None = None, *, is_over: bool = True) -> None:
+        """It is back, and every joined topic is heard again. What was missed is asked for after this. `concerns`: only
+        what these topics need was away until now. Not `is_over`: other parts are away still.
+        """
 
     def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
         """The process of these connections died, and they with it. Of all processes one is told, once for each."""
@@ -394,6 +399,14 @@ class Engine(ABC):
     @abstractmethod
     def nodes(self) -> Answer[Sequence[NodeFigures]]:
         """All processes that are alive, this one among them."""
+
+    def reaches(self, topic: str) -> bool:  # noqa: ARG002 - the others know whether they do
+        """Whether nothing that a topic needs is away: False from `on_degraded` to `on_restored`, if they concern it."""
+        return True
+
+    def can_order(self, order: Order | None) -> bool:  # noqa: ARG002 - the same
+        """Whether an order would reach all whom it is for, as far as this process knows; None: an announcement."""
+        return True
 
     @abstractmethod
     def order(self, order: Order) -> Answer[Outcome]:

@@ -146,7 +146,7 @@ class Opening:
             self._arm(conn, session, credentials.expires)
         is_limited = self._places.are_limited_for(credentials.identity)
         if not self._hooks.watch_connect and not credentials.topics and not is_limited:
-            self._hub.tell_outage(conn, self._welcome(conn, session, credentials.expires))
+            self._hub.outages.welcome(conn, self._welcome(conn, session, credentials.expires))
             return
         work = session.need_work()
         work.task = self._run(self._enter(conn, session, credentials))
@@ -162,7 +162,7 @@ class Opening:
             return
         outage = self._welcome(conn, session, credentials.expires)
         await self._subscribe(conn, session, credentials.topics)
-        self._hub.tell_outage(conn, outage)
+        self._hub.outages.welcome(conn, outage)
         _send_early(conn, session)
 
     async def _take_place(self, conn: Connection, identity: Identity) -> bool:
@@ -262,7 +262,7 @@ class Opening:
                 self._subscriptions.end(conn, session, topic, closes.TOPIC_STATE_LOST)
         if credentials.topics:
             return self._subscribe_then_send(conn, session, credentials.topics, outage)
-        self._hub.tell_outage(conn, outage)
+        self._hub.outages.welcome(conn, outage)
         _send_early(conn, session)
         session.rest()
         return None
@@ -345,7 +345,7 @@ class Opening:
         if expires is not None:
             content["expires"] = expires
         push(conn, "welcome", content)
-        return self._hub.outage_since_ms if is_new else None
+        return self._hub.outages.since_ms if is_new else None
 
     def _forget_request(self, session: Session) -> None:
         if session.details is not None and not session.details.forget_request(self._keep_headers):
@@ -371,7 +371,7 @@ class Opening:
         self, conn: Connection, session: Session, topics: tuple[str, ...], outage: int | None
     ) -> None:
         await self._subscribe(conn, session, topics)
-        self._hub.tell_outage(conn, outage)
+        self._hub.outages.welcome(conn, outage)
         _send_early(conn, session)
         session.rest()
 

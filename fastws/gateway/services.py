@@ -121,7 +121,7 @@ class GatewayServices:
     async def broadcast(self, data: Any, *, tenant: str | None = None) -> None:
         packed = self._packed(data, None)
         if tenant is None:
-            self._require_others()
+            self._require_others(None)
             await _got(self._engine.announce(packed))
         else:
             await self._order(Order(PUSH, tenant=_tenant(tenant), data=packed, ts_ms=int(time() * 1000)))
@@ -192,17 +192,17 @@ class GatewayServices:
         but whoever shall go goes at once where he can be reached.
         """
         if order.conn is None and order.action != DISCONNECT:
-            self._require_others()
+            self._require_others(order)
         outcome = await _got(self._engine.order(order))
         if order.conn is None or outcome == Outcome():
-            self._require_others()
+            self._require_others(order)
         if outcome.refused and not outcome.connections:
             raise TopicError(outcome.refused, "no connection could do that")
         return outcome.connections
 
-    def _require_others(self) -> None:
+    def _require_others(self, order: Order | None) -> None:
         """Raise `EngineError` where an answer would be one of this process alone."""
-        if self._hub.is_degraded:
+        if self._hub.is_degraded or not self._engine.can_order(order):
             raise EngineError("what connects the servers is away: the others cannot be reached")
 
     def _packed(self, data: Any, namespace: Namespace | None) -> bytes:

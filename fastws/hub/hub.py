@@ -8,20 +8,18 @@ from functools import partial
 from typing import Any, Final
 
 from fastws import closes
-from fastws.core.codecs import CODECS
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace, scoped, unscoped
 from fastws.engine.contract import Answer, Change, Engine, NodeFigures, Order, Outcome
 from fastws.hub.canary import Canary
 from fastws.hub.orders import Orders, Subscriptions, frames_of_message
+from fastws.hub.outages import Outages
 from fastws.hub.presence import Asking, Attendance, count_others, member_of, note_others, present_here
-from fastws.hub.pushes import push
 from fastws.hub.topic import Arrival, Topic
 from fastws.hub.users import Arrivals, Users
 from fastws.hub.watch import Watch
 from fastws.types import Member, Presence, SessionInfo, TopicInfo
 from fastws_ext.fanout import Tally
-from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData
 from fastws_ext.roster import Roster
 
@@ -46,9 +44,9 @@ class Hub:
         self.tally = Tally()
         """What has become of the deliveries of publications so far."""
         self.is_degraded = False
-        """What connects processes is away."""
-        self.outage_since_ms: int | None = None
-        """Since when it is or was, until everybody is told that it is over."""
+        """What connects processes is away, all of it."""
+        self._is_partial = False
+        """A part of it is, or was not there before all the rest."""
         self.canary: Canary | None = None
         """Is given what comes for its topic."""
         self.bereaved: Callable[[Sequence[SessionInfo]], None] | None = None
@@ -74,9 +72,11 @@ class Hub:
         self._attendance = Attendance(loop_data, engine)
         self._orders = Orders(self.users, self.find, self._arrivals.last_until)
         self._lost: set[Topic] = set()
-        self._caught_up: asyncio.Task[None] | None = None
-        """Fetches what was missed in the last outage."""
-        self.watch = Watch(engine, self._deliver, self.lose, self._is_heard, lambda: self.is_degraded)
+        self.outages = Outages(self.users, self._is_cut_off)
+        """Who is told of them."""
+        self._catching_up: dict[asyncio.Task[None], Callable[[str], bool] | None] = {}
+        """Fetches what was missed in an outage -> of which topics."""
+        self.watch = Watch(engine, self._deliver, self.lose, self._is_heard, self._is_away)
         """Of topics with history."""
 
     def serve(self, subscriptions: Subscriptions) -> None:
@@ -85,7 +85,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Cancel what is under way."""
-        tasks = [*self.watch.tasks, *self._attendance.tasks]
+        tasks = [*self.watch.tasks, *self._attendance.tasks, *self.outages.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -100,16 +100,12 @@ class Hub:
             self._unreported.add(conn.number)
         self._know(conn, is_raw=is_raw)
 
-    def tell_outage(self, conn: Any, since_ms: int | None) -> None:
-        """Of the outage that there was when a connection was welcomed, if it lasts: it will be told of its end."""
-        if since_ms is not None and since_ms == self.outage_since_ms:
-            push(conn, "degraded", {"ts": since_ms})
-
     def leave(self, conn: Any, topics: Iterable[Topic]) -> Answer[bool]:
         """A connection has ended, and is in no audience any more. `topics`: those it was subscribed to. Answers what
         `Engine.detach` does.
         """
         self.connections.discard(conn)
+        self.outages.forget(conn)
         self._unreported.discard(conn.number)
         for topic in topics:
             if topic.roll is not None:
@@ -187,6 +183,8 @@ class Hub:
         if added and topic.roll is not None:
             self._attendance.enter(conn, topic, topic.roll, watching=watching)
         self.settle(topic)
+        if self._is_partial and not self._engine.reaches(topic.key):
+            asyncio.get_running_loop().call_soon(self.outages.check, conn)  # its reply comes first
         return added
 
     def unsubscribe(self, conn: Any, topic: Topic) -> None:
@@ -258,20 +256,26 @@ class Hub:
     def on_order(self, order: Order) -> Answer[Outcome]:
         return self._orders.carry_out(order)
 
-    def on_degraded(self, ts_ms: int) -> None:
-        self.is_degraded = True
+    def on_degraded(self, ts_ms: int, concerns: Callable[[str], bool] | None = None) -> None:
         self._look()
-        if self.outage_since_ms is None:
-            self.outage_since_ms = ts_ms
-            self._tell_everyone("degraded", {"ts": ts_ms})
+        if concerns is None:
+            self.is_degraded = True
+            self.outages.begin(ts_ms)
+        else:
+            self._is_partial = True
+            self.outages.change(ts_ms)
 
-    def on_restored(self, ts_ms: int) -> None:
-        if self.is_degraded:
-            self.is_degraded = False
-            self._look()
-            self._caught_up = self.watch.catch_up(list(self.topics.values()))
-            self._caught_up.add_done_callback(partial(self._tell_restored, ts_ms))
-            self._attendance.ask_again(list(self.topics.values()))
+    def on_restored(self, ts_ms: int, concerns: Callable[[str], bool] | None = None, *, is_over: bool = True) -> None:
+        if not self.is_degraded and not self._is_partial:
+            return
+        self.is_degraded = False
+        self._is_partial = not is_over
+        self._look()
+        topics = list(self.topics.values())
+        catching_up = self.watch.catch_up(topics, concerns)
+        self._catching_up[catching_up] = concerns
+        catching_up.add_done_callback(partial(self._tell_restored, ts_ms))
+        self._attendance.ask_again(topics, concerns)
 
     def _look(self) -> None:
         """A part of the engine is away, or back: whether that is the canary's is known at once."""
@@ -280,16 +284,22 @@ class Hub:
 
     def _tell_restored(self, ts_ms: int, caught_up: asyncio.Task[None]) -> None:
         """What was missed has been delivered. Where it went away again meanwhile, that was one outage."""
-        is_over = caught_up is self._caught_up and not self.is_degraded
-        if self.outage_since_ms is not None and is_over and not caught_up.cancelled():
-            self.outage_since_ms = None
-            self._tell_everyone("restored", {"ts": ts_ms})
+        del self._catching_up[caught_up]
+        if caught_up.cancelled() or self.is_degraded:
+            return
+        if self._is_partial:
+            self.outages.change(ts_ms)
+        elif not self._catching_up:
+            self.outages.end(ts_ms)
 
-    def _tell_everyone(self, event: str, content: dict[str, Any]) -> None:
-        payloads = [(codec.opcode, codec.push(event, content)) for codec in CODECS]
-        frames = tuple(encode_frame(opcode, payload) if payload else None for opcode, payload in payloads)
-        for audience in self.users.audiences():
-            audience.publish(frames)
+    def _is_away(self, topic: Topic) -> bool:
+        return self.is_degraded or (self._is_partial and not self._engine.reaches(topic.key))
+
+    def _is_cut_off(self, topic: Topic) -> bool:
+        """Whether its part of the engine is away, or what was missed of it may not be delivered yet."""
+        if not self._engine.reaches(topic.key):
+            return True
+        return any(concerns is None or concerns(topic.key) for concerns in self._catching_up.values())
 
     def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
         if self.bereaved is not None:

@@ -238,3 +238,32 @@ class News:
             payload = codec.push(event, content) if self.audience.count(codec.index) else b""
             frames.append(encode_frame(codec.opcode, payload) if payload else None)
         self.audience.publish(tuple(frames))
+
+
+class Roll:
+    """Who of one topic is here, counted. There is one for each whose namespace has `presence` or `join_leave`; its
+    members are the audience.
+    """
+
+    __slots__ = ("news", "users")
+
+    def __init__(self) -> None:
+        self.users: dict[str, int] = {}
+        """The users with a name, and how many of their connections are here."""
+        self.news: News | None = None
+        """Only while somebody wants to be told who comes and goes."""
+
+    def count(self, user: str) -> None:
+        """One more connection of this user."""
+        if user:
+            self.users[user] = self.users.get(user, 0) + 1
+
+    def discount(self, user: str) -> None:
+        """One less."""
+        if not user:
+            return
+        left = self.users[user] - 1
+        if left:
+            self.users[user] = left
+        else:
+            del self.users[user]

@@ -7,14 +7,13 @@ but its share in the count of users. Those who asked are told who comes and goes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from fastws.engine.contract import Change, Engine
 from fastws.errors import EngineError
-from fastws.hub.news import News
-from fastws.hub.roll import Roll
+from fastws.hub.news import News, Roll
 from fastws.hub.topic import Topic
 from fastws.types import Member, Presence, PresenceStats
 from fastws_ext.loop_data import LoopData
@@ -34,7 +33,7 @@ class Attendance:
         self._engine = engine
         self.tasks: set[asyncio.Task[None]] = set()
         """Countings under way."""
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
 
     def enter(self, conn: Any, topic: Topic, roll: Roll, *, watching: bool) -> None:
         """A connection is subscribed from now on; `watching`: it wants to hear who comes and goes after it."""
@@ -81,16 +80,21 @@ class Attendance:
                 announce = topic.namespace.join_leave
                 self._engine.present(topic.key, conn.id, member, announce=announce, is_known=True)
 
-    def ask_again(self, topics: Sequence[Topic]) -> None:
-        """Who came and went in an outage was not heard: those who keep lists ask again, not all of them at once."""
-        if self._asking is not None:
-            self._asking.cancel()
-        self._asking = self._begin(self._ask_again(topics))
+    def ask_again(self, topics: Sequence[Topic], concerns: Callable[[str], bool] | None = None) -> None:
+        """Who came and went in an outage was not heard: those who keep lists ask again, not all of them at once.
+        `concerns`: those of these topics alone.
+        """
+        if concerns is None:
+            for asking in self._asking:
+                asking.cancel()
+        asking = self._begin(self._ask_again(topics, concerns))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
 
-    async def _ask_again(self, topics: Sequence[Topic]) -> None:
+    async def _ask_again(self, topics: Sequence[Topic], concerns: Callable[[str], bool] | None) -> None:
         watched = 0
         for number, topic in enumerate(topics, 1):
-            if topic.roll is not None and topic.roll.news is not None:
+            if topic.roll is not None and topic.roll.news is not None and (concerns is None or concerns(topic.key)):
                 topic.roll.news.count(0, 0)
                 watched += 1
                 if watched % _ASKED_AT_ONCE == 0:

@@ -11,7 +11,7 @@ from fastws.core.codecs import CODECS
 from fastws.core.codecs.data import fitted
 from fastws.core.publication import Publication
 from fastws.core.topics import Namespace
-from fastws.hub.roll import Roll
+from fastws.hub.news import Roll
 from fastws_ext.fanout import Audience, Tally
 from fastws_ext.frames import encode_frame
 from fastws_ext.loop_data import LoopData

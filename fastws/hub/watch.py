@@ -51,8 +51,8 @@ class Meeting(NamedTuple):
 
 class Watch:
     """Of the hub. `deliver` sends a publication to an audience, `lose` ends all subscriptions to a topic, `is_heard`
-    tells whether this is still what the hub knows under the topic's name, `is_away` whether the engine is away: then
-    `catch_up` follows.
+    tells whether this is still what the hub knows under the topic's name, `is_away` whether what the topic needs of the
+    engine is away: then `catch_up` follows.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Watch:
         deliver: Callable[[Topic, Publication, str], None],
         lose: Callable[[Topic], None],
         is_heard: Callable[[Topic], bool],
-        is_away: Callable[[], bool],
+        is_away: Callable[[Topic], bool],
     ) -> None:
         self.duplicates = 0
         """Publications that came again, so far."""
@@ -162,7 +162,7 @@ class Watch:
     def _give_up(self, topic: Topic, held: Kept, error: Exception) -> None:
         if not isinstance(error, EngineError):
             _log.error("what is missing of a topic could not be asked for", exc_info=error)
-        elif self._is_away():
+        elif self._is_away(topic):
             return  # it is asked again when the engine is back; until then nothing is delivered
         if topic.held is held:
             self._lose(topic)
@@ -186,18 +186,21 @@ class Watch:
             if not is_known and self._is_heard(topic):
                 self.take(topic, arrival)
 
-    def catch_up(self, topics: Sequence[Topic]) -> asyncio.Task[None]:
-        """Events may have been missed: ask for what these topics lack, and deliver it."""
-        task = asyncio.get_running_loop().create_task(self._catch_up(topics))
+    def catch_up(self, topics: Sequence[Topic], concerns: Callable[[str], bool] | None = None) -> asyncio.Task[None]:
+        """Events may have been missed: ask for what these topics lack, and deliver it. `concerns`: of them, those alone
+        whose keys it is true for.
+        """
+        task = asyncio.get_running_loop().create_task(self._catch_up(topics, concerns))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
 
-    async def _catch_up(self, topics: Sequence[Topic]) -> None:
+    async def _catch_up(self, topics: Sequence[Topic], concerns: Callable[[str], bool] | None) -> None:
         waiting: list[Topic] = []
         quiet: list[Topic] = []
         for number, topic in enumerate(topics, 1):
-            if topic.namespace.retention is not None and self._is_heard(topic):
+            is_concerned = topic.namespace.retention is not None and (concerns is None or concerns(topic.key))
+            if is_concerned and self._is_heard(topic):
                 (quiet if self._can_be_judged(topic) else waiting).append(topic)
             if not number % COMPARED_AT_ONCE:
                 await asyncio.sleep(0)

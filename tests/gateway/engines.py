@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastws.core.publication import Position, Publication, Retention
-from fastws.engine.contract import Answer, Outgoing, Recovery
+from fastws.engine.contract import UNREACHED, Answer, Order, Outgoing, Recovery
 from fastws.engine.memory import MemoryEngine
 from fastws.errors import EngineError
 from fastws.types import Published
@@ -45,6 +45,8 @@ class DistantEngine(MemoryEngine):
         self.link: deque[tuple[str, Publication, str, str]] = deque()
         """Events that have not arrived."""
         self.is_away = False
+        self.cut_off: set[str] = set()
+        """Topics whose part is away."""
         self.looks = 0
         """Times that positions were asked for."""
         self.late_joins = False
@@ -62,7 +64,7 @@ class DistantEngine(MemoryEngine):
         return self.joins[-1][1]
 
     def recover(self, topic: str, retention: Retention, since: Position | None) -> Answer[Recovery]:  # type: ignore[override]
-        self.check()
+        self.check(topic)
         if self.prompt:
             return super().recover(topic, retention, since)
         self.questions.append(Question(topic, retention, since))
@@ -85,10 +87,17 @@ class DistantEngine(MemoryEngine):
     def positions(self, topics: Sequence[str]) -> Sequence[Position | None]:
         self.looks += 1
         self.check()
-        return super().positions(topics)
+        found = super().positions(topics)
+        return [found[at] if self.reaches(topic) else UNREACHED for at, topic in enumerate(topics)]
 
-    def check(self) -> None:
-        if self.is_away:
+    def reaches(self, topic: str) -> bool:
+        return not self.is_away and topic not in self.cut_off
+
+    def can_order(self, order: Order | None) -> bool:
+        return order is not None and order.user not in self.cut_off
+
+    def check(self, *topics: str) -> None:
+        if self.is_away or not self.cut_off.isdisjoint(topics):
             raise EngineError("away")
 
     # What tests do with it.
@@ -156,6 +165,19 @@ class DistantEngine(MemoryEngine):
         self.is_away = False
         assert self._events is not None
         self._events.on_restored(int(self._wall_clock() * 1000))
+
+    def lose_part(self, *topics: str) -> None:
+        """What these topics need is away."""
+        self.cut_off.update(topics)
+        assert self._events is not None
+        self._events.on_degraded(int(self._wall_clock() * 1000), frozenset(topics).__contains__)
+
+    def get_part(self, *topics: str) -> None:
+        """It is back; others may be away still."""
+        self.cut_off.difference_update(topics)
+        concerns = frozenset(topics).__contains__
+        assert self._events is not None
+        self._events.on_restored(int(self._wall_clock() * 1000), concerns, is_over=not self.cut_off)
 
 
 class _Far:

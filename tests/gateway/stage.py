@@ -205,7 +205,7 @@ class Stage:
             details.subprotocol = subprotocol
         player = Player(self.door, msgpack=subprotocol == MSGPACK)
         if welcomed:
-            outage = [] if self.hub.outage_since_ms is None else ["degraded"]
+            outage = [] if self.hub.outages.since_ms is None else ["degraded"]
             assert [heard["event"] for heard in player.hear()] == ["welcome", *outage]
         return player
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastws.engine.contract import Change
 from fastws.hub import news as news_module
-from fastws.hub.news import News
+from fastws.hub.news import News, Roll
 from fastws_ext.loop_data import LoopData
 from tests.gateway.stage import JSON, MSGPACK, Player, Stage, staged
 
@@ -402,3 +402,14 @@ async def test_five_thousand_who_all_watch(rounds: int) -> None:
         assert sum(events.values()) <= rounds * news_module.MAX_TELLINGS
         assert events["presence"] >= count
         assert size < rounds * news_module.MAX_TELLINGS * 200
+
+
+async def test_users_with_a_name_are_counted_once() -> None:
+    roll = Roll()
+    for user in ("ann", "ben", "ann", "", ""):
+        roll.count(user)
+    assert roll.users == {"ann": 2, "ben": 1}
+    for user in ("ann", "", "ben"):
+        roll.discount(user)
+    assert roll.users == {"ann": 1}
+    assert roll.news is None

@@ -305,10 +305,10 @@ async def test_after_an_outage_only_what_was_published_to_is_fetched() -> None:
         await gone_and_back(stage, engine)
         assert engine.looks == 1
         assert [question.topic for question in engine.questions] == ["b"]
-        assert stage.hub.outage_since_ms is not None
+        assert stage.hub.outages.since_ms is not None
         engine.answer_all()
         await stage.settle()
-        assert stage.hub.outage_since_ms is None
+        assert stage.hub.outages.since_ms is None
 
 
 @pytest.mark.parametrize("answer", [EngineError("away"), UNREACHED, Position("another", 0), None, Position("", 0)])
@@ -371,7 +371,7 @@ async def test_who_comes_in_an_outage_is_told_of_it_once() -> None:
     engine = DistantEngine(prompt=True)
     async with staged(engine=engine) as stage:
         engine.go_away()
-        since = stage.hub.outage_since_ms
+        since = stage.hub.outages.since_ms
         late = stage.connect(welcomed=False)
         assert [heard["event"] for heard in late.hear()] == ["welcome", "degraded"]
         engine.come_back()
@@ -379,7 +379,7 @@ async def test_who_comes_in_an_outage_is_told_of_it_once() -> None:
         assert [heard["event"] for heard in late.hear()] == ["restored"]
         latest = stage.connect(welcomed=False)
         assert [heard["event"] for heard in latest.hear()] == ["welcome"]
-        stage.hub.tell_outage(latest.conn, since)
+        stage.hub.outages.welcome(latest.conn, since)
         assert latest.hear() == []
 
 

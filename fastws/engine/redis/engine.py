@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from fastws.core.publication import Position, Retention
@@ -29,7 +29,7 @@ from fastws.engine.contract import (
 from fastws.engine.redis.backbone.contract import Backbone
 from fastws.engine.redis.common import Common, now_ms
 from fastws.engine.redis.fleet.calls import Calls
-from fastws.engine.redis.names import Names
+from fastws.engine.redis.names import PARTITIONS, Names, partition_of
 from fastws.engine.redis.nodes import Nodes
 from fastws.engine.redis.post import Post
 from fastws.engine.redis.presence import RemotePresence
@@ -61,7 +61,8 @@ class RedisEngine(Engine):
         self._nodes = Nodes(common, node_name, lease_s, self._sessions, self._presence, self._post)
         self._away: set[int] = set()
         """Partitions whose server is away."""
-        self._is_degraded = False
+        self._cut_off: set[int] = set()
+        """Those of which the hub was told that they are away, and not yet that they are back."""
         self._returning: asyncio.Task[None] | None = None
 
     async def start(self, events: EngineEvents) -> None:
@@ -69,8 +70,7 @@ class RedisEngine(Engine):
         try:
             await self._nodes.register(events)
             self._common.events = events
-            if self._away:
-                self._degrade("a part of it did not answer when this process began")
+            self._tell_hub("a part of it did not answer when this process began")
             await self._post.start()
             await self._topics.start()
         except BaseException:
@@ -102,23 +102,37 @@ class RedisEngine(Engine):
 
     def on_away(self, partitions: Sequence[int], reason: str) -> None:
         """A server is away. If it was back for a moment only, that is the same outage."""
-        self._degrade(reason)
         self._away.update(partitions)
         if self._returning is not None:
             self._returning.cancel()
             self._returning = None
-
-    def _degrade(self, reason: str) -> None:
-        if not self._is_degraded and self._common.is_running:
-            self._is_degraded = True
-            _log.warning("Redis is away (%s): this process is alone until it is back", reason)
-            self._common.events.on_degraded(now_ms())
+        self._tell_hub(reason)
 
     def on_back(self, partitions: Sequence[int]) -> None:
         """It is back."""
         self._away.difference_update(partitions)
-        if not self._away and self._is_degraded and self._common.is_running:
+        if self._away:
+            self._tell_hub("")
+        elif self._cut_off and self._common.is_running:
             self._returning = asyncio.get_running_loop().create_task(self._return())
+
+    def _tell_hub(self, reason: str) -> None:
+        """Of the parts that are away since now, and of those that are back before others."""
+        if not self._common.is_running:
+            return
+        lost, back = self._away - self._cut_off, self._cut_off - self._away
+        is_new = not self._cut_off
+        if back:
+            self._cut_off -= back
+            self._common.events.on_restored(now_ms(), _of(back), is_over=False)
+        if lost:
+            if is_new and len(lost) == PARTITIONS:
+                _log.warning("Redis is away (%s): this process is alone until it is back", reason)
+            elif is_new:
+                part = 100 * len(lost) / PARTITIONS
+                _log.warning("a part of Redis is away (%s): %.0f %% of topics and users wait for it", reason, part)
+            self._cut_off |= lost
+            self._common.events.on_degraded(now_ms(), None if len(self._cut_off) == PARTITIONS else _of(lost))
 
     async def _return(self) -> None:
         """Be what this process was before: alive, with everybody who is here, and nothing missed in its mailbox."""
@@ -136,8 +150,8 @@ class RedisEngine(Engine):
                 break
             await asyncio.sleep(_AGAIN_S)
         _log.info("Redis is back")
-        self._is_degraded = False
-        self._common.events.on_restored(now_ms())
+        back, self._cut_off = self._cut_off, set()
+        self._common.events.on_restored(now_ms(), None if len(back) == PARTITIONS else _of(back))
 
     # Topics.
 
@@ -206,5 +220,16 @@ class RedisEngine(Engine):
     def nodes(self) -> Answer[Sequence[NodeFigures]]:
         return self._nodes.nodes()
 
+    def reaches(self, topic: str) -> bool:
+        return not self._cut_off or partition_of(topic) not in self._cut_off
+
+    def can_order(self, order: Order | None) -> bool:
+        return not self._cut_off or self._cut_off.isdisjoint(self._post.needs(order))
+
     def order(self, order: Order) -> Answer[Outcome]:
         return self._post.order(order)
+
+
+def _of(partitions: Collection[int]) -> Callable[[str], bool]:
+    """Whether a topic belongs to one of them."""
+    return lambda topic: partition_of(topic) in partitions

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from struct import Struct
 from typing import Final
 
@@ -185,6 +185,16 @@ class Post:
         if order.user is None and order.conn is not None and isinstance(here, Outcome) and here != Outcome():
             return here  # nobody else has it
         return self._order(order, here)
+
+    def needs(self, order: Order | None) -> Collection[int]:
+        """The partitions without which an order does not reach everybody whom it is for; None: an announcement. Whoever
+        cannot be reached is told of a lasting one when it is back.
+        """
+        if order is None or order.action in _LASTING:
+            return {HOME}
+        user = _only_where(order)
+        mailboxes = map(partition_of, (self._common.node, *self._sessions.living.others()))
+        return {HOME if user is None else partition_of(user), *mailboxes}
 
     async def _order(self, order: Order, here: Answer[Outcome]) -> Outcome:
         self._number += 1

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from fastws.engine.contract import COUNT, DISCONNECT, PUSH, Order
 from fastws.engine.redis import engine as module
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.engine import RedisEngine
-from fastws.engine.redis.names import PARTITIONS
+from fastws.engine.redis.names import HOME, PARTITIONS, partition_of
 from fastws.errors import EngineError, InternalError
 from tests.engine.suite.house import House
 from tests.engine.suite.stand import until
@@ -39,14 +40,58 @@ async def engine(redis_server: RedisServer, prefix: str, house: House) -> AsyncI
     await engine.stop()
 
 
-async def test_servers_that_are_away_together_are_one_outage(engine: RedisEngine, house: House) -> None:
+LOW_TOPIC = next(name for name in map(str, range(1000)) if partition_of(name) in LOW)
+HIGH_TOPIC = next(name for name in map(str, range(1000)) if partition_of(name) in HIGH)
+
+
+async def test_each_part_is_an_outage_of_its_topics(engine: RedisEngine, house: House) -> None:
+    house.subscribers.update({LOW_TOPIC: 1, HIGH_TOPIC: 1})
     engine.on_away(LOW, "it was stopped")
+    assert house.outages_of == {LOW_TOPIC: ["degraded"]}
+    assert (engine.reaches(LOW_TOPIC), engine.reaches(HIGH_TOPIC)) == (False, True)
     engine.on_away(HIGH, "it was stopped")
+    assert house.outages_of == {LOW_TOPIC: ["degraded", "degraded"], HIGH_TOPIC: ["degraded"]}
     engine.on_back(LOW)
-    await asyncio.sleep(0.05)
-    assert house.outages == ["degraded"]
+    assert house.outages_of[LOW_TOPIC][2:] == ["restored"]
+    assert (engine.reaches(LOW_TOPIC), engine.reaches(HIGH_TOPIC)) == (True, False)
     engine.on_back(HIGH)
-    await until(lambda: house.outages == ["degraded", "restored"])
+    await until(lambda: house.outages == ["degraded in part", "degraded", "restored in part", "restored"])
+    assert house.outages_of[HIGH_TOPIC] == ["degraded", "restored"]
+    assert len(house.outages_of[LOW_TOPIC]) == 3
+    assert engine.reaches(HIGH_TOPIC)
+
+
+async def test_a_part_that_goes_away_while_another_returns_does_not_hold_that_up(
+    engine: RedisEngine, house: House
+) -> None:
+    house.subscribers.update({LOW_TOPIC: 1, HIGH_TOPIC: 1})
+    engine.on_away(LOW, "it was stopped")
+    engine.on_back(LOW)
+    engine.on_away(HIGH, "it was stopped")
+    assert house.outages_of == {LOW_TOPIC: ["degraded", "restored"], HIGH_TOPIC: ["degraded"]}
+    assert house.outages == ["degraded in part", "restored in part", "degraded in part"]
+
+
+async def test_orders_need_only_what_they_use(engine: RedisEngine) -> None:
+    user = next(name for name in map(str, range(1000)) if partition_of(name) not in (HOME, _mailbox(engine)))
+    orders = [Order(PUSH, user=user), Order(DISCONNECT, user=user), Order(PUSH, tenant="acme"), Order(COUNT), None]
+
+    def refused(*partitions: int) -> list[int]:
+        engine.on_away(partitions, "a slot is being moved")
+        found = [at for at, order in enumerate(orders) if not engine.can_order(order)]
+        engine.on_back(partitions)
+        return found
+
+    assert refused(partition_of(user)) == [0]
+    assert refused(HOME) == [1, 2, 3, 4] or _mailbox(engine) == HOME
+    engine._cut_off.clear()
+    assert refused(_mailbox(engine)) == [0, 2, 3] or _mailbox(engine) == HOME
+    engine._cut_off.clear()
+    assert all(map(engine.can_order, orders))
+
+
+def _mailbox(engine: RedisEngine) -> int:
+    return partition_of(engine._common.node)
 
 
 async def test_who_begins_while_a_part_of_redis_is_away_says_so(
@@ -62,9 +107,9 @@ async def test_who_begins_while_a_part_of_redis_is_away_says_so(
     monkeypatch.setattr(engine._common.backbone, "start", begin_in_part)
     await engine.start(house)
     try:
-        assert house.outages == ["degraded"]
+        assert house.outages == ["degraded in part"]
         engine.on_back(HIGH)
-        await until(lambda: house.outages == ["degraded", "restored"])
+        await until(lambda: house.outages == ["degraded in part", "restored"])
     finally:
         await engine.stop()
 
@@ -78,7 +123,7 @@ async def test_one_that_goes_away_while_this_process_returns_goes_on_with_the_ou
         engine.on_away(LOW, "it was stopped")
     await asyncio.sleep(0.05)
     engine.on_back(LOW)
-    await until(lambda: house.outages == ["degraded", "restored"])
+    await until(lambda: house.outages == ["degraded in part", "restored"])
     assert len([record for record in caplog.records if "away" in record.message]) == 1
 
 
@@ -103,7 +148,7 @@ async def test_it_tries_to_return_until_it_does(
     monkeypatch.setattr(engine._nodes, "renew", refuse_twice)
     engine.on_away(LOW, "it was stopped")
     engine.on_back(LOW)
-    await until(lambda: house.outages == ["degraded", "restored"])
+    await until(lambda: house.outages == ["degraded in part", "restored"])
     assert tries == 3
     complaints = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(complaints) == 3
@@ -116,11 +161,11 @@ async def test_whoever_stops_while_it_returns_stops(redis_server: RedisServer, p
     engine.on_back(LOW)
     await engine.stop()
     house.has_stopped = True
-    assert house.outages == ["degraded"]
+    assert house.outages == ["degraded in part"]
     engine.on_away(LOW, "it was stopped")
     engine.on_back(LOW)
     engine.on_message(b"any channel", b"any words")
-    assert house.outages == ["degraded"]
+    assert house.outages == ["degraded in part"]
     with pytest.raises(InternalError):
         _ = engine._common.events
     await asyncio.sleep(0)

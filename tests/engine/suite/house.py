@@ -52,6 +52,8 @@ class House:
         self.crowds: list[tuple[str, int, int]] = []
         self.orders: list[Order] = []
         self.outages: list[str] = []
+        self.outages_of: dict[str, list[str]] = {}
+        """Topics that are heard -> what they were told of outages."""
         self.lost: list[SessionInfo] = []
         self.fenced = 0
         self.reported: set[str] = set()
@@ -113,11 +115,19 @@ class House:
         self.orders.append(order)
         return self.answer(order)
 
-    def on_degraded(self, ts_ms: int) -> None:
-        self.outages.append("degraded")
+    def on_degraded(self, ts_ms: int, concerns: Callable[[str], bool] | None = None) -> None:
+        self._note_outage("degraded", concerns)
 
-    def on_restored(self, ts_ms: int) -> None:
-        self.outages.append("restored")
+    def on_restored(self, ts_ms: int, concerns: Callable[[str], bool] | None = None, *, is_over: bool = True) -> None:
+        self._note_outage("restored", concerns)
+        if is_over:
+            self.outages[-1] = "restored"
+
+    def _note_outage(self, event: str, concerns: Callable[[str], bool] | None) -> None:
+        self.outages.append(event if concerns is None else f"{event} in part")
+        for topic in self.subscribers:
+            if concerns is None or concerns(topic):
+                self.outages_of.setdefault(topic, []).append(event)
 
     def on_lost(self, sessions: Sequence[SessionInfo]) -> None:
         self.lost += sessions
