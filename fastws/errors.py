@@ -58,6 +58,9 @@ class InternalError(FastWSError):
 class EngineError(FastWSError):
     """The engine (what carries messages between processes) failed; `temporary` errors may pass by themselves."""
 
+    told_to_clients: ClassVar[str] = "what carries messages is not available"
+    """The message of error 113: that of the error itself may name servers."""
+
     def __init__(self, message: str, *, temporary: bool = True) -> None:
         self.temporary = temporary
         super().__init__(message)

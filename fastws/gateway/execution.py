@@ -199,7 +199,7 @@ class Execution:
             if isinstance(error, FatalError):
                 conn.close(*error.close)
         elif isinstance(error, EngineError):
-            away = TopicError(closes.ENGINE_UNAVAILABLE.code, "what carries messages is not available")
+            away = TopicError(closes.ENGINE_UNAVAILABLE.code, error.told_to_clients)
             self._fail(conn, name, command.id, away)
         else:
             _log.error("the command %s failed", name, exc_info=error, extra={"conn": conn.id})

@@ -85,6 +85,8 @@ class BusyError(EngineError):
 class ReplicasError(EngineError):
     """What was written is at the server, and not at as many replicas as it shall be: a failover may lose it."""
 
+    told_to_clients = "it was stored, but may get lost yet: with the same key it may be repeated"
+
 
 def safe_text(text: str) -> str:
     """The same on one line, bounded, and without what does not print."""
