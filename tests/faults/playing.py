@@ -13,7 +13,7 @@ import uvloop
 from tests.faults.scenarios.common import SCENARIOS, Scenario
 from tests.faults.stage import Outcome
 
-MODULES: Final = ("nodes", "workers", "redis", "fleets", "links")
+MODULES: Final = ("nodes", "workers", "redis", "fleets", "replicas", "links")
 RUN_S: Final = 300.0
 
 
