@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from fastws.engine.contract import EngineEvents
 from fastws.engine.redis.backbone.contract import Backbone
-from fastws.engine.redis.names import HOME, Names
+from fastws.engine.redis.names import HERE, HOME, Names
 from fastws.errors import EngineError, InternalError
 
 Hear = Callable[[bytes], None]
@@ -38,6 +38,8 @@ class Common:
         """What is called for each kind of envelope in a topic's channel that is no publication."""
         self.unreadable: dict[str, int] = {}
         """Envelopes that were left out because nobody here can read them, by what they should have been."""
+        self._marked: set[int] = set()
+        self._marked_as = ""
         self.tasks: set[asyncio.Task[Any]] = set()
         """What is under way; cancelled when the engine stops."""
         self.hub: EngineEvents | None = None
@@ -76,6 +78,23 @@ class Common:
         count = self.unreadable[what] = self.unreadable.get(what, 0) + 1
         if not count & (count - 1):
             _log.warning("%d envelopes of kind %s were left out: they are damaged, or of a newer fastws", count, what)
+
+    def mark(self, partition: int) -> None:
+        """Before something is noted as this node's in a partition: it is known that there may be something."""
+        if self._marked_as != self.node:
+            self._marked.clear()
+            self._marked_as = self.node
+        if partition in self._marked:
+            return
+        try:
+            self.backbone.call(partition, b"SADD", self.names.key(HERE, partition), self.node)
+        except EngineError:
+            return  # what is to be noted fails as well
+        self._marked.add(partition)
+
+    def unmark(self) -> None:
+        """Redis may have forgotten it."""
+        self._marked.clear()
 
     def require(self, partition: int) -> None:
         """Raise `EngineError` if the server of this partition is away."""

@@ -22,6 +22,7 @@ from fastws.engine.contract import Answer, EngineEvents, NodeFigures
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.fleet.answers import items, number, pairs, text
 from fastws.engine.redis.fleet.reaper import Reaper
+from fastws.engine.redis.fleet.sweeper import Sweeper
 from fastws.engine.redis.names import ALIVE, BURIALS, DEAD, FENCE, HOME, NODES
 from fastws.engine.redis.post import Post
 from fastws.engine.redis.presence import RemotePresence
@@ -87,12 +88,17 @@ class Nodes:
         # A beat is seen up to an interval late, and so is it that there is none any more.
         self._silence_s = lease_s - 2.3 * self._interval_s
         self._reaper = Reaper(common, sessions, presence)
+        self._sweeper = Sweeper(common, lease_s)
+        self._sweeping: asyncio.Task[None] | None = None
+        self._adopted: list[str] = []
+        """Dead nodes that were in no list, and that this process buries."""
         self._events: EngineEvents | None = None
         self._beating: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
         self._burial: asyncio.Task[None] | None = None
         self._former: list[str] = []
         """Ids that this process had: what is left of them is taken away when nobody else is at it."""
+        self._sweeper.own = self._former
         self._one_beats = asyncio.Lock()
         self._complained_s = 0.0
         self._said_s = 0.0
@@ -113,6 +119,9 @@ class Nodes:
     def start(self) -> None:
         """Keep the lease from now on, and look for dead nodes."""
         self._beating = asyncio.get_running_loop().create_task(self._keep())
+        if self._sweeping is None:
+            keeping = self._sweeper.keep(self._adopted.append, self._is_assured)
+            self._sweeping = asyncio.get_running_loop().create_task(keeping)
 
     async def renew(self) -> None:
         """After an outage: keep the lease if it still is one; else, or if Redis has forgotten it, get another.
@@ -122,6 +131,7 @@ class Nodes:
         """
         async with self._one_beats:
             self._living.look_away()
+            self._sweeper.disturb()
             self._post.is_behind = True
             node = self._common.node
             await self._beat()
@@ -132,7 +142,8 @@ class Nodes:
 
     async def stop(self) -> None:
         """Give the lease back, with everything that belongs to it."""
-        tasks = [task for task in (self._beating, self._registering, self._burial) if task is not None]
+        all_tasks = (self._beating, self._registering, self._burial, self._sweeping)
+        tasks = [task for task in all_tasks if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,6 +236,7 @@ class Nodes:
             said_s = monotonic()
             beat = await self._say_alive()
         if said_s - self._said_s > 2 * self._interval_s:
+            self._sweeper.disturb()
             self._post.is_behind = True  # others may have taken this process for dead, and told it nothing
         unread = await self._keep_up(beat.now_ms)
         if self._fenced:
@@ -332,6 +344,9 @@ class Nodes:
                 self._former.remove(node)
                 self._bury(self._clear_former(node))
                 return
+        if self._adopted:
+            self._bury(self._clear(self._adopted.pop()))
+            return
         candidates = self._living.to_bury()
         if not candidates:
             return

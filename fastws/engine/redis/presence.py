@@ -155,6 +155,7 @@ class RemotePresence:
         if not entries or self._has_stopped or not self._common.backbone.is_up(partition):
             return ()
         named = self._common.names
+        self._common.mark(partition)
         keys = [
             self._members_key(partition, topic),
             named.key(names.PRESENT_NODES, partition, topic),

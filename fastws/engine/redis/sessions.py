@@ -108,6 +108,7 @@ class Sessions:
             int(is_named),
             *dead,
         ]
+        self._common.mark(partition)
         answer = items(await self._common.backbone.run(ADMIT, partition, keys, words))
         return bool(answer) and number(answer[0]) == 1, answer[1:]
 
@@ -148,6 +149,10 @@ class Sessions:
         """Have it done. Where Redis is away everybody is registered again when it is back."""
         if not self._common.backbone.is_up(partition):
             return None
+        if what is ATTACH:
+            if not self.is_assured():
+                self._common.unmark()  # others may have cleared up behind this node
+            self._common.mark(partition)
         try:
             return self._common.backbone.run(what, partition, keys, words)
         except EngineError as error:
@@ -312,6 +317,7 @@ class Sessions:
     async def register(self, sessions: Iterable[SessionInfo]) -> None:
         """Note everybody who is here again, a part at a time."""
         self.is_doubtful = False
+        self._common.unmark()
         unsure = list(self._unsure.items())
         waiting: dict[int, list[SessionInfo]] = {}
         answers: list[asyncio.Future[object]] = []
@@ -342,6 +348,7 @@ class Sessions:
             name = scoped(tenant, user)
             keys.append(self._common.names.key(SESSIONS, partition, name) if user else own)
             words += (conn, _word(name), _word(device), -since if self._common.events.was_reported(conn) else since)
+        self._common.mark(partition)
         return self._common.backbone.run(ATTACH, partition, keys, words)
 
     async def weed(self) -> None:

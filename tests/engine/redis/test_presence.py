@@ -86,9 +86,9 @@ class Desk:
         return await self.backbone.call(0, *words)
 
     async def keys(self) -> list[bytes]:
-        """What is in Redis of these tests, but for eras."""
+        """What is in Redis of these tests, but for eras and marks."""
         found: list[bytes] = await self.command("KEYS", self.named.key(b"*", 0).split(b"{")[0] + b"*")
-        return sorted(key for key in found if b":era:" not in key)
+        return sorted(key for key in found if b":era:" not in key and b":hn:" not in key)
 
 
 @pytest_asyncio.fixture

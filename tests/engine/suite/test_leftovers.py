@@ -18,7 +18,7 @@ from tests.support.redis import RedisServer
 
 pytestmark = pytest.mark.asyncio
 
-KEPT = {names.ERA, names.META, names.HISTORY, names.LAST_SEEN, names.FENCE, names.KEY}
+KEPT = {names.ERA, names.META, names.HISTORY, names.LAST_SEEN, names.FENCE, names.KEY, names.SWEEPER}
 """Kinds of keys. Eras are of the partition, the last fencing number is never given again, keys have an end."""
 
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.fleet.entries import Entry
 from fastws.engine.redis.fleet.noted import TAKEN_AT_ONCE
-from fastws.engine.redis.names import MAILBOX, PARTITIONS, partition_of
+from fastws.engine.redis.names import HERE, MAILBOX, PARTITIONS, partition_of
 from fastws.engine.redis.sessions import REPORTED_S, Sessions
 from fastws.errors import EngineError
 
@@ -54,6 +54,7 @@ class Reaper:
         With `report` the layers above are told of each.
         """
         found, _ = await asyncio.gather(self._clear_sessions(node, report), self.clear_presence(node))
+        await self._unmark(node)
         partition, mailbox = partition_of(node), self._common.names.of(MAILBOX, node)
         call = self._common.backbone.call
         if report:  # it may only have stood still, and read what was written to it when it comes back
@@ -92,6 +93,16 @@ class Reaper:
             together = range(begin, min(begin + _SIDE_BY_SIDE, PARTITIONS))
             asked = [partition for partition in together if waits or self._common.backbone.is_up(partition)]
             await asyncio.gather(*(self._forget_presence(node, partition) for partition in asked))
+
+    async def _unmark(self, node: str) -> None:
+        """It has nothing anywhere."""
+        call, names = self._common.backbone.call, self._common.names
+
+        async def unmark(partition: int) -> None:
+            await self.insist(lambda: call(partition, b"SREM", names.key(HERE, partition), node))
+
+        for begin in range(0, PARTITIONS, _SIDE_BY_SIDE):
+            await asyncio.gather(*map(unmark, range(begin, min(begin + _SIDE_BY_SIDE, PARTITIONS))))
 
     async def _forget_presence(self, node: str, partition: int) -> None:
         is_done = False

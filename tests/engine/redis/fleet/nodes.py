@@ -50,7 +50,7 @@ class Member(Node):
         """Without a farewell."""
         self.halt()
         nodes = self.engine._nodes
-        for task in (nodes._registering, nodes._burial, self.engine._returning):
+        for task in (nodes._registering, nodes._burial, nodes._sweeping, self.engine._returning):
             if task is not None:
                 task.cancel()
         self.engine._common.events = None
@@ -61,9 +61,9 @@ class Member(Node):
         return await self.engine._common.backbone.call(partition, *words)
 
     async def keys(self) -> list[str]:
-        """Everything of this test in Redis, but for eras."""
+        """Everything of this test in Redis, but for eras and marks."""
         found = await self.command("KEYS", self.engine._common.names.key(b"*", 0).split(b"{")[0] + b"*")
-        return sorted(key.decode() for key in found if b":era:" not in key)
+        return sorted(key.decode() for key in found if b":era:" not in key and b":hn:" not in key)
 
     async def admit(
         self, user: str, conn: str, device: str = "default", limit: int = 0, *, replaces: bool = False
