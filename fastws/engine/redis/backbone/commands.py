@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.backbone.replicas import Replicas, Waiting
 from fastws.engine.redis.names import ERA, Names
+from fastws.engine.redis.resp.deadlines import Deadlines
 from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplyError
-from fastws.engine.redis.resp.link import Link, Receiver, Taker, fail, pack
+from fastws.engine.redis.resp.link import Link, Taker, fail, pack
 from fastws.engine.redis.scripts import Script, script
 
 _CLAIM: Final = script("claim")
@@ -23,10 +24,21 @@ _MOST_HELD: Final = 50_000  # commands that wait until scripts are loaded
 _MOST_TRIES: Final = 3  # of a script, when somebody makes the server forget it again and again
 
 
+class Waiter(Taker, Protocol):
+    """Who takes an answer for somebody else."""
+
+    @property
+    def future(self) -> asyncio.Future[Any] | None:
+        """What somebody waits for."""
+
+
 class _Run:
     """A script on its way. It is its claim, too: then nobody waits for it."""
 
-    __slots__ = ("claim", "commands", "error", "future", "is_done", "number", "packed", "partition", "tries", "waiting")
+    __slots__ = (
+        *("claim", "commands", "error", "future", "given_s", "is_done", "number", "packed", "partition", "tries"),
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -45,6 +57,7 @@ class _Run:
         """What has to have happened before; None if it has."""
         self.waiting = waiting
         """Where it waits for replicas when it is done, if it does."""
+        self.given_s = commands.now()
         self.number = 0
         self.tries = 0
         self.is_done = False
@@ -87,6 +100,9 @@ class _Run:
             self.commands.forget_claim(self)
 
 
+_Receiver: TypeAlias = asyncio.Future[Any] | _Run | Waiter
+
+
 class Commands:
     """Of one connection for commands, as long as it lives."""
 
@@ -110,8 +126,10 @@ class Commands:
         """Scripts that the server has forgotten, in order, until it knows them again; None while it knows them."""
         self._overtaken: set[int] = set()
         """Partitions in which something was executed after one of those was not."""
-        self._held: list[tuple[Receiver, bytes, int]] = []
+        self._held: list[tuple[_Receiver, bytes, int]] = []
         """What was given meanwhile: receiver, command, partition."""
+        self._deadlines: Final = Deadlines(link.answer_s)
+        """Of what waits there, and what is given once more."""
 
     async def begin(self) -> None:
         """Find out whether scripts are taken. Raises `EngineError`."""
@@ -124,7 +142,7 @@ class Commands:
         self._give(future, pack(*words), partition)
         return future
 
-    def give(self, receiver: Taker, partition: int, words: Sequence[Word]) -> None:
+    def give(self, receiver: Waiter, partition: int, words: Sequence[Word]) -> None:
         """The same for who takes the answer without a future."""
         self._give(receiver, pack(*words), partition)
 
@@ -153,11 +171,12 @@ class Commands:
         self._give(_Run(self, partition, packed, future, claim, waiting), packed, partition)
         return future
 
-    def _give(self, receiver: Receiver, packed: bytes, partition: int) -> None:
+    def _give(self, receiver: _Receiver, packed: bytes, partition: int) -> None:
         if self._again is not None:
             if len(self._held) >= _MOST_HELD:
                 raise BusyError("Redis does not keep up with what it is asked")
             self._held.append((receiver, packed, partition))
+            self._watch(self.now(), receiver)
             return
         self.link.send_packed(receiver, packed)
         self._number += 1
@@ -165,6 +184,16 @@ class Commands:
             receiver.number = self._number
         else:
             self._plain[partition] = self._number
+
+    def _watch(self, given_s: float, receiver: _Receiver) -> None:
+        """It may not have its answer in time, though the link has none that is late."""
+        future = _future_of(receiver)
+        if future is not None:
+            self._deadlines.watch(given_s, future)
+
+    def now(self) -> float:
+        """By the clock of the loop."""
+        return self._loop.time()
 
     def forget(self, partition: int) -> None:
         """It was another server's meanwhile, or will be: it is claimed anew before the next script."""
@@ -189,6 +218,7 @@ class Commands:
 
     def again(self, run: _Run) -> None:
         """The server does not know a script any more."""
+        self._watch(run.given_s, run)
         if self._again is not None:
             self._again.append(run)
             return
@@ -217,7 +247,10 @@ class Commands:
         for receiver, packed, partition in held:
             self._give_late(receiver, packed, partition)
 
-    def _give_late(self, receiver: Receiver, packed: bytes, partition: int) -> None:
+    def _give_late(self, receiver: _Receiver, packed: bytes, partition: int) -> None:
+        future = _future_of(receiver)
+        if future is not None and future.done() and not future.cancelled():
+            return  # its time is over, which its caller was told
         try:
             self._give(receiver, packed, partition)
         except (AwayError, BusyError) as error:
@@ -232,12 +265,16 @@ class Commands:
             _lose(receiver, error)
 
 
-def _lose(receiver: Receiver, error: Exception) -> None:
+def _future_of(receiver: _Receiver) -> asyncio.Future[Any] | None:
+    return receiver if isinstance(receiver, asyncio.Future) else receiver.future
+
+
+def _lose(receiver: _Receiver, error: Exception) -> None:
     if isinstance(receiver, _Run):
         receiver.refuse(error)
     elif isinstance(receiver, asyncio.Future):
         fail(receiver, error)
-    elif receiver is not None:
+    else:
         receiver.lose(error if isinstance(error, AwayError) else AwayError(str(error)))
 
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from fastws.engine.contract import Answer
-from fastws.engine.redis.backbone.commands import Commands
+from fastws.engine.redis.backbone.commands import Commands, Waiter
 from fastws.engine.redis.backbone.contract import Word
 from fastws.engine.redis.backbone.replicas import Replicas
 from fastws.engine.redis.backbone.subscriptions import Subscriptions
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.resp.address import Address
 from fastws.engine.redis.resp.errors import AwayError, safe_text
-from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Taker, Tuning, fail
+from fastws.engine.redis.resp.link import DEADLINE_S, DEFAULT_TUNING, Link, Tuning, fail
 from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.resp.pauses import Pauses
 from fastws.engine.redis.scripts import Script
@@ -186,7 +186,7 @@ class Server:
         """One command; see `Backbone.call`."""
         return self._up().call(partition, words)
 
-    def give(self, receiver: Taker, partition: int, words: Sequence[Word]) -> None:
+    def give(self, receiver: Waiter, partition: int, words: Sequence[Word]) -> None:
         """The same for who takes the answer without a future. Raises `AwayError` or `BusyError` at once."""
         self._up().give(receiver, partition, words)
 

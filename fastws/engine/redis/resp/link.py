@@ -150,6 +150,11 @@ class Link(asyncio.Protocol):
         return self._reason
 
     @property
+    def answer_s(self) -> float:
+        """Seconds within which every command is answered, or has failed."""
+        return self._tuning.answer_s
+
+    @property
     def unanswered(self) -> int:
         """Commands whose answer has not come yet."""
         return len(self._receivers)

@@ -21,7 +21,7 @@ from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
 from tests.engine.redis.loops import on_loops
-from tests.engine.redis.resp.fakes import FakeServer, politely
+from tests.engine.redis.resp.fakes import FakeServer, Recorder, link_to_nothing, politely
 from tests.support.redis import RedisServer
 
 NAMES = Names("fastws")
@@ -164,6 +164,8 @@ async def test_scripts_forgotten_again_and_again(redis: RedisServer) -> None:
 class Keeper:
     """Takes an answer without a future."""
 
+    future = None
+
     def __init__(self) -> None:
         self.answers: list[object] = []
 
@@ -274,3 +276,34 @@ async def test_without_its_era_nothing_is_believed(redis: RedisServer) -> None:
         assert all(isinstance(result, EngineError) for result in results)
         redis.ask("DEL", NAMES.key(ERA, 5))
         assert await made.run(ERA_OF, 5, [], []) == 1
+
+
+@on_loops("asyncio")
+async def test_what_has_to_be_given_again_has_one_time_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    link, transport = link_to_nothing(Recorder(), DEFAULT_TUNING)
+    made = Commands(link, NAMES, "one")
+    given = [made.run(APPEND, 0, [b"list"], [0]), made.run(APPEND, 0, [b"list"], [1])]
+    await asyncio.sleep(0)
+    link.data_received(b"+sha\r\n-NOSCRIPT no matching script\r\n")
+    held = [made.run(APPEND, 0, [b"list"], [2]), made.call(0, ["PING"])]
+    # All that waits by now was given long ago.
+    now = asyncio.get_running_loop().time
+    monkeypatch.setattr(made._deadlines, "_answer_s", -1.0)
+    late = made.run(APPEND, 0, [b"list"], [3])
+    given_up = made.call(0, ["SET", "k", "written behind"])
+    given_up.cancel()
+    made._deadlines._watched = type(made._deadlines._watched)(
+        (now() - 1.0, each) for _, each in made._deadlines._watched
+    )
+    await asyncio.sleep(0)
+    for future in (given[0], *held, late):
+        with pytest.raises(AwayError, match="there was no answer within"):
+            await future
+    assert not given[1].done(), "the link looks to what was not given again"
+    transport.written.clear()
+    link.data_received(b":1\r\n+sha\r\n+PONG\r\n")
+    await asyncio.sleep(0)
+    assert given[1].result() == 1
+    assert b"EVALSHA" not in transport.written, "nobody waits for it any more"
+    assert b"written behind" in transport.written
+    link.abort("the end")

@@ -22,7 +22,7 @@ MOST_HELD: Final = 20_000
 class Attempt:
     """One command on its way to whoever can do it, which takes its own answer."""
 
-    __slots__ = ("error", "future", "keys", "number", "on_redirect", "partition", "script", "until", "words")
+    __slots__ = ("error", "future", "given_s", "keys", "number", "on_redirect", "partition", "script", "until", "words")
 
     def __init__(
         self,
@@ -40,7 +40,9 @@ class Attempt:
         self.script = script
         self.keys = keys
         self.words = words
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.given_s = loop.time()
+        self.future: asyncio.Future[Any] = loop.create_future()
         """What the caller has."""
         self.until = 0.0
         """When it is given up; 0 while nobody has refused it and it was not held."""
@@ -112,6 +114,8 @@ class Held:
     def release(self, partition: int, server: Server) -> None:
         """Give those of a partition to a server, in the order in which they were given first."""
         for attempt in sorted(self._held.pop(partition, ()), key=lambda each: each.number):
+            if attempt.future.done() and not attempt.future.cancelled():
+                continue  # its time is over, which its caller was told
             try:
                 attempt.send(server)
             except (AwayError, BusyError) as error:

@@ -27,6 +27,7 @@ from fastws.engine.redis.backbone.contract import Backbone, BackboneEvents, Word
 from fastws.engine.redis.backbone.server import Server
 from fastws.engine.redis.names import PARTITIONS, Names
 from fastws.engine.redis.resp.address import Address
+from fastws.engine.redis.resp.deadlines import Deadlines
 from fastws.engine.redis.resp.errors import ELSEWHERE, AwayError, BusyError, MovedError, ReplyError
 from fastws.engine.redis.resp.link import DEADLINE_S, Tuning, fail
 from fastws.engine.redis.scripts import Script
@@ -77,6 +78,8 @@ class Cluster(Backbone):
         """Partitions with channels that moved in this pass of the loop."""
         self._orphans: Final = Orphans()
         self._held: Final = Held()
+        self._deadlines: Final = Deadlines(tuning.answer_s)
+        """Of what was held, or refused by somebody."""
         self._barriers: dict[int, asyncio.Future[Any]] = {}
         """Done when the last owner of a partition has answered what it was asked."""
         self._number = 0
@@ -137,6 +140,7 @@ class Cluster(Backbone):
         servers = self._owners.clear()
         self._away.update(range(PARTITIONS))
         self._held.drop(range(PARTITIONS), AwayError("the connection to Redis was stopped"))
+        self._deadlines.stop()
         await asyncio.gather(*(server.stop() for server in servers), *self._retiring, return_exceptions=True)
         await self._survey.close()
 
@@ -164,7 +168,9 @@ class Cluster(Backbone):
         attempt = Attempt(self._redirect, self._number, partition, script, keys, words)
         if partition not in self._unsettled:
             attempt.send(owner)
-        elif not self._held.add(attempt):
+        elif self._held.add(attempt):
+            self._deadlines.watch(attempt.given_s, attempt.future)
+        else:
             raise BusyError("more commands wait for a slot that is being moved than may")
         return attempt.future
 
@@ -226,6 +232,8 @@ class Cluster(Backbone):
         """A command was not done by whom it was given to."""
         partition = attempt.partition
         owner = self._owners.of(partition)
+        if not attempt.until:
+            self._deadlines.watch(attempt.given_s, attempt.future)
         now = attempt.note_time()
         if owner is None or error.code == "CLUSTERDOWN" or now > attempt.until or not self._held.add(attempt):
             attempt.give_up(error)

@@ -11,6 +11,7 @@ import pytest
 from fastws.engine.redis.backbone.cluster import attempts
 from fastws.engine.redis.backbone.cluster.attempts import MOST_HELD, Attempt, Held
 from fastws.engine.redis.resp.errors import AwayError, ReplyError, reply_error
+from fastws.engine.redis.resp.link import fail
 from fastws.engine.redis.scripts import script
 
 
@@ -106,6 +107,19 @@ async def test_the_order_is_that_of_giving() -> None:
     assert await asyncio.gather(*(attempt.future for attempt in given[:5])) == [b"OK"] * 5
     redirects.held.release(7, other)
     assert len(other.given) == 4
+
+
+@pytest.mark.asyncio
+async def test_one_whose_time_is_over_is_not_given_again() -> None:
+    server: Any = RecordingServer()
+    redirects = Redirects()
+    late, given_up = attempt_of(redirects, 1), attempt_of(redirects, 2)
+    for attempt in (late, given_up):
+        redirects.held.add(attempt)
+    fail(late.future, AwayError("late"))
+    given_up.future.cancel()  # what was written behind is written all the same
+    redirects.held.release(7, server)
+    assert [words[-1] for words in server.given] == [2]
 
 
 @pytest.mark.asyncio

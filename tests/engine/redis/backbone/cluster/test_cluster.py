@@ -20,6 +20,7 @@ from fastws.engine.redis.backbone.cluster.attempts import GIVE_UP_S
 from fastws.engine.redis.backbone.cluster.topology import SLOT_OF
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.names import PARTITIONS
+from fastws.engine.redis.resp.link import DEADLINE_S
 from fastws.engine.redis.scripts import Script
 from fastws.errors import EngineError
 from tests.engine.redis.backbone.fake import SILENT, FakeServer
@@ -163,6 +164,9 @@ class FakeMember(FakeServer):
         self.epoch = 6
         self.master = self
         self.moved_to: FakeMember | None = None
+        self.is_silent = False
+        """From the first question for a key on."""
+        self.is_mute = False
         self.refuse: set[bytes] = set()
         """Channels."""
 
@@ -176,6 +180,9 @@ class FakeMember(FakeServer):
             return _bulk(b"redis_version:7.2.0\r\nrole:master\r\n")
         if words[0] == b"SSUBSCRIBE":
             return b"-NOPERM no access to this channel\r\n" if self.refuse & set(words) else SILENT
+        self.is_mute |= self.is_silent and words[0] == b"GET"
+        if self.is_mute:
+            return SILENT
         if words[0] in {b"EXISTS", b"GET"}:
             return b":1\r\n" if self.moved_to is None else b"-MOVED 1 127.0.0.1:%d\r\n" % self.moved_to.port
         return b"+OK\r\n"
@@ -204,6 +211,28 @@ async def test_who_hears_late_of_a_change_does_not_undo_it(prefix: str, monkeypa
             assert set(events.outages.values()) == {1}
             assert backbone.is_up(9)
             assert await backbone.call(9, "GET", "{9}") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_was_refused_has_no_new_time_at_another_master(prefix: str) -> None:
+    async with FakeMember() as old, FakeMember() as new:
+        backbone = make_backbone(f"redis+cluster://127.0.0.1:{old.port},127.0.0.1:{new.port}", prefix=prefix)
+        assert isinstance(backbone, Cluster)
+        new.master = old
+        new.is_silent = True
+        async with started(backbone):
+            old.moved_to = old.master = new.master = new
+            old.epoch = new.epoch = 7
+            begun = asyncio.get_running_loop().time()
+            answer = backbone.call(7, "GET", "{7}")
+            while [b"GET", b"{7}"] not in new.asked:
+                await asyncio.sleep(0.01)
+            ((due, watched),) = backbone._deadlines._watched
+            assert watched is answer
+            assert begun + DEADLINE_S <= due <= begun + DEADLINE_S + 1.0
+            backbone._deadlines._watched[0] = (begun, watched)
+            with pytest.raises(EngineError, match="no answer within 5 s"):
+                await answer
 
 
 @pytest.mark.asyncio
