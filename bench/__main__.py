@@ -11,6 +11,7 @@ import click
 from bench import gate, measure, report, roster, servers, suite
 from bench.build import BuildError
 from bench.bystander import commands
+from bench.cluster import restart
 from bench.cluster import scenario as cluster
 from bench.load import LoadError
 from bench.reporting import plots, series, targets
@@ -156,6 +157,24 @@ def cluster_command(
         rounds, seconds = min(rounds, 3), min(seconds, 1.0)
     options = cluster.ClusterOptions(size, topics, _numbers(burst), _numbers(together), rounds, seconds)
     _show("cluster", options, lambda progress: cluster.run(options, progress))
+
+
+@main.command("restart")
+@click.option("--workers", default=8, type=click.IntRange(1))
+@click.option("--connections", default=8000, type=click.IntRange(1), help="That stay.")
+@click.option("--passing", default=32, type=click.IntRange(0), help="Clients that connect and leave, over and over.")
+@click.option("--drain-timeout", default=10.0, type=click.FloatRange(0.1), help="Seconds.")
+@click.option("--rounds", default=3, type=click.IntRange(1))
+@with_quick
+def restart_command(
+    *, workers: int, connections: int, passing: int, drain_timeout: float, rounds: int, quick: bool
+) -> None:
+    """What clients notice of a rolling restart, and how evenly they are spread afterwards."""
+    if quick:
+        workers, connections, drain_timeout, rounds = min(workers, 3), min(connections, 600), min(drain_timeout, 2.0), 1
+    connections = min(connections, measure.descriptor_limit() - footprint.SERVER_SPARE)
+    options = restart.RestartOptions(workers, connections, passing, drain_timeout, rounds)
+    _show("restart", options, lambda progress: restart.run(options, progress))
 
 
 @main.command("slow")
