@@ -109,7 +109,8 @@ def _of_machine(settings: Settings, limits: Limits, wanted: int) -> Iterator[Fin
 
 
 def _of_redis(settings: Settings, redis: RedisFacts) -> Iterator[Finding]:
-    yield Finding("redis", f"version {redis.version or 'unknown'}")
+    one = "; of the cluster one server was asked, look at the others too" if _is_cluster(settings) else ""
+    yield Finding("redis", f"version {redis.version or 'unknown'}{one}")
     if redis.max_clients:
         free = redis.max_clients - redis.clients
         needed = _LINKS_OF_A_WORKER * settings.workers
@@ -135,6 +136,10 @@ def _of_redis(settings: Settings, redis: RedisFacts) -> Iterator[Finding]:
         )
     if redis.pubsub_limit is not None:
         yield _of_pubsub(*redis.pubsub_limit)
+
+
+def _is_cluster(settings: Settings) -> bool:
+    return settings.redis.startswith("redis+cluster:")
 
 
 def _of_pubsub(hard: int, soft: int, soft_s: int) -> Finding:

@@ -101,6 +101,12 @@ def test_replicas_that_are_asked_for(count: int) -> None:
     assert finding.says.startswith(f"{count} of the 2 that --min-replicas asks for")
 
 
+def test_of_a_cluster_one_server_is_asked() -> None:
+    findings = diagnose(Settings(redis="redis+cluster://h"), PLENTY, "redis", REDIS, 0)
+    (finding,) = [finding for finding in findings if finding.name == "redis"]
+    assert finding.says.endswith("of the cluster one server was asked, look at the others too")
+
+
 def test_a_redis_that_tells_nothing() -> None:
     text, fits = report(PLENTY, RedisFacts())
     assert fits
