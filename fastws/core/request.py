@@ -29,6 +29,10 @@ _HEADER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~%!$&'()*+;=]*)(?::[0-9]{0,5})?")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 
+# The parameter `token`, however its name is written. What strangers send is searched once, not taken apart: thousands
+# of parameters fit into a query.
+_TOKEN: Final = re.compile(rb"(?:^|&)(?:t|%74)(?:o|%6[fF])(?:k|%6[bB])(?:e|%65)(?:n|%6[eE])=([^&]*)")
+
 _VERSIONS: Final = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 _ONCE: Final = (b"host", b"content-length", b"transfer-encoding", b"authorization")
 
@@ -146,3 +150,16 @@ def _header_lines(data: bytes, position: int) -> tuple[list[tuple[bytes, bytes]]
     if position + 2 > MAX_HEAD:
         raise RequestError(431, f"the head is longer than {MAX_HEAD} bytes")
     return headers, position + 2
+
+
+def token_in(query: bytes) -> bytes | None:
+    """The first parameter `token` of a query string, as it was sent; None if there is none."""
+    found = _TOKEN.search(query)
+    return None if found is None else found[1]
+
+
+def without_token(query: bytes) -> bytes:
+    """A query string without the token in it: applications have no use for it, and connections should not keep it."""
+    if _TOKEN.search(query) is None:
+        return query
+    return b"&".join(part for part in query.split(b"&") if _TOKEN.match(part) is None)

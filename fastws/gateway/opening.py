@@ -15,10 +15,11 @@ from fastws import __version__, closes
 from fastws.config import Settings
 from fastws.core.codecs import CODECS
 from fastws.core.rates import Meter
+from fastws.core.request import without_token
 from fastws.engine.contract import Answer
 from fastws.errors import EngineError, TopicError
 from fastws.gateway.auth.access import Access
-from fastws.gateway.auth.gate import NO_CREDENTIALS, Credentials, Gate, without_token
+from fastws.gateway.auth.gate import NO_CREDENTIALS, Credentials, Gate
 from fastws.gateway.auth.identity import Identity
 from fastws.gateway.auth.passes import arm
 from fastws.gateway.commands.common import FatalError, Followed, Result

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from fastws.core.proxies import Client, TrustedProxies
-from fastws.core.request import Request
+from fastws.core.request import Request, without_token
 from fastws.core.upgrade import OriginRules, UpgradeRules
 from fastws.errors import UsageError
 from fastws_ext.endpoint import Endpoint
@@ -29,6 +29,9 @@ BINARY: Final = b"application/octet-stream"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _OWN_HEADERS: Final = frozenset({"connection", "content-length", "content-type", "date", "transfer-encoding"})
+
+# What must not get into a log by being printed. A token may be in the last one.
+_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization", "sec-websocket-protocol"})
 
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -173,7 +176,7 @@ class Headers(Mapping[str, str]):
         return len({key for key, _ in self._pairs})
 
     def __repr__(self) -> str:
-        return f"Headers({dict(self)})"
+        return f"Headers({ {name: '***' if name in _SECRET else value for name, value in self.items()} })"
 
     def get_all(self, name: str) -> list[str]:
         """Every value of the headers called `name`, in their order."""
@@ -209,7 +212,9 @@ class HttpRequest:
 
     @property
     def query(self) -> dict[str, str]:
-        return parse_query(self._request.query)
+        """Without `token` where the server takes it for a token of its own: nobody shall log that."""
+        query = self._request.query
+        return parse_query(query if self._credentials is None else without_token(query))
 
     @property
     def headers(self) -> Headers:

@@ -78,6 +78,8 @@ class Ingress(FastIngress):
         self._upgrading: set[int] = set()
         # By number of the connection: the address it was admitted under.
         self._awaiting_body: dict[int, str] = {}
+        # Number of the connection, and what its token is worth, while the compiled code hands its request over.
+        self._judged: tuple[int, Any] | None = None
         # By number of the connection: the address it was counted under, where that is not its peer's.
         self._counted: dict[int, str] = {}
         self.admit = self._admit_common
@@ -189,6 +191,7 @@ class Ingress(FastIngress):
         subprotocol = subprotocol_of(request, socket.rules) if protocols is not None else ""
         credentials = socket.authenticate(request) if socket.authenticate is not None else None
         if subprotocol is None or isinstance(credentials, Refuse | Close) or self._admit_common(conn):
+            self._judged = conn.number, credentials
             return None
         if socket.wants_request or query or subprotocol:
             details = Details()
@@ -199,7 +202,7 @@ class Ingress(FastIngress):
         return b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii") if subprotocol else b""
 
     def _upgrade(self, conn: Connection, request: Request, client: Client, socket: SocketPath) -> None:
-        credentials = self._judge(socket.authenticate, request, client)
+        credentials = self._judge(socket.authenticate, conn, request, client)
         is_stranger = socket.rules_of_strangers is not None and getattr(credentials, "token", None) is None
         rules = socket.rules_of_strangers if is_stranger and socket.rules_of_strangers is not None else socket.rules
         verdict = judge_upgrade(request, rules)
@@ -272,7 +275,7 @@ class Ingress(FastIngress):
             self.admission.release(client.address)
             self._refuse_method(conn, request, route.methods)
             return
-        credentials = self._judge(self.site.authenticate if route.auth else None, request, client)
+        credentials = self._judge(self.site.authenticate if route.auth else None, conn, request, client)
         if isinstance(credentials, Refuse):
             self.admission.release(client.address)
             self._refuse(conn, request, 401, credentials.message, credentials.reason, headers=credentials.headers)
@@ -330,10 +333,15 @@ class Ingress(FastIngress):
 
     # Both.
 
-    def _judge(self, authenticate: Callable[[Request], Any] | None, request: Request, client: Client) -> Any:
+    def _judge(
+        self, authenticate: Callable[[Request], Any] | None, conn: Connection, request: Request, client: Client
+    ) -> Any:
         """What is found out about who asks; None where nobody is judged. Whatever it raises gives the place back."""
+        judged, self._judged = self._judged, None
         if authenticate is None:
             return None
+        if judged is not None and judged[0] == conn.number:
+            return judged[1]
         try:
             return authenticate(request)
         except BaseException:

@@ -121,6 +121,20 @@ def test_headers_in_any_case() -> None:
     assert Headers() == {}
 
 
+def test_what_is_printed_of_headers_has_no_secrets() -> None:
+    headers = Headers([(b"authorization", b"Bearer s3cret"), (b"cookie", b"s3cret"), (b"x-a", b"1")])
+    assert "s3cret" not in repr(headers)
+    assert "x-a" in repr(headers)
+    assert headers["authorization"] == "Bearer s3cret"
+
+
+def test_a_token_that_was_judged_is_in_no_query() -> None:
+    request = parse_request(b"GET /x?a=1&token=s3cret&b=2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    client = Client("192.0.2.1", 1, False)
+    assert HttpRequest(request, client, credentials=object()).query == {"a": "1", "b": "2"}
+    assert HttpRequest(request, client).query == {"a": "1", "token": "s3cret", "b": "2"}
+
+
 def test_queries() -> None:
     assert parse_query(b"a=1&a=2&b=%20+x&c&=d") == {"a": "2", "b": "  x", "c": "", "": "d"}
     assert parse_query(b"%ff%zz") == {"\ufffd%zz": ""}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Iterable
 from time import time
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from msgspec import UNSET
 
 from fastws import closes
 from fastws.config import Settings
-from fastws.core.request import Request
+from fastws.core.request import Request, token_in, without_token
 from fastws.core.upgrade import Refuse
 from fastws.gateway.auth.claims import Verified
 from fastws.gateway.auth.identity import ANONYMOUS, Identities, Identity
@@ -25,9 +24,6 @@ _log: Final = logging.getLogger("fastws.auth")
 
 TOKEN_SUBPROTOCOL: Final = b"fastws.token."
 _BEARER: Final = b"bearer"
-# The parameter `token`, however its name is written. What strangers send is searched once, not taken apart: thousands
-# of parameters fit into a query.
-_PARAMETER: Final = re.compile(rb"(?:^|&)(?:t|%74)(?:o|%6[fF])(?:k|%6[bB])(?:e|%65)(?:n|%6[eE])=([^&]*)")
 
 
 class Terms(NamedTuple):
@@ -65,24 +61,16 @@ def offered(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Offer | Non
             return Offer(value[7:].strip().decode("latin-1"), in_header=True)
         if name == b"sec-websocket-protocol":
             subprotocols += b"," + value
-    found = _PARAMETER.search(query)
-    if found is not None:
-        value = found[1]
-        if b"%" in value or b"+" in value:
-            value = unquote_to_bytes(value.replace(b"+", b" "))
-        return Offer(value.decode("latin-1"), in_header=False)
+    parameter = token_in(query)
+    if parameter is not None:
+        if b"%" in parameter or b"+" in parameter:
+            parameter = unquote_to_bytes(parameter.replace(b"+", b" "))
+        return Offer(parameter.decode("latin-1"), in_header=False)
     for entry in subprotocols.split(b","):
         stripped = entry.strip(b" \t")
         if stripped.startswith(TOKEN_SUBPROTOCOL):
             return Offer(stripped[len(TOKEN_SUBPROTOCOL) :].decode("latin-1"), in_header=False)
     return None
-
-
-def without_token(query: bytes) -> bytes:
-    """A query string without the token in it: applications have no use for it, and connections should not keep it."""
-    if _PARAMETER.search(query) is None:
-        return query
-    return b"&".join(part for part in query.split(b"&") if _PARAMETER.match(part) is None)
 
 
 class Credentials(NamedTuple):

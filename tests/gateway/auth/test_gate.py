@@ -8,9 +8,9 @@ import pytest
 
 from fastws import closes
 from fastws.config import Settings
-from fastws.core.request import Request
+from fastws.core.request import Request, without_token
 from fastws.core.upgrade import Refuse
-from fastws.gateway.auth.gate import Credentials, Gate, Terms, offered, terms, without_token
+from fastws.gateway.auth.gate import Credentials, Gate, Terms, offered, terms
 from fastws.gateway.auth.tokens import sign
 
 
