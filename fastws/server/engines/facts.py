@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from fastws.engine.redis.backbone.contract import Backbone
+from fastws.engine.redis.backbone.replicas import connected_replicas
 from fastws.engine.redis.names import HOME, PARTITIONS
 from fastws.errors import EngineError, StartError
 from fastws.server.engines.binaries import OLDEST
@@ -57,13 +58,12 @@ async def ask(backbone: Backbone, *, limits: bool = False) -> RedisFacts:
 
 
 async def _fewest_replicas(backbone: Backbone) -> int:
-    """Of all masters: nobody waits for no replicas, and the answer is how many there are. 0 where one does not say."""
+    """Of all masters; 0 where one does not say."""
     try:
-        asked = [backbone.call(partition, "WAIT", 0, 1) for partition in range(PARTITIONS)]
+        asked = [backbone.call(partition, "INFO", "replication") for partition in range(PARTITIONS)]
     except EngineError:
         return 0
-    counts = await asyncio.gather(*asked, return_exceptions=True)
-    return min(count if isinstance(count, int) else 0 for count in counts)
+    return min(map(connected_replicas, await asyncio.gather(*asked, return_exceptions=True)))
 
 
 def facts_of(info: object) -> RedisFacts:

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from fastws.engine.redis.backbone.making import make_backbone
 from fastws.errors import EngineError, StartError
 from fastws.server.engines.facts import RedisFacts, ask, doubts, facts_of, require
+from tests.engine.redis.backbone.recorder import started
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 INFO = (
     b"# Server\r\nredis_version:7.0.15\r\nexecutable:C:/x:y\r\n\r\n# Clients\r\nconnected_clients:3\r\n"
@@ -54,7 +58,7 @@ NAME = b"client-output-buffer-limit"
     ],
 )
 async def test_limits_are_asked_for(config: object, limit: object) -> None:
-    backbone: Any = AnsweringBackbone(INFO=INFO, CONFIG=config, WAIT=2)
+    backbone: Any = AnsweringBackbone(INFO=INFO + b"connected_slaves:2\r\n", CONFIG=config)
     assert await ask(backbone, limits=True) == FACTS._replace(pubsub_limit=limit, replicas=2)
     assert await ask(backbone) == FACTS
 
@@ -85,7 +89,16 @@ def test_throwing_away_is_hardly_meant() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("said", [EngineError("may not"), b"OK", None])
-async def test_replicas_that_nobody_tells_of_are_none(said: object) -> None:
-    backbone: Any = AnsweringBackbone(INFO=INFO, CONFIG={}, WAIT=said)
+async def test_replicas_of_a_real_one() -> None:
+    with RedisServer() as master, RedisServer("--replicaof", "127.0.0.1", str(master.port)):
+        wait_until(lambda: "slave0" in master.info("replication"), 30.0, "it has a replica")
+        backbone = make_backbone(master.url, prefix="fastws")
+        async with started(backbone):
+            assert (await ask(backbone, limits=True)).replicas == 1
+            assert (await ask(backbone)).replicas == 0
+
+
+@pytest.mark.asyncio
+async def test_replicas_that_nobody_tells_of_are_none() -> None:
+    backbone: Any = AnsweringBackbone(INFO=INFO, CONFIG={})
     assert (await ask(backbone, limits=True)).replicas == 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import Any, Final
 
 from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplicasError
@@ -17,10 +18,17 @@ from fastws.engine.redis.resp.link import Link, Tuning, fail
 
 _log: Final = logging.getLogger("fastws.engine")
 
+_CONNECTED: Final = re.compile(rb"^connected_slaves:(\d{1,9})\r?$", re.MULTILINE)
 _GLANCE_S: Final = 0.05
 """For so long replicas are waited for that have just not answered in time."""
 _IN_FULL_EVERY_S: Final = 5.0
 """Seconds from one time that such replicas are waited for in full to the next."""
+
+
+def connected_replicas(info: object) -> int:
+    """How many a server has that says this of its replication (`INFO`)."""
+    found = _CONNECTED.search(info) if isinstance(info, bytes) else None
+    return int(found[1]) if found is not None else 0
 
 
 class Replicas:
@@ -44,16 +52,18 @@ class Replicas:
         return self._least
 
     async def greet(self, link: Link, address: str) -> None:
-        """Ask a new connection's server how many it has. Raises `EngineError` if it does not say.
+        """Ask a new connection's server how many it has, and if they may be waited for. Raises `EngineError` if not.
 
         Fewer than there shall be is in the log: it may get them yet, and says of each write whether it has.
         """
         self._address = address
         if not self._least:
             return
-        count = await link.ask("WAIT", 0, 1)  # nobody waits for none
-        if not isinstance(count, int) or count < self._least:
-            _log.warning("%s has %s of the %d replicas that --min-replicas asks for", address, count, self._least)
+        may_wait, said = link.ask("WAIT", 0, 1), link.ask("INFO", "replication")
+        count = connected_replicas(await said)
+        await may_wait  # for none, so that it is answered at once; not with how many there are, but have acknowledged
+        if count < self._least:
+            _log.warning("%s has %d of the %d replicas that --min-replicas asks for", address, count, self._least)
 
     def time_ms(self, now_s: float) -> int:
         """How long the next `WAIT` may take; `now_s` by the clock of the loop."""

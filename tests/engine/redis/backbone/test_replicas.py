@@ -13,14 +13,15 @@ import pytest
 
 from fastws.engine.redis.backbone.commands import Commands
 from fastws.engine.redis.backbone.making import make_backbone
-from fastws.engine.redis.backbone.replicas import Replicas
+from fastws.engine.redis.backbone.replicas import Replicas, connected_replicas
 from fastws.engine.redis.names import Names
 from fastws.engine.redis.resp.address import parse_address
 from fastws.engine.redis.resp.errors import AwayError, BusyError, ReplicasError, ReplyError
 from fastws.engine.redis.resp.link import DEFAULT_TUNING, Tuning
 from fastws.engine.redis.resp.opening import open_link
 from fastws.engine.redis.scripts import Script
-from tests.engine.redis.backbone.recorder import started
+from fastws.errors import EngineError
+from tests.engine.redis.backbone.recorder import Recorder, started
 from tests.engine.redis.loops import on_loops
 from tests.engine.redis.pairs import Pair, stand_still
 from tests.engine.redis.resp.fakes import FakeServer, politely
@@ -182,6 +183,23 @@ async def test_a_link_that_takes_no_more_is_no_success(pair: Pair, monkeypatch: 
             await write
 
 
+@pytest.mark.parametrize(
+    ("info", "count"),
+    [
+        (b"# Replication\r\nrole:master\r\nconnected_slaves:2\r\nslave0:ip=127.0.0.1\r\n", 2),
+        (b"connected_slaves:0\r\n", 0),
+        (b"connected_slaves:-1\r\n", 0),
+        (b"connected_slaves:" + b"9" * 5000, 0),
+        (b"xconnected_slaves:3\r\n", 0),
+        (b"", 0),
+        (None, 0),
+        (ReplyError("NOPERM", "NOPERM may not"), 0),
+    ],
+)
+def test_how_many_there_are(info: object, count: int) -> None:
+    assert connected_replicas(info) == count
+
+
 def test_who_did_not_answer_is_waited_for_in_full_now_and_then() -> None:
     replicas = Replicas("it", PATIENT._replace(replicas_s=1.0))
     assert replicas.time_ms(0.0) == replicas.time_ms(1.0) == 1000
@@ -203,6 +221,23 @@ async def test_too_few_of_them_are_in_the_log_at_once(
         assert "has 0 of the 2 replicas" in caplog.text
         with pytest.raises(ReplicasError, match="0 of 2"):
             await backbone.run(APPEND, 7, [f"{prefix}:list".encode()], [1])
+
+
+@on_loops("uvloop")
+async def test_enough_of_them_are_no_news(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    async with commands(pair.master) as made:
+        await made.run(APPEND, 0, [b"list"], [1])  # what replicas have not acknowledged yet does not make them fewer
+        async with commands(pair.master):
+            assert "--min-replicas" not in caplog.text
+
+
+@on_loops("uvloop")
+async def test_who_may_not_wait_for_them_is_told_so_at_once(prefix: str) -> None:
+    with RedisServer(users={"ann": "on nopass ~* &* +@all -wait"}) as server:
+        url = server.url.replace("redis://", "redis://ann:x@")
+        backbone = make_backbone(url, prefix=prefix, min_replicas=1)
+        with pytest.raises(EngineError, match=r"(?i)wait.*access list"):
+            await backbone.start(Recorder())
 
 
 @on_loops("uvloop")
