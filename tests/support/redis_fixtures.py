@@ -61,6 +61,7 @@ def redis_server(_redis_server: RedisServer) -> Iterator[RedisServer]:
     """One `redis-server` without a password."""
     yield _redis_server
     _redis_server.heal()
+    _redis_server.config("maxmemory", 0)  # a test that failed may have left it small
 
 
 @pytest.fixture

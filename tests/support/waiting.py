@@ -58,7 +58,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
-        self._held_up_s = held_up_s()
+        self._began_held_up_s = held_up_s()
 
     @property
     def s(self) -> float:
@@ -68,4 +68,9 @@ class Stopwatch:
     @property
     def own_s(self) -> float:
         """The time so far, without that in which somebody was held up."""
-        return max(self.s - (held_up_s() - self._held_up_s), 0.0)
+        return max(self.s - self.held_up_s, 0.0)
+
+    @property
+    def held_up_s(self) -> float:
+        """Of the time so far, that in which somebody was held up."""
+        return held_up_s() - self._began_held_up_s

@@ -7,10 +7,19 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from fastws.engine.redis import post
+from fastws.engine.redis.topic import asking
 from tests.engine.redis.fleet.nodes import Members
 from tests.engine.redis.pairs import Pair
 from tests.support.redis import RedisServer
 from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _others_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine processes that are there are waited for, too."""
+    for module in (post, asking):
+        monkeypatch.setattr(module, "ANSWER_S", 10.0)
 
 
 @pytest_asyncio.fixture

@@ -7,10 +7,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
 from fastws.engine.redis.names import BURIALS, HOME
+from fastws.errors import EngineError
 from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
 from tests.engine.suite.stand import got, until_async
 
@@ -53,12 +55,18 @@ class Play:
             self.count += 1
             member.attach(self.random.choice(USERS), f"{member.house.name}-{self.count:x}", "web")
 
+    async def is_written(self, member: Member) -> None:
+        """What it has said so far has been heard, where Redis could be reached at all."""
+        with suppress(EngineError):
+            for user in USERS:  # what is asked of a partition comes after what was written there
+                await member.sessions(user)
+
     async def pause(self) -> None:
         await asyncio.sleep(self.random.uniform(0, 0.1))
 
     async def freeze(self) -> None:
         member = self.random.choice(self.running)
-        await asyncio.sleep(0.02)  # what it had said is heard
+        await self.is_written(member)
         self.former |= {one.conn for one in member.house.sessions_here()}
         member.halt()
         await asyncio.sleep(self.random.uniform(0, 2 * LEASE_S))
@@ -70,7 +78,7 @@ class Play:
     async def kill(self) -> None:
         if len(self.running) > 2:
             member = self.running.pop(self.random.randrange(len(self.running)))
-            await asyncio.sleep(0.02)
+            await self.is_written(member)
             self.killed.add(member.house.name)
             self.of_killed |= {one.conn for one in member.house.sessions_here()}
             await member.die()

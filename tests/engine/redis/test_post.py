@@ -13,8 +13,9 @@ from fastws.engine.redis import post as post_module
 from fastws.engine.redis.fleet.letters import letter_of
 from fastws.engine.redis.names import ANNOUNCEMENTS, BELL, HOME, MAILBOX, partition_of
 from tests.engine.redis.fleet.nodes import Member, Members, put
-from tests.engine.suite.stand import got, until, until_async
+from tests.engine.suite.stand import PATIENCE_S, got, until, until_async
 from tests.support.redis import RedisServer
+from tests.support.waiting import Stopwatch
 
 pytestmark = pytest.mark.asyncio
 
@@ -54,8 +55,9 @@ async def test_whoever_is_to_go_is_met_also_where_nothing_is_noted_yet(members: 
 
 
 async def test_who_came_while_its_process_was_cut_off_is_met_when_it_is_back(
-    members: Members, redis_server: RedisServer
+    members: Members, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(post_module, "ANSWER_S", 1.0)
     one, two = await members.some(2)
     bell = two.engine._common.names.of(BELL, two.id)
     hear = two.engine._common.listeners.pop(bell)  # it is cut off
@@ -84,9 +86,9 @@ async def test_a_user_is_disconnected_everywhere_within_a_second(members: Member
     for number in range(60):
         three[number % 3].attach("ann", f"c-{number}")
     await until_async(lambda: _has(three[0], 60))
-    begin_s = time.monotonic()
+    watch = Stopwatch()
     assert await got(three[0].engine.order(Order("disconnect", user="ann", code=4503))) == Outcome(3)
-    assert time.monotonic() - begin_s < 1
+    assert watch.own_s < 1
     assert all(member.house.orders for member in three)
 
 
@@ -104,7 +106,7 @@ async def test_orders_of_one_caller_keep_their_order(members: Members) -> None:
 
 
 async def test_who_does_not_answer_is_waited_for_a_second(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "ANSWER_S", 0.1)
+    monkeypatch.setattr(post_module, "ANSWER_S", 1.0)
     one, two, three = await members.some(3)
 
     async def never() -> Outcome:
@@ -112,24 +114,24 @@ async def test_who_does_not_answer_is_waited_for_a_second(members: Members, monk
         return Outcome(1000)
 
     two.house.answer = lambda order: never()  # type: ignore[assignment,return-value]
-    begin_s = time.monotonic()
+    watch = Stopwatch()
     assert await got(one.engine.order(EVERY)) == Outcome(2)
-    assert 0.09 < time.monotonic() - begin_s < 2
+    assert watch.s >= 0.9
+    assert watch.own_s < 3
     assert len(three.house.orders) == 1
     await three.die()
-    begin_s = time.monotonic()
+    watch = Stopwatch()
     assert await got(one.engine.order(EVERY)) == Outcome(1)
-    assert time.monotonic() - begin_s < 2
+    assert watch.own_s < 3
 
 
 async def test_who_is_quiet_is_asked_and_not_waited_for(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = await members.some(3)
+    monkeypatch.setattr(post_module, "ANSWER_S", 2 * PATIENCE_S)
     living = one.engine._sessions.living
     monkeypatch.setattr(living, "is_quiet", {two.id}.__contains__)
     two.engine._common.listeners.pop(two.engine._common.names.of(BELL, two.id))
-    begin_s = time.monotonic()
     assert await got(one.engine.order(EVERY)) == Outcome(2)
-    assert time.monotonic() - begin_s < post_module.ANSWER_S
     assert len(three.house.orders) == 1
     await two.engine._post.mailbox.catch_up()
     assert len(two.house.orders) == 1
@@ -153,14 +155,17 @@ async def test_orders_survive_an_outage_and_meet_only_who_was_there(
     monkeypatch.setattr(post_module, "LATE_MS", 100)
     one, two = await members.some(2)
     kick = Order("disconnect", user="ann", code=4503, reason="kicked")
+    before_ms = time.time() * 1000
     await put(one, letter_of(kick, 1, two.id))
     await put(one, letter_of(EVERY, 2, two.id))
     given_ms = time.time() * 1000
     await asyncio.sleep(0.2)
+    asked_ms = time.time() * 1000
     await one.engine._post.mailbox.catch_up()
+    took_ms = time.time() * 1000 - asked_ms  # in which Redis said how old it is
     (late,) = one.house.orders  # nobody waits for a count any more
     assert late._replace(until_ms=0) == kick
-    assert abs(late.until_ms - given_ms) < 90
+    assert before_ms - 2 <= late.until_ms <= given_ms + took_ms + 2
 
 
 async def test_letters_that_cannot_be_read_are_left_out(members: Members) -> None:
@@ -226,7 +231,10 @@ async def _mailbox_of(member: Member, node: str) -> Any:
     return await member.command("EXISTS", key, partition=partition_of(node))
 
 
-async def test_orders_that_make_no_sense_harm_nobody(members: Members, caplog: pytest.LogCaptureFixture) -> None:
+async def test_orders_that_make_no_sense_harm_nobody(
+    members: Members, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(post_module, "ANSWER_S", 1.0)
     one, two = await members.some(2)
 
     def fail(order: Order) -> Outcome:

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from fastws.engine.redis import post
+from fastws.engine.redis.topic import asking
 from tests.engine.suite.stand import Stand
+
+
+@pytest.fixture(autouse=True)
+def _others_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine processes that are there are waited for, too."""
+    for module in (post, asking):
+        monkeypatch.setattr(module, "ANSWER_S", 10.0)
+
 
 VALKEY = {"valkey": "valkey_server"} if shutil.which("valkey-server") else {}
 """Left out rather than skipped a hundred times; `test_stand.py` says so."""

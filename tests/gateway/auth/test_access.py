@@ -238,7 +238,7 @@ def session() -> Session:
     ("token", "code"),
     [
         (pass_for("chat:a"), 0),
-        (pass_for("chat:a", exp=int(time.time()) + 60), 0),
+        (pass_for("chat:a", exp=int(time.time()) + 86_400), 0),
         (pass_for("chat:a", exp=int(time.time()) - 60), 109),
         (None, 103),
         ("", 103),

@@ -154,7 +154,7 @@ async def test_without_any_it_does_not_begin(sentinel_fleet: SentinelFleet, pref
         sentinel.stop()
     backbone = backbone_of(sentinel_fleet, prefix)
     with pytest.raises(EngineError, match="no sentinel answers"):
-        await backbone.start(Recorder(), 0.5)
+        await backbone.start(Recorder(), 2.5)
     await backbone.stop()
 
 
@@ -175,7 +175,7 @@ async def test_a_sentinel_that_lies(sentinel_fleet: SentinelFleet, prefix: str) 
         backbone = make_backbone(sentinel_fleet.url_of([liar.port]), prefix=prefix)
         assert isinstance(backbone, Sentinel)
         with pytest.raises(EngineError, match="is a replica"):
-            await backbone.start(Recorder(), 0.5)
+            await backbone.start(Recorder(), 2.5)
         backbone = make_backbone(sentinel_fleet.url_of([liar.port]), prefix=prefix)
         assert isinstance(backbone, Sentinel)
         liar.switch(2, sentinel_fleet.master.port)

@@ -265,7 +265,7 @@ async def test_a_replica_is_refused_until_it_is_a_master(redis: RedisServer) -> 
         events = Events()
         server = Server(parse_address(replica.url), events, NAMES, tuning=QUICK)
         with pytest.raises(AwayError, match="is a replica"):
-            await server.start(0.3)
+            await server.start(1.5)
         assert not server.is_up
         server = Server(parse_address(replica.url), events, NAMES, tuning=QUICK)
         starting = asyncio.create_task(server.start())
@@ -330,7 +330,7 @@ async def test_a_wrong_start_says_what_to_do() -> None:
             assert str(redis.port) in str(caught.value)
     server = Server(parse_address(redis.url), Events(), NAMES, tuning=QUICK)
     with pytest.raises(AwayError, match="cannot be reached"):
-        await server.start(0.2)
+        await server.start(1.5)
     with pytest.raises(ConfigError):
         Server(parse_address("rediss://h?ssl_ca_certs=/nowhere"), Events(), NAMES)
 
@@ -352,7 +352,7 @@ async def test_what_the_server_says_of_itself(info: bytes, says: str) -> None:
     async with FakeServer(answer) as fake:
         server = Server(fake.address, Events(), NAMES, tuning=QUICK)
         with pytest.raises(EngineError, match=says):
-            await server.start(0.3)
+            await server.start(1.5)
 
 
 def as_a_master(words: list[bytes]) -> bytes | None:

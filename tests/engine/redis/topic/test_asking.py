@@ -49,7 +49,7 @@ async def test_long_lists_come_in_parts(
 async def test_who_does_not_answer_is_not_waited_for_for_ever(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "ANSWER_S", 0.5)
+    monkeypatch.setattr(asking, "ANSWER_S", 2.0)
     async with nodes(redis_server, prefix, 2) as (first, second):
         first.hub.topics = second.hub.topics = [TopicInfo("news", 1)]
         monkeypatch.setattr(second.topics._asking, "_answer", lambda _: asyncio.sleep(0))

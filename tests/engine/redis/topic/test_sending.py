@@ -18,6 +18,7 @@ from fastws.types import Published
 from tests.engine.redis.pairs import Pair, stand_still
 from tests.engine.redis.topic.node import KEPT, Node, eventually, nodes
 from tests.support.redis import RedisServer
+from tests.support.waiting import Stopwatch
 
 pytestmark = pytest.mark.asyncio
 
@@ -95,10 +96,13 @@ async def test_a_key_is_forgotten_some_day(
 ) -> None:
     monkeypatch.setattr(sending, "_IDEMPOTENCY_S", 1)
     async with nodes(redis_server, prefix) as node:
+        watch = Stopwatch()
         await node.publish("news", b"1", retention, key="k")
-        assert (await node.publish("news", b"1", retention, key="k")).duplicate
-        await asyncio.sleep(1.05)
-        assert not (await node.publish("news", b"1", retention, key="k")).duplicate
+        again = await node.publish("news", b"1", retention, key="k")
+        assert again.duplicate or watch.s >= 1
+        if again.duplicate:
+            await asyncio.sleep(1.05)
+            assert not (await node.publish("news", b"1", retention, key="k")).duplicate
 
 
 async def test_a_key_from_before_the_topic_had_a_history(redis_server: RedisServer, prefix: str) -> None:

@@ -351,7 +351,7 @@ async def test_it_begins_without_a_slot_that_takes_long(cluster_fleet: ClusterFl
     target = next(server for server in cluster_fleet.masters if server is not cluster_fleet.master_of(slot))
     cluster_fleet.begin_migration(slot, target)
     events = Recorder()
-    await backbone.start(events, 0.5)
+    await backbone.start(events, 2.5)
     try:
         assert events.away == {9}
         await asyncio.to_thread(cluster_fleet.end_migration, slot, target)
@@ -451,7 +451,7 @@ async def test_without_any_it_does_not_begin(prefix: str) -> None:
     backbone = make_backbone("redis+cluster://127.0.0.1:1", prefix=prefix)
     assert isinstance(backbone, Cluster)
     with pytest.raises(EngineError, match=r"127\.0\.0\.1:1/0 cannot be reached"):
-        await backbone.start(Recorder(), 0.5)
+        await backbone.start(Recorder(), 2.5)
 
 
 @pytest.mark.asyncio
