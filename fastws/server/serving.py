@@ -149,6 +149,20 @@ class Serving:
         self.loop_data.start()
         await self.parts.start()
 
+    async def open_unless(self, stop: asyncio.Event) -> bool:
+        """The same, until `stop` is set; whether it was done. An engine that says nothing is waited for for seconds."""
+        opening, stopping = asyncio.create_task(self.open()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            opening.cancel()
+            await asyncio.wait((opening, stopping))
+        if opening.cancelled():
+            return False
+        opening.result()
+        return True
+
     async def run_startup_hooks(self) -> bool:
         """Let the application start. False: that was interrupted. Raises `StartError` if it fails."""
         return await self.lifespan.start()

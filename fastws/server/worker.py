@@ -90,8 +90,7 @@ class Worker(Serving):
             self.loop.add_signal_handler(number, self.on_stop_signal, number)
         address = self.bind()
         admin_address = self.bind_admin()
-        await self.open()
-        if not await self.run_startup_hooks():
+        if not (await self.open_unless(self._stop) and await self.run_startup_hooks()):
             return
         self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
         self.loop.add_signal_handler(signal.SIGHUP, self.on_reread_signal)

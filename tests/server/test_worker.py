@@ -180,6 +180,20 @@ def test_a_signal_ends_a_start_that_takes_long(number: signal.Signals, tmp_path:
         assert process.wait(30) == 0
 
 
+def test_a_signal_ends_the_wait_for_a_silent_redis(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "fastws", "--port", "0", "--admin-port", "-1", "--redis", url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(30)
+            peer, _ = silent.accept()  # it is asked, and says nothing
+            with peer:
+                process.send_signal(signal.SIGTERM)
+                output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output) == (0, ""), errors
+        assert "cannot start" not in errors
+
+
 def test_a_raw_endpoint_on_the_path_of_the_protocol_exits_2() -> None:
     source = "from fastws.app import FastWS\napp = FastWS()\n@app.raw('/ws')\ndef echo(conn, message): pass\n"
     with pytest.raises(ServerFailed, match=r"exited 2 (.|\n)*--path"):
