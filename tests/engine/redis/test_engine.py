@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -112,6 +112,20 @@ async def test_who_begins_while_a_part_of_redis_is_away_says_so(
         await until(lambda: house.outages == ["degraded in part", "restored"])
     finally:
         await engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("partitions", "said"),
+    [
+        ([*LOW, *HIGH], "Redis is away (it was stopped): this process is alone until it is back"),
+        (LOW, "a part of Redis is away (it was stopped): 50 % of topics and users wait for it"),
+    ],
+)
+async def test_the_log_says_how_much_is_away(
+    engine: RedisEngine, caplog: pytest.LogCaptureFixture, partitions: Sequence[int], said: str
+) -> None:
+    engine.on_away(partitions, "it was stopped")
+    assert [record.getMessage() for record in caplog.records if "away" in record.getMessage()] == [said]
 
 
 async def test_one_that_goes_away_while_this_process_returns_goes_on_with_the_outage(
