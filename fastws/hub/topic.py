@@ -107,7 +107,8 @@ class Topic:
         audience = self.audience
         frames: list[bytes | None] = []  # a generator's turns would cost as much as an encoding
         for index, opcode, encode in _DIALECTS:
-            frames.append(encode_frame(opcode, encode(self.name, publication)) if audience.count(index) else None)
+            payload = encode(self.name, publication) if audience.count(index) else b""
+            frames.append(encode_frame(opcode, payload) if payload else None)
         conflate = self._conflation(publication.data) if audience.policy == _CONFLATE else None
         return audience.publish(tuple(frames), exclude, conflate)
 

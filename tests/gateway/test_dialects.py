@@ -135,6 +135,24 @@ async def test_it_recovers() -> None:
         assert recovered["publications"] == [{"data": 1, "offset": 2}, {"data": 2, "offset": 3}]
 
 
+async def test_what_it_does_not_say_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = [(index, opcode, encode if index != INDEX else _nothing) for index, opcode, encode in hub_topic._DIALECTS]
+    monkeypatch.setattr(hub_topic, "_DIALECTS", tuple(silent))
+    async with staged() as stage:
+        other, same = connect(stage), stage.connect(subprotocol=JSON)
+        other.say({"id": 1, "subscribe": {"channel": "chat:a"}})
+        other.hear_one()
+        same.ask("sub", topic="chat:a")
+        await stage.app.publish("chat:a", 1)
+        await stage.settle()
+        assert same.hear_one()["data"] == 1
+        assert other.hear() == []
+
+
+def _nothing(_topic: str, _publication: Publication) -> bytes:
+    return b""
+
+
 async def test_signs_of_life_and_failures_are_its_own() -> None:
     async with staged() as stage:
         player = connect(stage)
