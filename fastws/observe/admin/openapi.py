@@ -21,7 +21,7 @@ _ERRORS: Final = {
     400: "The call cannot be carried out: 107 for a wrong field, 106 over a limit, 108 where something is off.",
     401: "101: the admin key is missing or wrong.",
     404: "102: the namespace is not declared; 104: there is no such method.",
-    409: "The Idempotency-Key came with another method or body before.",
+    409: "The Idempotency-Key came with another method or body before; 111: another process is at this call.",
     413: "110: too much data.",
     500: "100: the server failed; its log says why.",
     503: "113: what carries messages is away; the same call may succeed later.",
