@@ -65,6 +65,16 @@ class Beat(NamedTuple):
     """The time of Redis."""
 
 
+class Beginning:
+    """Of a new id: Redis knows nobody of those who are here."""
+
+    def __init__(self, fenced: str) -> None:
+        self.fenced = fenced
+        """What this process was called when others took it for dead; empty if Redis has forgotten it."""
+        self.is_under_way = False
+        """Somebody may be noted already."""
+
+
 class Nodes:
     """Keeps the lease, and looks for those whose lease has ended."""
 
@@ -96,6 +106,8 @@ class Nodes:
         self._beating: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
         self._burial: asyncio.Task[None] | None = None
+        self._beginning: Beginning | None = None
+        """That of the id which this process has, until everybody is noted."""
         self._former: list[str] = []
         """Ids that this process had: what is left of them is taken away when nobody else is at it."""
         self._sweeper.own = self._former
@@ -306,20 +318,16 @@ class Nodes:
             return
         if self._registering is not None:
             self._registering.cancel()
-        self._registering = asyncio.get_running_loop().create_task(self._register(is_new, fenced))
+        if is_new:
+            self._beginning = Beginning(fenced)
+        self._registering = asyncio.get_running_loop().create_task(self._register())
 
-    async def _register(self, is_new: bool, fenced: str) -> None:
+    async def _register(self) -> None:
         events = self._common.events
         while True:
             try:
                 await self._sessions.register(events.sessions_here())
-                if is_new:
-                    if fenced:  # whoever buries it may be slow, and say that they left after they came again
-                        await self._reaper.clear_presence(fenced, waits=False)
-                    is_new = False
-                    await self._presence.register(events.presence_here(), announce=bool(fenced))
-                else:
-                    await self._presence.repair(events.presence_here())
+                await self._note_presence(self._beginning)
                 await self._sessions.weed()
             except EngineError as error:
                 if not self._common.is_home_up:
@@ -329,6 +337,22 @@ class Nodes:
                 await asyncio.sleep(self._interval_s)
             else:
                 return
+
+    async def _note_presence(self, beginning: Beginning | None) -> None:
+        """Where this was interrupted by an outage, it goes on as it began: what was written is not told again."""
+        events = self._common.events
+        if beginning is None:
+            await self._presence.repair(events.presence_here())
+            return
+        announce = bool(beginning.fenced)
+        if announce:  # whoever buries it may be slow, and say that they left after they came again
+            await self._reaper.clear_presence(beginning.fenced, waits=False)
+        if beginning.is_under_way:
+            await self._presence.repair(events.presence_here(), announce=announce)
+        else:
+            beginning.is_under_way = True
+            await self._presence.register(events.presence_here(), announce=announce)
+        self._beginning = None
 
     # The dead.
 

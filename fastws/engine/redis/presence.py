@@ -90,6 +90,10 @@ class RemotePresence:
         self._has_stopped = False
         self._comparing = asyncio.Lock()
         self._repairing: asyncio.Task[None] | None = None
+        self._is_doubtful = False
+        """Something was refused since the last comparison began: another one is needed."""
+        self._unsaid: set[str] = set()
+        """Topics of which a part of what changed was written, but others were not told: they have to ask."""
         common.kinds[CHANGES] = self._hear
 
     def stop(self) -> None:
@@ -169,6 +173,7 @@ class RemotePresence:
         messages = [pack(CHANGES, body) for body in bodies]
         written: list[asyncio.Future[object]] = []
         rest = iter(entries.items())
+        is_one = len(entries) <= _WRITTEN_AT_ONCE
         for first in range(0, len(entries), _WRITTEN_AT_ONCE):
             is_all = first + _WRITTEN_AT_ONCE >= len(entries)
             now = messages if is_all else []  # who is told may ask at once
@@ -177,9 +182,9 @@ class RemotePresence:
             try:
                 written.append(self._common.backbone.run(_NOTE, partition, keys, words))
             except EngineError as error:
-                self._fail(partition, error)
+                self._fail(partition, error, "" if is_one else topic)
                 break
-            written[-1].add_done_callback(partial(self._written, partition))
+            written[-1].add_done_callback(partial(self._written, partition, "" if is_one else topic))
         return written
 
     def _bodies(self, node: str, changes: Sequence[Change]) -> Sequence[bytes]:
@@ -192,13 +197,19 @@ class RemotePresence:
     def _members_key(self, partition: int, topic: str) -> bytes:
         return self._common.names.key(names.PRESENCE, partition, f"{self._common.node}\n{topic}")
 
-    def _written(self, partition: int, written: asyncio.Future[object]) -> None:
+    def _written(self, partition: int, topic: str, written: asyncio.Future[object]) -> None:
         if not written.cancelled() and (error := written.exception()) is not None:
-            self._fail(partition, error)
+            self._fail(partition, error, topic)
 
-    def _fail(self, partition: int, error: BaseException) -> None:
-        """If Redis is not away, nobody else would notice."""
+    def _fail(self, partition: int, error: BaseException, topic: str = "") -> None:
+        """If Redis is not away, nobody else would notice. `topic`: one where other parts of the same may be written."""
         self._complain("who is present could not be written to Redis", error)
+        self._is_doubtful = True
+        if topic:
+            self._unsaid.add(topic)
+        self._repair_soon(partition)
+
+    def _repair_soon(self, partition: int) -> None:
         if self._common.is_running and self._common.backbone.is_up(partition) and self._repairing is None:
             self._repairing = self._common.later(self._repair_later())
             self._repairing.add_done_callback(self._repaired)
@@ -213,9 +224,14 @@ class RemotePresence:
         await self.repair(self._common.events.presence_here())
 
     def _repaired(self, repairing: asyncio.Task[None]) -> None:
+        """Also what was refused during the comparison, which leaves out what changes meanwhile, needs another one."""
         self._repairing = None
-        if not repairing.cancelled() and (error := repairing.exception()) is not None:
+        if repairing.cancelled():
+            return
+        if (error := repairing.exception()) is not None:
             self._fail(names.HOME, error)
+        elif self._is_doubtful:
+            self._repair_soon(names.HOME)
 
     # What others say.
 
@@ -293,21 +309,34 @@ class RemotePresence:
         """
         await self._compare(members, announce=announce, is_new=True)
 
-    async def repair(self, members: Iterable[Row]) -> None:
+    async def repair(self, members: Iterable[Row], *, announce: bool = True) -> None:
         """The same after an outage, for a node whose id is still good: what others lack is noted, and what they should
-        not have is taken away; they are told of both.
+        not have is taken away; they are told of both. `announce`: see `register`, of which this may be the rest.
         """
-        await self._compare(members, announce=True, is_new=False)
+        await self._compare(members, announce=announce, is_new=False)
 
     async def _compare(self, members: Iterable[Row], *, announce: bool, is_new: bool) -> None:
         async with self._comparing:
             self._ids.add(self._common.node)
             self.flush()
             self._meanwhile = set()
+            self._is_doubtful = False
             try:
                 await self._correct(iter(members), announce=announce, is_new=is_new)
+            except BaseException:
+                self._is_doubtful = True
+                raise
             finally:
                 self._meanwhile = None
+            await self._say_what_was_not_said()
+
+    async def _say_what_was_not_said(self) -> None:
+        """Who keeps a list of these topics asks again."""
+        message = pack(CHANGES, unnamed(self._common.node))
+        for topic in list(self._unsaid):
+            channel = self._common.names.of(names.TOPIC, topic)
+            await self._common.backbone.say(partition_of(topic), channel, message)
+            self._unsaid.discard(topic)
 
     async def _correct(self, members: Iterator[Row], *, announce: bool, is_new: bool) -> None:
         """Make Redis have these members and no others of this process."""

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from fastws.engine.redis import post
 from fastws.engine.redis.topic import asking
+from tests.engine.redis.desk import Desk
 from tests.engine.redis.fleet.nodes import Members
 from tests.engine.redis.pairs import Pair
 from tests.support.redis import RedisServer
@@ -48,3 +49,13 @@ def pair(_pair: Pair) -> Iterator[Pair]:
     _pair.master.ask("CONFIG", "RESETSTAT")
     yield _pair
     _pair.replica.heal()
+
+
+@pytest_asyncio.fixture
+async def desks(redis_server: RedisServer, prefix: str) -> AsyncIterator[list[Desk]]:
+    made = [Desk(redis_server, prefix, name) for name in ("n1", "n2", "n3")]
+    for desk in made:
+        await desk.start()
+    yield made
+    for desk in made:
+        await desk.stop()
