@@ -18,6 +18,7 @@ from fastws.core import deflate, law, proxies, request, topics, upgrade
 from fastws.core.codecs import json_text, msgpack_binary
 from fastws.engine.redis import envelope
 from fastws.engine.redis.resp import errors, link
+from fastws.engine.redis.topic import asking, past
 from fastws.errors import ProtocolViolation
 from fastws.gateway.auth import claims, tokens
 from fastws_ext import envelope as compiled
@@ -41,6 +42,7 @@ EXAMPLES = {
     "tokens": 300,
     "redis_answers": 150,
     "envelopes": 500,
+    "redis_topics": 300,
 }
 
 
@@ -153,6 +155,14 @@ class _HalfABatch:
         return compiled.publications_in(data, make) or []
 
 
+class _AnyAnswer(msgspec.Struct, array_like=True):
+    """Believes any number of subscribers."""
+
+    number: int
+    is_last: bool
+    topics: list[tuple[str, int]]
+
+
 FAULTS: list[tuple[str, str, object, str, object]] = [
     ("heads", "strict about origins", upgrade.OriginRules, "allows", _says(False)),
     ("heads", "another accept key", upgrade, "accept_value", _says(b"x" * 28)),
@@ -183,6 +193,8 @@ FAULTS: list[tuple[str, str, object, str, object]] = [
     ("redis_answers", "what does not print", errors, "safe_text", str),
     ("redis_answers", "what cannot be pushed", link.Link, "_push", _believes),
     ("redis_answers", "any place", errors, "_is_number", lambda text, _largest: text.isdigit()),
+    ("redis_topics", "any number", past, "_number", lambda word, least=0: word),
+    ("redis_topics", "any list of topics", asking, "_answers", msgspec.msgpack.Decoder(_AnyAnswer)),
     ("config", "control characters", values, "_CONTROL", re.compile("$^")),
     ("config", "any bytes", import_module("fastws.config.load"), "_is_utf8", _says(True)),
 ]

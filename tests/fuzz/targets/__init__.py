@@ -21,6 +21,7 @@ NAMES = (
     "tokens",
     "envelopes",
     "redis_answers",
+    "redis_topics",
 )
 
 

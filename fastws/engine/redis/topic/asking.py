@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Sequence
 from itertools import count
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -48,7 +48,7 @@ class _Answer(msgspec.Struct, array_like=True):
 
     number: int
     is_last: bool
-    topics: list[tuple[str, int]]
+    topics: list[tuple[str, Annotated[int, msgspec.Meta(ge=0)]]]
 
 
 _questions: Final = msgspec.msgpack.Decoder(_Question)
@@ -120,16 +120,16 @@ class Asking:
     def _hear_question(self, payload: bytes) -> None:
         opened = unpack(payload)
         try:
-            question = _questions.decode(opened[1]) if opened is not None and opened[0] == QUESTION else None
+            if opened is None or opened[0] != QUESTION:
+                raise msgspec.DecodeError
+            question = _questions.decode(opened[1])
+            tenant, pattern = (name.decode("utf-8", "surrogatepass") for name in (question.tenant, question.pattern))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            question = None
-        if question is None:
             self._common.skip("question")
             return
-        self._common.later(self._answer(question))
+        self._common.later(self._answer(question, tenant, pattern))
 
-    async def _answer(self, question: _Question) -> None:
-        tenant, pattern = (name.decode("utf-8", "surrogatepass") for name in (question.tenant, question.pattern))
+    async def _answer(self, question: _Question, tenant: str, pattern: str) -> None:
         found = self._common.events.topics_of(tenant, pattern)
         topics = await found if isinstance(found, Awaitable) else found
         partition = partition_of(question.asker)

@@ -29,6 +29,7 @@ MAX_OFFSET: Final = 2**53
 _SORTED_AT_ONCE: Final = 2000  # topics, about 1 ms
 _ASKED_AT_ONCE: Final = 500  # topics whose positions are on their way: what they cost together stays short
 _NOTHING: Final = -1  # the offset of what is not there
+_DAMAGED: Final = -2
 
 READ: Final = script("history", after="epoch", needs_era=True)
 LOCATE: Final = script("positions", needs_era=True)
@@ -73,7 +74,8 @@ class Past:
         last = since.offset + len(found)
         while last < until:
             part = await self._read(topic, retention, Position(epoch, last), AT_ONCE)
-            if part.position.epoch != epoch or not part.publications or part.trimmed > last:
+            begins_at = part.publications[0].offset if part.publications else 0
+            if part.position.epoch != epoch or begins_at != last + 1 or part.trimmed > last:
                 return Recovery(part.position, recovered=False, publications=())
             found += part.publications
             last += len(part.publications)
@@ -102,7 +104,10 @@ class Past:
             if part.position.epoch != position.epoch:
                 break
             found += part.publications
-        return Page(position, [publication for publication in found if publication.offset <= position.offset])
+        offsets = [publication.offset for publication in found]
+        if offsets != sorted(set(offsets), reverse=reverse):
+            raise _unreadable()
+        return Page(position, [publication for publication in found if publication.offset <= position.offset][:limit])
 
     async def _read(
         self, topic: str, retention: Retention, since: Position | None, limit: int, *, reverse: bool = False
@@ -159,11 +164,11 @@ class Past:
         return [self._position(*pair) for pair in zip(answer[::2], answer[1::2], strict=True)]
 
     def _position(self, epoch: object, offset: object) -> Position | None:
-        name, number = _text(epoch), _number(offset)
+        name, number = _text(epoch), _number(offset, least=_DAMAGED)
         if number >= 0:
             return Position(name, number)
-        if number != _NOTHING:
-            self._common.skip("position")  # it is damaged, and begins anew when it is used
+        if number == _DAMAGED:
+            self._common.skip("position")  # it begins anew when it is used
         return None
 
 
@@ -187,7 +192,7 @@ def _part_of(answer: object) -> _Part:
         if arrived is None:
             raise _unreadable()
         publications.append(arrived[0])
-    return _Part(Position(_text(epoch), _number(offset)), _number(ended), _number(trimmed), publications)
+    return _Part(Position(_text(epoch), _number(offset)), _number(ended, least=-1), _number(trimmed), publications)
 
 
 def _text(word: object) -> str:
@@ -196,8 +201,8 @@ def _text(word: object) -> str:
     return word.decode("ascii", "replace")
 
 
-def _number(word: object) -> int:
-    if not isinstance(word, int):
+def _number(word: object, *, least: int = 0) -> int:
+    if type(word) is not int or not least <= word <= MAX_OFFSET:
         raise _unreadable()
     return word
 
