@@ -364,6 +364,9 @@ class Cluster(Backbone):
             except EngineError as error:
                 _log.debug("%s: %s", server.address, error)
                 ready = []
+            except Exception:  # its partitions would be away for ever
+                _log.exception("partitions of %s could not be brought back", server.address)
+                ready = []
             self._bring_back(server, ready)
             if len(ready) < len(partitions):
                 await asyncio.sleep(pause_s)

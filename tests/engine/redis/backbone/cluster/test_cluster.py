@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from hashlib import sha1
 from pathlib import Path
+from typing import Any
 
 import hiredis
 import pytest
@@ -233,6 +234,27 @@ async def test_a_command_that_was_refused_has_no_new_time_at_another_master(pref
             backbone._deadlines._watched[0] = (begun, watched)
             with pytest.raises(EngineError, match="no answer within 5 s"):
                 await answer
+
+
+@pytest.mark.asyncio
+async def test_a_fault_of_ours_does_not_leave_partitions_away(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeMember() as member:
+        backbone = make_backbone(f"redis+cluster://127.0.0.1:{member.port}", prefix=prefix)
+        assert isinstance(backbone, Cluster)
+        settle, faults = backbone._orphans.settle, [KeyError("a fault"), RuntimeError("another")]
+
+        async def faulty(*given: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return await settle(*given)
+
+        monkeypatch.setattr(backbone._orphans, "settle", faulty)
+        async with started(backbone) as events:
+            assert not faults
+            assert not events.away
+            assert "could not be brought back" in caplog.text
 
 
 @pytest.mark.asyncio
