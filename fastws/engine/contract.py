@@ -137,10 +137,13 @@ class Outcome(NamedTuple):
     """For how many it made a difference."""
     refused: int = 0
     """The error code with which the first of the others refused it; 0 if none did."""
+    is_partial: bool = False
+    """Processes that should have been told of it could not be."""
 
     def __add__(self, other: Any) -> Outcome:
         """Of two parts, the whole."""
-        return Outcome(self.connections + other.connections, self.refused or other.refused)
+        is_partial = self.is_partial or other.is_partial
+        return Outcome(self.connections + other.connections, self.refused or other.refused, is_partial)
 
 
 class Cap(NamedTuple):

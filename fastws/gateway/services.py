@@ -196,6 +196,8 @@ class GatewayServices:
         outcome = await _got(self._engine.order(order))
         if order.conn is None or outcome == Outcome():
             self._require_others(order)
+        if outcome.is_partial and (order.conn is None or not outcome.connections):
+            raise EngineError("not all servers could be told: some connections may not have been reached")
         if outcome.refused and not outcome.connections:
             raise TopicError(outcome.refused, "no connection could do that")
         return outcome.connections

@@ -30,7 +30,8 @@ def test_what_is_published_without_more_has_no_history_and_comes_from_a_server()
 
 def test_outcomes_add_up_and_the_first_refusal_stands() -> None:
     assert Outcome(2) + Outcome(1, 106) + Outcome(0, 102) == Outcome(3, 106)
-    assert Outcome() == (0, 0)
+    assert Outcome() == (0, 0, False)
+    assert Outcome(1, is_partial=True) + Outcome(2) == Outcome(2) + Outcome(1, is_partial=True) == (3, 0, True)
 
 
 def test_the_hub_takes_every_event_and_answers_every_question() -> None:

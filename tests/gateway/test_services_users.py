@@ -81,6 +81,30 @@ async def test_nothing_is_done_by_halves_while_the_others_are_away() -> None:
         assert await ask.push(3, user="ann") == 1
 
 
+async def test_who_could_not_be_told_is_not_left_out_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with staged() as stage:
+        ann = stage.connect()
+        stage.name(ann, "ann", "")
+        ask = services(stage)
+        carry_out = stage.engine.order
+        monkeypatch.setattr(stage.engine, "order", lambda order: carry_out(order)._replace(is_partial=True))
+        for refused in (
+            ask.push(1, user="ann"),
+            ask.subscribe("ann", "t"),
+            ask.online("user", "ann"),
+            ask.broadcast(2, tenant=""),
+            ask.push(3, conn="gone-1"),
+        ):
+            with pytest.raises(EngineError, match="not all servers could be told"):
+                await refused
+        assert await ask.push(4, conn=ann.conn) == 1, "nobody else can have it"
+        assert await heard(stage, ann) == [[1, "subscribed", 2, 4]]
+        with pytest.raises(EngineError, match="not all servers could be told"):
+            await ask.disconnect(user="ann")
+        assert await heard(stage, ann) == [[]]
+        assert ann.closed == (4503, "kicked")
+
+
 async def test_disconnecting_users_and_tenants() -> None:
     async with staged() as stage:
         players = [stage.connect() for _ in range(5)]

@@ -204,7 +204,7 @@ class Post:
             nodes = await self._nodes_for(order, letter, count)
         except EngineError as error:
             _log.warning("an order is carried out in this process alone: %s", error)
-            nodes = ()
+            return (await _got(here))._replace(is_partial=True)
         if not nodes:
             return await _got(here)
         asked = self._asked[count] = _Asked()
@@ -240,8 +240,10 @@ class Post:
         answers = await asyncio.gather(*(answer for _, answer in sent if answer is not None), return_exceptions=True)
         got = iter(answers)
         for node, answer in sent:
-            result = next(got) if answer is not None else 0
-            if isinstance(result, BaseException) or not result:
+            result = next(got) if answer is not None else None
+            if result is None or isinstance(result, BaseException):
+                asked.sum = asked.sum._replace(is_partial=True)
+            if isinstance(result, BaseException) or not result:  # without a mailbox it has not come yet, or is gone
                 asked.nodes.discard(node)
 
     def dismiss(self, node: str, conn: str) -> None:

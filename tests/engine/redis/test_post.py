@@ -266,3 +266,21 @@ async def test_orders_that_make_no_sense_harm_nobody(
 
 async def _ask(member: Member) -> Outcome:
     return await got(member.engine.order(EVERY))
+
+
+@pytest.mark.parametrize("action", ["disconnect", "push"])
+async def test_what_redis_does_not_take_is_not_answered_as_done_everywhere(
+    members: Members, redis_server: RedisServer, action: str
+) -> None:
+    one, two = await members.some(2)
+    two.attach("ann", "b-1")
+    await until_async(lambda: one.conns("ann"))
+    one.house.answer = lambda order: Outcome(3)
+    order = Order(action, user="ann", data=b"1")
+    assert await got(one.engine.order(order)) == Outcome(4)
+    redis_server.config("maxmemory", 1)
+    try:
+        assert await got(one.engine.order(order)) == Outcome(3, is_partial=True)
+    finally:
+        redis_server.config("maxmemory", 0)
+    assert await got(one.engine.order(order)) == Outcome(4)
