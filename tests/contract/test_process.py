@@ -17,7 +17,7 @@ def test_standard_output_is_one_line_for_machines() -> None:
     with ServerProcess() as server, Talker.welcomed(server):
         assert server.lines == [f"listening on http://127.0.0.1:{server.port}"]
         first = json.loads(server.stderr().splitlines()[0])["event"]
-        engine = "engine redis" if on_redis.is_wanted() else "engine memory"
+        engine = f"engine {on_redis.engine_name()}"
         for word in ("fastws ", "127.0.0.1", "1 worker", engine, "uvloop", "codec"):
             assert word in first
 

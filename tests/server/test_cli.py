@@ -14,6 +14,7 @@ import pytest
 
 from fastws import __version__
 from fastws.config import GROUPS, OPTIONS
+from tests.support import on_redis
 from tests.support.server import ServerProcess
 from tests.support.waiting import wait_until
 
@@ -126,7 +127,7 @@ def test_the_first_line_of_a_server_is_json_off_a_terminal() -> None:
     for part in (
         f"fastws {__version__} on http://127.0.0.1:0",
         "1 worker",
-        "engine memory",
+        f"engine {on_redis.engine_name()}",
         "event loop uvloop",
         "codec",
     ):

@@ -18,6 +18,7 @@ import pytest
 from fastws.observe.admin.calls import BATCH
 from fastws.observe.admin.methods import METHODS
 from tests.contract.talking import MSGPACK, Talker
+from tests.support import on_redis
 from tests.support.raw_client import RawClient
 from tests.support.server import ServerFailed, ServerProcess
 from tests.support.waiting import wait_until
@@ -75,7 +76,8 @@ def test_publishing(server: ServerProcess) -> None:
             client.ask("sub", topic="publishing:1")
         first = done(server, "publish", topic="publishing:1", data={"n": 1}, key="k")
         assert first["offset"] == 1
-        assert done(server, "publish", topic="publishing:1", data={"n": 1}, key="k") == {**first, "duplicate": True}
+        again = done(server, "publish", topic="publishing:1", data={"n": 1}, key="k")
+        assert again | {"nodes": 1} == {**first, "duplicate": True}  # Redis says that it was given to nobody
         for client in (ann, bob):
             heard = client.hear()
             assert (heard["event"], heard["data"], heard["offset"]) == ("publication", {"n": 1}, 1)
@@ -165,7 +167,12 @@ def test_looking(server: ServerProcess) -> None:
         assert users["nobody"] == {"online": False, "devices": []}
         assert done(server, "online", attribute="user", value="40") == {"connections": 1}
         (node,) = done(server, "nodes")["nodes"]
-        assert (node["id"], node["engine"], node["workers"], node["draining"]) == ("n1", "memory", 1, False)
+        assert (node["id"], node["engine"], node["workers"], node["draining"]) == (
+            "n1",
+            on_redis.engine_name(),
+            1,
+            False,
+        )
         assert node["connections"] >= 1
         assert node["uptime"] > 0
     wait_until(lambda: done(server, "status", users=["40"])["users"]["40"]["online"] is False)

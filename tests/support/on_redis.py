@@ -33,6 +33,11 @@ def is_wanted() -> bool:
     return os.environ.get(VARIABLE, "") not in ("", "0")
 
 
+def engine_name() -> str:
+    """What carries messages in a server that was told nothing of it."""
+    return "redis" if is_wanted() else "memory"
+
+
 @contextmanager
 def switched_on() -> Iterator[None]:
     """Servers that are started within the block are on Redis, those in processes and those in loops of tests."""
