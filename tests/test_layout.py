@@ -46,7 +46,7 @@ DIRECTION_EXCEPTIONS: dict[tuple[str, str], str] = {
     for name in ("fastws_ext", "fastws_ext.envelope")
 } | {
     ("fastws/engine/redis/resp/link.py", name): "looks at every byte that Redis sends"
-    for name in ("fastws_ext", "fastws_ext.replies")
+    for name in ("fastws_ext.replies", "fastws_ext.replies.ReplyGuard")
 }
 
 # `core` decides, it never waits or talks.
