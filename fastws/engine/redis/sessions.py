@@ -32,8 +32,8 @@ from fastws.types import DEFAULT_DEVICE, SessionInfo, UserStatus
 
 _log: Final = logging.getLogger("fastws.engine")
 
-ADMIT: Final = script("admit")
-ATTACH: Final = script("attach")
+ADMIT: Final = script("admit", after="fields")
+ATTACH: Final = script("attach", after="fields")
 STATUS: Final = script("status")
 
 REPORTED_S: Final = 3600

@@ -283,3 +283,32 @@ async def test_what_was_there_keeps_its_age(members: Members) -> None:
     await one.engine._sessions.register([one.house.sessions_of("ann")[0]._replace(since=since - 500)])
     (found,) = await two.sessions("ann")
     assert (found.since, found.device) == (since, "phone")
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+async def test_a_place_of_a_user_with_very_many_connections_is_given_by_looking_at_some(
+    members: Members, replaces: bool
+) -> None:
+    one, two = await members.some(2)
+    for number in range(9000):
+        two.house.note_session("crowd", f"b-{number}", "tv", 5)
+    await two.engine._sessions.register(two.house.sessions_here())
+    key, home = one.engine._common.names.key(SESSIONS, partition_of("crowd"), "crowd"), partition_of("crowd")
+    assert await one.admit("crowd", "a-1", limit=9001, replaces=replaces) == (True, [])
+    assert await one.admit("crowd", "a-1", limit=9001, replaces=replaces) == (True, [])
+    answer = await one.admit("crowd", "a-2", limit=9001, replaces=replaces)
+    assert answer.admitted is replaces
+    assert len(answer.replaced) == replaces
+    assert await one.command("HLEN", key, partition=home) == 9001
+    answer = await one.admit("crowd", "a-3", limit=5, replaces=replaces)
+    assert answer.admitted is replaces
+    assert len(answer.replaced) <= 2000
+
+
+async def test_a_place_where_what_redis_has_is_damaged(members: Members) -> None:
+    one, two = await members.some(2)
+    home = partition_of("ann")
+    for key in (one.engine._common.names.key(SESSIONS, home, "ann"), one.engine._sessions._node_key(home)):
+        await one.command("SET", key, "x", partition=home)
+    assert await one.admit("ann", "a-1", limit=1) == (True, [])
+    assert await two.admit("ann", "b-1", limit=1) == (False, [])

@@ -3,31 +3,49 @@
 -- ARGV[1] the connection, ARGV[2] its node, ARGV[3] its device, ARGV[4] its user, ARGV[5] how many there may be, 0 = any
 -- number, ARGV[6] 1 if older ones go for it, ARGV[7] 1 if those with the same device go; then nodes that are dead.
 -- Answers 1, and the connections that go, each before its node; or 0, and the nodes of those who hold the places.
+-- Of a user with very many connections only some are looked at; all of them count.
+local MOST = 2000
 local dead = {}
 for i = 8, #ARGV do
   dead[ARGV[i]] = true
 end
-local going, others, own = {}, {}, nil
-local held = redis.call('HGETALL', KEYS[1])
-for i = 1, #held, 2 do
-  local since, node, device = string.match(held[i + 1], '^(%d+) (%S+) (.*)$')
-  if held[i] == ARGV[1] then
-    own = since
-  elseif not since or dead[node] then
-    redis.call('HDEL', KEYS[1], held[i])
-  elseif ARGV[6] == '1' and ARGV[7] == '1' and device == ARGV[3] then
-    going[#going + 1] = {held[i], node}
+local own = field_of(KEYS[1], ARGV[1])
+own = own and string.match(own, '^%d+')
+local limit = tonumber(ARGV[5])
+local is_by_device = ARGV[6] == '1' and ARGV[7] == '1'
+local count = redis.call('HLEN', KEYS[1]) - redis.call('HEXISTS', KEYS[1], ARGV[1])
+local going, others = {}, {}
+if is_by_device or (limit > 0 and count >= limit) then
+  local held
+  if count <= MOST then
+    held = redis.call('HGETALL', KEYS[1])
   else
-    others[#others + 1] = {held[i], node, tonumber(since)}
+    held = redis.call('HRANDFIELD', KEYS[1], MOST, 'WITHVALUES')
+  end
+  for i = 1, #held, 2 do
+    local since, node, device = string.match(held[i + 1], '^(%d+) (%S+) (.*)$')
+    if held[i] == ARGV[1] then
+      -- it has its place
+    elseif not since or dead[node] then
+      redis.call('HDEL', KEYS[1], held[i])
+      count = count - 1
+    elseif is_by_device and device == ARGV[3] then
+      going[#going + 1] = {held[i], node}
+      count = count - 1
+    else
+      others[#others + 1] = {held[i], node, tonumber(since)}
+    end
   end
 end
-local limit = tonumber(ARGV[5])
-local too_many = limit > 0 and #others + 1 - limit or 0
+local too_many = limit > 0 and count + 1 - limit or 0
 if too_many > 0 then
   if ARGV[6] ~= '1' then
-    local nodes = {0}
-    for i, other in ipairs(others) do
-      nodes[i + 1] = other[2]
+    local nodes, known = {0}, {}
+    for _, other in ipairs(others) do
+      if not known[other[2]] then
+        known[other[2]] = true
+        nodes[#nodes + 1] = other[2]
+      end
     end
     return nodes
   end
@@ -50,6 +68,7 @@ if not own then
   local time = redis.call('TIME')
   own = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 end
+field_of(KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], own .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[1], own .. ' ' .. #ARGV[3] .. ' ' .. ARGV[3] .. ARGV[4])
 return answer

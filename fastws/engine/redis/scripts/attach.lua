@@ -2,18 +2,6 @@
 -- KEYS[1] the node's connections in this partition; for each connection the sessions of its user, or KEYS[1] again if it
 -- is anonymous. ARGV[1] the node; for each connection its id, its user, its device, and since when it is there, in Unix
 -- milliseconds, 0 = since now; with a minus sign if it was reported as lost already.
-local function field_of(key, field)
-  local value = redis.pcall('HGET', key, field)
-  if type(value) == 'table' then
-    if not string.find(value.err, 'WRONGTYPE') then
-      error(value)
-    end
-    redis.call('DEL', key) -- what is no hash would be in the way for ever
-    return false
-  end
-  return value
-end
-
 local now_ms
 for i = 2, #KEYS do
   local at = 4 * i - 6
