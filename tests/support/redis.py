@@ -123,6 +123,7 @@ class RedisServer:
         self.unix = self.folder / "redis.sock"
         self.process: subprocess.Popen[bytes] | None = None
         self._is_port_given = bool(port)
+        self._options_for_now: Sequence[str] = ()
 
     @property
     def url(self) -> str:
@@ -148,6 +149,7 @@ class RedisServer:
     def launch(self, *options: str) -> None:
         """Start it without waiting; `wait_for_start` does."""
         assert self.process is None
+        self._options_for_now = options
         is_main = threading.current_thread() is threading.main_thread()  # the parent is a thread for Linux
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -170,7 +172,7 @@ class RedisServer:
                 (self.folder / "log").unlink()
                 self.process = None
                 self.port = free_port()
-                self.launch()
+                self.launch(*self._options_for_now)
             assert time.monotonic() < end, f"{self.binary} did not answer"
             time.sleep(0.01)
         self._is_port_given = True  # others have been told of it by now

@@ -14,7 +14,7 @@ import pytest
 from fastws.engine.redis.names import BURIALS, HOME
 from fastws.errors import EngineError
 from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
-from tests.engine.suite.stand import got, until_async
+from tests.engine.suite.stand import got, until, until_async
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,6 +32,8 @@ class Play:
         """Connections that were there when their process was killed."""
         self.killed: set[str] = set()
         """Names of those that were. What ended there in an outage, just before, may be reported as well."""
+        self.frozen: Counter[str] = Counter()
+        """How often who was stopped was taken for dead for that."""
         self.former: set[str] = set()
         """Connections of processes that were stopped at some time."""
         self.forgot = False
@@ -73,7 +75,9 @@ class Play:
         member.go_on()
         fenced, identity = member.house.fenced, member.id
         await asyncio.sleep(LEASE_S / 3)
-        assert (member.house.fenced > fenced) >= (member.id != identity and not self.forgot)
+        if member.id != identity and not self.forgot:
+            await until(lambda: member.house.fenced > fenced, "it is told")
+        self.frozen[member.house.name] += member.house.fenced - fenced
 
     async def kill(self) -> None:
         if len(self.running) > 2:
@@ -113,7 +117,9 @@ class Play:
     def check(self) -> None:
         lost = Counter(one.conn for member in self.members.all for one in member.house.lost)
         assert set(lost.values()) <= {1}
-        assert {conn for conn in lost if conn.split("-")[0] not in self.killed} <= self.former
+        # On a busy machine a process may take longer than a lease to come back after its connections were cut.
+        late = {m.house.name for m in self.members.all if m.house.fenced > self.frozen[m.house.name]}
+        assert {conn for conn in lost if conn.split("-")[0] not in self.killed | late} <= self.former
         if not self.forgot:
             assert self.of_killed <= lost.keys()
 
