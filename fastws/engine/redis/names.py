@@ -95,7 +95,3 @@ class Names:
     def node_key(self, kind: bytes, partition: int, node: str) -> bytes:
         """What a node has in a partition."""
         return self.key(kind, partition, node)
-
-    def name_in(self, key: bytes) -> str:
-        """The name in a key or channel that one of the above has made."""
-        return key.partition(b"}:")[2].partition(b":")[2].decode("utf-8", "surrogatepass")

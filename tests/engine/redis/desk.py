@@ -13,6 +13,7 @@ from fastws.engine.redis.names import Names, partition_of
 from fastws.engine.redis.presence import RemotePresence
 from fastws.engine.redis.resp.address import parse_address
 from fastws.types import Member, Presence, PresenceStats
+from tests.engine.redis.keys import name_in
 from tests.engine.suite.house import House
 from tests.support.redis import RedisServer
 
@@ -50,7 +51,7 @@ class Desk:
 
     def on_message(self, channel: bytes, payload: bytes) -> None:
         self.messages.append(payload)
-        self.common.kinds[CHANGES](self.named.name_in(channel), payload)
+        self.common.kinds[CHANGES](name_in(channel), payload)
 
     def on_away(self, partitions: Any, reason: str) -> None: ...
 

@@ -5,12 +5,13 @@ import pytest
 from fastws.core.topics import scoped
 from fastws.engine.redis import names
 from fastws.engine.redis.names import PARTITIONS, Names, partition_of
+from tests.engine.redis.keys import name_in
 
 
 @pytest.mark.parametrize("prefix", ["fastws", "a:b", "x}y"[0]])
 @pytest.mark.parametrize("topic", ["news", "chat:1", "a}b{c:d", "*?[x]", "é\n", "\0canary:n", scoped("acme", "news")])
 def test_a_name_comes_back_from_its_key(prefix: str, topic: str) -> None:
-    assert Names(prefix).name_in(Names(prefix).of(names.TOPIC, topic)) == topic
+    assert name_in(Names(prefix).of(names.TOPIC, topic)) == topic
 
 
 def test_what_belongs_to_one_name_is_in_one_partition() -> None:

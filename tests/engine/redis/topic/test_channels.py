@@ -7,9 +7,10 @@ import pytest
 
 from fastws.core.publication import Publication
 from fastws.engine.redis import envelope
-from fastws.engine.redis.names import TOPIC, Names
+from fastws.engine.redis.names import TOPIC
 from fastws.engine.redis.topic import channels
 from fastws.errors import EngineError
+from tests.engine.redis.keys import name_in
 from tests.engine.redis.topic.node import Node, eventually, nodes
 from tests.support.redis import RedisServer
 
@@ -20,7 +21,7 @@ def heard_by_redis(server: RedisServer, prefix: str) -> set[str]:
     """The topics whose channels somebody hears."""
     found = server.ask("PUBSUB", "CHANNELS", f"{prefix}:*")
     assert isinstance(found, list)
-    return {Names(prefix).name_in(channel) for channel in found if b"}:" + TOPIC + b":" in channel}
+    return {name_in(channel) for channel in found if b"}:" + TOPIC + b":" in channel}
 
 
 async def test_a_topic_is_heard_when_join_has_answered(redis_server: RedisServer, prefix: str) -> None:
