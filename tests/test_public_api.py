@@ -40,7 +40,7 @@ SERVICES = {
     "presence_stats": "(topic)",
     "history": "(topic, *, since=None, limit=100, reverse=False)",
     "status": "(users)",
-    "sessions": "(user)",
+    "sessions": "(user, *, limit=1000)",
     "online": "(attribute, value)",
     "topics": "(pattern='*')",
 }
