@@ -1,6 +1,6 @@
 class ReplyGuard:
-    """Follows what one connection to Redis sends, so that nothing is parsed that takes more memory than it may: a parser
-    makes a list when its length is announced, whether anything comes or not.
+    """Follows what one connection to Redis sends, so that nothing is parsed that takes more memory than it may: a
+    parser makes a list when its length is announced, whether anything comes or not.
     """
 
     problem: str

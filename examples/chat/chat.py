@@ -4,8 +4,9 @@
 
 Then open http://127.0.0.1:8000/ in two tabs. The page asks `/login` for a token, which says who it is to everybody.
 
-It runs on several nodes as it is: start each with the same secret and the same `--redis redis://...`. The page comes back to
-the address that it is from, so behind a load balancer (`deploy/haproxy`) it finds another node when its own is gone.
+It runs on several nodes as it is: start each with the same secret and the same `--redis redis://...`. The page comes
+back to the address that it is from, so behind a load balancer (`deploy/haproxy`) it finds another node when its own is
+gone.
 """
 
 import os
