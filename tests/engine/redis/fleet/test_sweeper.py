@@ -9,7 +9,6 @@ import pytest
 from fastws.engine.redis.fleet import sweeper as sweeper_module
 from fastws.engine.redis.fleet.sweeper import Sweeper
 from fastws.engine.redis.names import ALIVE, HERE, HOME, NODES, PARTITIONS, partition_of
-from fastws.engine.redis.nodes import Nodes
 from fastws.errors import EngineError
 from tests.engine.redis.fleet.nodes import LEASE_S, Member, Members
 from tests.engine.suite.stand import got, until, until_async
@@ -82,35 +81,73 @@ async def _is_forgotten(member: Member, node: str) -> bool:
 
 
 async def test_who_lives_and_is_in_no_list_is_left_alone(members: Members) -> None:
-    one, two = await members.some(2, LEASE_S)
+    one, two = await members.some(2)
     two.attach("ann", "b-1")
     two.come("room", "b-1", "ann")
     await until_async(lambda: _has(one, "ann", 1))
+    two.halt()
     before = two.id
     await strike(one, before)
-    assert await sweeper_of(one, 2 * LEASE_S).find(always) == []
+    sweeper = sweeper_of(one, 0.1)
+    unlisted, looks = sweeper._unlisted, list[list[str]]()
+
+    async def look_and_wait(nodes: dict[str, list[int]]) -> dict[str, list[int]]:
+        """Two beats between the looks, as a lease is many beats."""
+        found = await unlisted(nodes)
+        looks.append(list(found))
+        await two.engine._nodes._beat()
+        await two.engine._nodes._look_around()
+        await until_async(lambda: _is_forgotten(one, before))
+        return found
+
+    sweeper._unlisted = look_and_wait  # type: ignore[method-assign]
+    assert await sweeper.find(always) == []
+    assert looks == [[before], [before]]
     assert two.id != before
     await until_async(lambda: _has(one, "ann", 1))
     assert [member.house.lost for member in (one, two)] == [[], []]
     assert two.house.fenced == 0
-    await until_async(lambda: _is_forgotten(one, before))
     assert (await got(one.engine.presence_stats("room"))).connections == 1
 
 
-async def test_who_stands_still_and_is_in_no_list_is_fenced(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper_module, "EVERY_S", 0.2)
-    monkeypatch.setattr(Nodes, "_is_assured", lambda _: True)  # a busy machine is late with beats that come so often
-    one, two = await members.some(2, LEASE_S)
+async def test_who_stands_still_and_is_in_no_list_is_fenced(members: Members) -> None:
+    one, two = await members.some(2)
     two.attach("ann", "b-1")
     await until_async(lambda: _has(one, "ann", 1))
     two.halt()
     await strike(one, two.id)
+    sweeper = sweeper_of(one, 0.1)
+    assert await sweeper.find(always) == [two.id]
+    assert await sweeper._adopt(two.id)
+    one.engine._nodes._adopted.append(two.id)
+    await one.engine._nodes._look_around()
     await until(lambda: one.house.lost)
     assert [lost.conn for lost in one.house.lost] == ["b-1"]
-    two.go_on()
-    await until(lambda: two.house.fenced == 1)
+    await two.engine._nodes._beat()
+    assert two.house.fenced == 1
     assert two.house.unreported == set()
     await until_async(lambda: _has(one, "ann", 1))
+
+
+async def test_it_is_looked_now_and_then(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, dead = await members.some(2)
+    await asyncio.sleep(0)  # their own sleep from now on
+    monkeypatch.setattr(sweeper_module, "EVERY_S", 0.02)
+    dead.attach("ann", "c-1")
+    await until_async(lambda: _has(one, "ann", 1))
+    node = dead.id
+    await dead.die()
+    sweeper, found = sweeper_of(one, 0.1), list[str]()
+    may_look = False
+    looking = asyncio.create_task(sweeper.keep(found.append, lambda: may_look))
+    await strike(one, node)
+    await asyncio.sleep(0.1)
+    assert found == []
+    may_look = True
+    await until(lambda: found == [node])
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
 
 
 async def test_a_disturbed_look_finds_nobody(members: Members) -> None:
