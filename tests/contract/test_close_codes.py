@@ -149,7 +149,7 @@ def test_slow_consumer(gateway: ServerProcess, codec: str) -> None:
 @shows("close 4005")
 def test_too_many_requests(hasty: ServerProcess, codec: str) -> None:
     with Talker.welcomed(hasty, codec) as client:
-        for _ in range(110):
+        for _ in range(250):
             client.say("ping")
         ends(client, 4005)
 
