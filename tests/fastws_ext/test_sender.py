@@ -287,7 +287,7 @@ async def test_a_failing_on_drain_closes_1011(transport: str) -> None:
 @every_transport
 async def test_a_slow_consumer_is_closed_4003_behind_the_frame_it_has_begun(transport: str) -> None:
     """What was not begun is discarded, nothing is said after the close frame, and the end is a reset."""
-    async with serving(transport, max_outbox=2_000_000, close_timeout=0.5) as server:
+    async with serving(transport, max_outbox=2_000_000, close_timeout=3.0) as server:
         client = await server.connect(receive_buffer=4096)
         (conn,) = server.conns
         sent = 0
