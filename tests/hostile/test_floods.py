@@ -218,10 +218,10 @@ def test_many_unfinished_messages_hold_what_they_sent(server: ServerProcess) -> 
         clients = [RawClient(server.host, server.port) for _ in range(100)]
         for client in clients:
             client.upgrade("/echo")
-        memory, descriptors = server.pss(), server.descriptors()
+        memory, descriptors = server.heap(), server.descriptors()
         for client in clients:
             client.send(data)
-        assert server.pss() - memory < 100 * (len(data) + 16_000)
+        assert server.heap() - memory < 100 * (len(data) + 16_000)
         for client in clients:
             client.reset()
         wait_until(partial(_has_at_most, server, descriptors - 100))
@@ -240,6 +240,6 @@ def test_connections_come_and_go_without_a_trace(server: ServerProcess) -> None:
                 client.reset() if number % 2 else client.close()
 
     cycle(300)
-    memory = server.pss()
+    memory = server.heap()
     cycle(1000)
-    assert server.pss() - memory < 1_500_000
+    assert server.heap() - memory < 1_500_000

@@ -167,6 +167,10 @@ class ServerProcess:
         """Proportional set size of the process, bytes: what it really costs."""
         return self._rollup("Pss")
 
+    def heap(self) -> int:
+        """Memory that holds no file, bytes. It does not change as `pss` does when others come that share pages, or go."""
+        return self._rollup("Anonymous")
+
     def _rollup(self, name: str) -> int:
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii")
         match = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
