@@ -168,7 +168,7 @@ class ServerProcess:
         return self._rollup("Pss")
 
     def heap(self) -> int:
-        """Memory that holds no file, bytes. Other than `pss` it does not depend on who else is there and shares pages."""
+        """Memory that holds no file, bytes. Unlike `pss` it does not depend on who else shares pages."""
         return self._rollup("Anonymous")
 
     def _rollup(self, name: str) -> int:
