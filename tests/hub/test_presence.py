@@ -226,6 +226,7 @@ async def test_nothing_is_told_after_the_end(monkeypatch: pytest.MonkeyPatch) ->
                 assert len(stage.hub._attendance.tasks) == 1
             else:
                 watcher.vanish()
+        await asyncio.sleep(0.02)  # what would come would have come
         async with asyncio.timeout(30):
             while stage.hub._attendance.tasks:
                 await asyncio.sleep(0.001)
