@@ -58,10 +58,14 @@ class Play:
             member.attach(self.random.choice(USERS), f"{member.house.name}-{self.count:x}", "web")
 
     async def is_written(self, member: Member) -> None:
-        """What it has said so far has been heard, where Redis could be reached at all."""
-        with suppress(EngineError):
-            for user in USERS:  # what is asked of a partition comes after what was written there
-                await member.sessions(user)
+        """What it has said so far has been noted, also what could not be while Redis was away."""
+        while True:
+            await until(lambda: _is_sure(member), "it is back")
+            with suppress(EngineError):
+                for user in USERS:  # what is asked of a partition comes after what was written there
+                    await member.sessions(user)
+                if _is_sure(member):
+                    return
 
     async def pause(self) -> None:
         await asyncio.sleep(self.random.uniform(0, 0.1))
@@ -122,6 +126,17 @@ class Play:
         assert {conn for conn in lost if conn.split("-")[0] not in self.killed | late} <= self.former
         if not self.forgot:
             assert self.of_killed <= lost.keys()
+
+
+def _is_sure(member: Member) -> bool:
+    """Whether all that has changed at a process was noted, or is on its way."""
+    registering = member.engine._nodes._registering
+    return (
+        member.engine._common.is_home_up
+        and member.house.outages[-1:] in ([], ["restored"])
+        and not member.engine._sessions.is_doubtful
+        and (registering is None or registering.done())
+    )
 
 
 @pytest.mark.parametrize("seed", [2])
