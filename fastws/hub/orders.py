@@ -195,7 +195,8 @@ def _disconnect(order: Order) -> Act:
 
 def _push(order: Order) -> Act:
     frames = frames_of_message(order.data, order.ts_ms)
-    bare = encode_frame(_TEXT, order.data)
+    is_for_raw = order.user is not None or order.conn is not None  # what is for everybody is not, however late it comes
+    bare = encode_frame(_TEXT, order.data) if is_for_raw else None
 
     def act(conn: Any) -> bool:
         frame = frames[conn.codec_index] if conn.codec != RAW else bare

@@ -15,6 +15,7 @@ from fastws.engine.contract import Answer, Order, Outcome
 from fastws.errors import EngineError, UsageError
 from fastws.hub import orders
 from fastws.hub.topic import Topic
+from fastws.types import SendStatus
 from tests.gateway.stage import MSGPACK, staged
 
 pytestmark = pytest.mark.asyncio
@@ -227,3 +228,43 @@ async def test_what_comes_late_does_not_concern_who_came_later(monkeypatch: pyte
         early.hear()
         assert late.hear() == []
         assert (early.closed, late.closed) == ((4503, ""), None)
+
+
+class Raw:
+    """A connection of a raw endpoint."""
+
+    codec, tenant, number, close_code = "raw", "a", 1, 0
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def send_frame(self, frame: bytes) -> SendStatus:
+        self.heard.append(frame)
+        return SendStatus.SENT
+
+
+class OneRaw:
+    """The users of a process that has but that one."""
+
+    def __init__(self, conn: Raw) -> None:
+        self._found = [conn]
+
+    def everybody(self, _tenant: str | None) -> list[Raw]:
+        return self._found
+
+    def connections_of(self, _tenant: str, _user: str) -> list[Raw]:
+        return self._found
+
+
+async def test_what_is_for_everybody_is_not_for_raw_endpoints_when_it_comes_late() -> None:
+    raw = Raw()
+    users: Any = OneRaw(raw)
+    carried = orders.Orders(users, lambda _: raw, lambda _: 9.0)
+    for order, expected in (
+        (Order("push", tenant="a"), 0),
+        (Order("push", user="a\0u"), 1),
+        (Order("push", conn="n-1"), 1),
+    ):
+        raw.heard.clear()
+        assert await outcome(carried.carry_out(order._replace(data=b'"x"', until_ms=5))) == Outcome(expected), order
+        assert raw.heard == [b'\x81\x03"x"'] * expected
