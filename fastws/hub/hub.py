@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from fastws import closes
@@ -352,8 +353,8 @@ class Hub:
         return Asking(self.topics.get(topic))
 
     def sessions_of(self, user: str, limit: int | None = None) -> Sequence[SessionInfo]:
-        connections = self.users.connections_of(*unscoped(user), limit=limit)
-        return [self._session_of(conn) for conn in connections if not conn.close_code]
+        connections = (conn for conn in self.users.connections_of(*unscoped(user)) if not conn.close_code)
+        return [self._session_of(conn) for conn in islice(connections, limit)]
 
     def session_of(self, conn: str) -> SessionInfo | None:
         found = self.find(conn)

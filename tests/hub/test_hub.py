@@ -251,5 +251,9 @@ async def test_sessions_of_this_process() -> None:
         assert session[:5] == (player.conn.id, "u", "t", "web", "n1")
         assert stage.hub.session_of(player.conn.id) == session
         assert stage.hub.session_of("x-1") is None
+        other = stage.name(stage.connect(), "u", "t")
+        assert [session.conn for session in stage.hub.sessions_of("t\0u", 1)] == [player.conn.id]
         player.conn.close(4503)
+        assert [session.conn for session in stage.hub.sessions_of("t\0u", 1)] == [other.conn.id], "who goes is not one"
+        other.conn.close(4503)
         assert stage.hub.sessions_of("t\0u") == []
