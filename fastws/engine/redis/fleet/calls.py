@@ -108,7 +108,8 @@ class Calls:
 
     async def _say(self, call: _Call) -> None:
         """Tell Redis what has become of it, if that is possible."""
-        said, answer = call.said or (RUNNING, b"")
+        end = call.said
+        said, answer = end or (RUNNING, b"")
         kept_ms = _KEPT_MS if said == _SAID else self._running_ms
         words = (call.fingerprint, call.owner, said, kept_ms, answer)
         try:
@@ -116,9 +117,11 @@ class Calls:
         except EngineError as error:
             _log.debug("a claim of a call is as Redis knows it: %s", error)
             return
-        self._unsaid.pop(call.owner, None)
+        if call.said is end:  # else it has ended meanwhile, and Redis may not know that yet
+            self._unsaid.pop(call.owner, None)
         if not is_mine and said != _FREE:
-            self._mine.pop(call.name, None)
+            if self._mine.get(call.name) is call:
+                del self._mine[call.name]
             self.twice += 1
             _log.warning("a call of the control API was carried out here and by another process: this one was cut off")
 

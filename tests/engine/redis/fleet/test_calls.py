@@ -169,6 +169,29 @@ async def test_who_was_cut_off_for_too_long_finds_out_that_it_was_done_twice(
     assert await a.claim("k2") == Claim(DONE, b"b")
 
 
+async def test_an_end_is_said_until_redis_knows_it_though_it_is_prolonged_meanwhile(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await processes.make(), await processes.make()
+    await a.claim("k")
+    prolonged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    with monkeypatch.context() as patch:
+        patch.setattr(a.backbone, "run", lambda *_: prolonged)
+        saying = asyncio.ensure_future(a.calls._say(a.calls._mine["k"]))
+        await asyncio.sleep(0)  # it is on its way
+        lost: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        patch.setattr(a.backbone, "run", lambda *_: lost)
+        settling = asyncio.ensure_future(a.calls.settle("k", b"answer"))
+        await asyncio.sleep(0)
+        prolonged.set_result(1)
+        lost.set_exception(EngineError("the link broke between the two"))
+        await asyncio.gather(saying, settling)
+    (call,) = a.calls._unsaid.values()
+    await a.calls._say(call)
+    assert not a.calls._unsaid
+    assert await b.claim("k") == Claim(DONE, b"answer")
+
+
 async def test_what_redis_says_is_judged(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     a = await processes.make()
     processes.server.ask("SET", processes.key("k"), "no hash")
