@@ -23,6 +23,8 @@ _GLANCE_S: Final = 0.05
 """For so long replicas are waited for that have just not answered in time."""
 _IN_FULL_EVERY_S: Final = 5.0
 """Seconds from one time that such replicas are waited for in full to the next."""
+_TOLD_EVERY_S: Final = 10.0
+"""Seconds from one time that the log says that they do not answer to the next, though they come and go."""
 
 
 def connected_replicas(info: object) -> int:
@@ -44,7 +46,10 @@ class Replicas:
         self.refused = 0
         """Writes that were answered as not safe, since the server has been known."""
         self._refused_before = 0
-        self._in_full_at = float("-inf")
+        self._now_s = 0.0
+        self._in_full_at = self._told_at = float("-inf")
+        self._is_told = False
+        """The log says that they do not answer, and not yet that they do again."""
 
     @property
     def least(self) -> int:
@@ -67,6 +72,7 @@ class Replicas:
 
     def time_ms(self, now_s: float) -> int:
         """How long the next `WAIT` may take; `now_s` by the clock of the loop."""
+        self._now_s = now_s
         if self.is_short and now_s - self._in_full_at < _IN_FULL_EVERY_S:
             return int(min(self._within_s, _GLANCE_S) * 1000)
         self._in_full_at = now_s
@@ -75,8 +81,9 @@ class Replicas:
     def judge(self, answer: object, writes: int) -> ReplicasError | None:
         """What came of a `WAIT` for so many writes: the error that their writers get, or None."""
         if isinstance(answer, int) and answer >= self._least:
-            if self.is_short:
-                self.is_short = False
+            self.is_short = False
+            if self._is_told:
+                self._is_told = False
                 refused, self._refused_before = self.refused - self._refused_before, self.refused
                 _log.info(
                     "%s: enough replicas have what is stored again; %d writes were refused", self._address, refused
@@ -87,8 +94,9 @@ class Replicas:
             reason = f"{answer} of {self._least} replicas had it in time"
         else:
             reason = f"Redis does not say whether replicas have it: {answer}"
-        if not self.is_short:
-            self.is_short = True
+        self.is_short = True
+        if not self._is_told and self._now_s - self._told_at >= _TOLD_EVERY_S:
+            self._is_told, self._told_at = True, self._now_s
             _log.error("%s: what is written is refused, as it is not safe: %s", self._address, reason)
         return ReplicasError(f"it was stored, but may get lost yet: {reason}")
 

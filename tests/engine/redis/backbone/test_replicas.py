@@ -212,6 +212,22 @@ def test_who_did_not_answer_is_waited_for_in_full_now_and_then() -> None:
     assert tiny.time_ms(0.0) == 1, "0 would be for ever"
 
 
+def test_replicas_that_come_and_go_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastws.engine")
+    replicas = Replicas("it", PATIENT)
+    for now_s in range(100):  # ten to the second
+        replicas.time_ms(now_s / 10)
+        assert (replicas.judge(now_s % 2, 3) is None) is bool(now_s % 2)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    caplog.clear()
+    for now_s in (10.0, 11.0, 12.0):
+        replicas.time_ms(now_s)
+        replicas.judge(0, 1)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    replicas.judge(1, 1)
+    assert f"{49 * 3 + 3} writes were refused" in caplog.text
+
+
 @on_loops("uvloop")
 async def test_too_few_of_them_are_in_the_log_at_once(
     redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
