@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from fastws.engine.contract import EngineEvents
 from fastws.engine.redis.backbone.contract import Backbone
-from fastws.engine.redis.names import HERE, HOME, Names
+from fastws.engine.redis.names import HERE, HOME, PARTITIONS, Names
 from fastws.errors import EngineError, InternalError
 
 Hear = Callable[[bytes], None]
@@ -100,6 +100,10 @@ class Common:
         """Raise `EngineError` if the server of this partition is away."""
         if not self.backbone.is_up(partition):
             raise EngineError("Redis is away", temporary=True)
+
+    def away(self) -> set[int]:
+        """The partitions whose servers are away."""
+        return {partition for partition in range(PARTITIONS) if not self.backbone.is_up(partition)}
 
     @property
     def is_home_up(self) -> bool:

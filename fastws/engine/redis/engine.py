@@ -124,6 +124,7 @@ class RedisEngine(Engine):
         is_new = not self._cut_off
         if back:
             self._cut_off -= back
+            self._nodes.return_in_part(back)
             self._common.events.on_restored(now_ms(), _of(back), is_over=False)
         if lost:
             if is_new and len(lost) == PARTITIONS:

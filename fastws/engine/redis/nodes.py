@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -151,6 +151,13 @@ class Nodes:
             self._register_again()
         if self._registering is not None:
             await asyncio.wait((self._registering,), timeout=_WAIT_S)
+
+    def return_in_part(self, partitions: Collection[int]) -> None:
+        """These are back, and others are not: at the next beat this process reads what it was told meanwhile, and then
+        notes everybody who is here again.
+        """
+        self._sessions.is_doubtful = True
+        self._post.return_in_part(partitions)
 
     async def stop(self) -> None:
         """Give the lease back, with everything that belongs to it."""

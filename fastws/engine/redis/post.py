@@ -100,6 +100,11 @@ class Post:
         finally:
             await self._hear_missed(now_ms)
 
+    def return_in_part(self, partitions: Collection[int]) -> None:
+        """These are back, and others are not."""
+        self.is_behind = True
+        self.mailbox.return_in_part(partitions)
+
     def _lack(self) -> None:
         self.is_behind = True
         self.on_trimmed()

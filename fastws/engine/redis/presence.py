@@ -333,7 +333,8 @@ class RemotePresence:
     async def _say_what_was_not_said(self) -> None:
         """Who keeps a list of these topics asks again."""
         message = pack(CHANGES, unnamed(self._common.node))
-        for topic in list(self._unsaid):
+        away = self._common.away()
+        for topic in [topic for topic in self._unsaid if partition_of(topic) not in away]:
             channel = self._common.names.of(names.TOPIC, topic)
             await self._common.backbone.say(partition_of(topic), channel, message)
             self._unsaid.discard(topic)
@@ -354,7 +355,7 @@ class RemotePresence:
             written += [self._go(topic, unmatched.pop(topic)) for topic in [*unmatched] if topic != batch[-1][0]]
             await self._done(written)
         await self._done([self._go(topic, known) for topic, known in unmatched.items()])
-        for partition in range(0 if is_new else PARTITIONS):
+        for partition in () if is_new else sorted({*range(PARTITIONS)} - self._common.away()):
             key = self._common.names.node_key(names.NODE_TOPICS, partition, self._common.node)
             topics = [topic async for topic in self._scan(partition, "SSCAN", key) if _text(topic) not in seen]
             for one in map(_text, topics):
@@ -394,8 +395,10 @@ class RemotePresence:
         await asyncio.sleep(0)
 
     async def _known(self, topic: str) -> dict[str, bytes]:
-        """What Redis has of this process' members of a topic."""
+        """What Redis has of this process' members of a topic; nothing is known, or written, while it is away."""
         partition = partition_of(topic)
+        if not self._common.backbone.is_up(partition):
+            return {}
         words = [word async for word in self._scan(partition, "HSCAN", self._members_key(partition, topic))]
         return dict(zip(map(_text, words[::2]), words[1::2], strict=True))
 

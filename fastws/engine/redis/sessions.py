@@ -315,8 +315,9 @@ class Sessions:
     # Everybody of a node.
 
     async def register(self, sessions: Iterable[SessionInfo]) -> None:
-        """Note everybody who is here again, a part at a time."""
+        """Note everybody who is here again, a part at a time; where Redis is away, when it is back."""
         self.is_doubtful = False
+        away = self._common.away()
         self._common.unmark()
         unsure = list(self._unsure.items())
         waiting: dict[int, list[SessionInfo]] = {}
@@ -325,7 +326,8 @@ class Sessions:
         for session in sessions:
             partition, _ = _place(scoped(session.tenant, session.user), session.conn)
             group = waiting.setdefault(partition, [])
-            group.append(session)
+            if partition not in away:
+                group.append(session)
             if len(group) >= AT_ONCE:
                 answers.append(self._attach_all(partition, waiting.pop(partition)))
                 if len(answers) >= _IN_FLIGHT:
@@ -334,12 +336,13 @@ class Sessions:
                 await asyncio.sleep(0)
                 ends_s = monotonic() + SLICE_S
         for partition, group in waiting.items():
-            answers.append(self._attach_all(partition, group))
+            if group:
+                answers.append(self._attach_all(partition, group))
             if len(answers) >= _IN_FLIGHT:
                 await answers.pop(0)
         for answer in answers:
             await answer
-        self._be_sure(unsure)
+        self._be_sure((conn, user) for conn, user in unsure if _place(user, conn)[0] not in away)
 
     def _attach_all(self, partition: int, group: Sequence[SessionInfo]) -> asyncio.Future[object]:
         own = self._node_key(partition)

@@ -12,10 +12,13 @@ from fastws.engine.contract import COUNT, DISCONNECT, PUSH, Order
 from fastws.engine.redis import engine as module
 from fastws.engine.redis.backbone.making import make_backbone
 from fastws.engine.redis.engine import RedisEngine
+from fastws.engine.redis.fleet.letters import letter_of
 from fastws.engine.redis.names import HOME, PARTITIONS, partition_of
+from fastws.engine.redis.resp.errors import AwayError
 from fastws.errors import EngineError, InternalError
+from tests.engine.redis.fleet.nodes import Member, Members, put
 from tests.engine.suite.house import House
-from tests.engine.suite.stand import until
+from tests.engine.suite.stand import got, until, until_async
 from tests.support.redis import RedisServer
 
 pytestmark = pytest.mark.asyncio
@@ -213,3 +216,76 @@ async def test_what_nobody_listens_to_is_passed_over(engine: RedisEngine, house:
     engine.on_message(b"somebody's", b"words")
     assert heard == [b"words"]
     assert house.heard == []
+
+
+class InPart:
+    """A backbone of which a part is away."""
+
+    def __init__(self, member: Member) -> None:
+        self.away: set[int] = set()
+        self._backbone: Any = member.engine._common.backbone
+        member.engine._common.backbone = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+    def is_up(self, partition: int) -> bool:
+        return partition not in self.away
+
+    def run(self, what: Any, partition: int, *words: Any) -> Any:
+        self._check(partition)
+        return self._backbone.run(what, partition, *words)
+
+    def call(self, partition: int, *words: Any) -> Any:
+        self._check(partition)
+        return self._backbone.call(partition, *words)
+
+    def say(self, partition: int, *words: Any) -> Any:
+        self._check(partition)
+        return self._backbone.say(partition, *words)
+
+    def _check(self, partition: int) -> None:
+        if partition in self.away:
+            raise AwayError("Redis is away")
+
+
+async def test_a_part_that_is_back_before_others_has_who_is_here_and_says_what_was_missed(
+    members: Members, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = await members.some(2, 20.0)  # a beat a second
+    mine = partition_of(one.id)
+    names = [name for name in map(str, range(1000)) if partition_of(name) not in (HOME, mine)]
+    early = names[0]
+    late = next(name for name in names if partition_of(name) != partition_of(early))
+    for user in (early, late):
+        one.attach(user, f"gone-{user}")
+        await until_async(lambda user=user: two.conns(user))
+    await put(one, letter_of(Order(COUNT, attribute="user", data=b'"x"'), 1, two.id))
+    backbone = InPart(one)
+    backbone.away = {mine, partition_of(early), partition_of(late)}
+    one.engine.on_away(sorted(backbone.away), "two masters were stopped")
+    for user in (early, late):
+        one.detach(user, f"gone-{user}")
+        one.attach(user, f"here-{user}")
+        one.come(user, f"here-{user}", user)
+    backbone.away = {partition_of(late)}
+    one.engine.on_back([mine, partition_of(early)])
+    await until_async(lambda: _are(two, early, f"here-{early}"))
+    await until_async(lambda: _is_present(two, early))
+    await until(lambda: one.house.orders)
+    await until(lambda: not one.engine._sessions.is_doubtful)
+    assert await two.conns(late) == [f"gone-{late}"]
+    assert f"here-{late}" in one.engine._sessions._unsure
+    backbone.away = set()
+    one.engine.on_back([partition_of(late)])
+    await until_async(lambda: _are(two, late, f"here-{late}"))
+    await until_async(lambda: _is_present(two, late))
+    assert "cannot tell that it is alive" not in caplog.text
+
+
+async def _are(member: Member, user: str, *conns: str) -> bool:
+    return await member.conns(user) == [*conns]
+
+
+async def _is_present(member: Member, topic: str) -> bool:
+    return (await got(member.engine.presence_stats(topic))).connections == 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 from fastws.engine.contract import Answer
@@ -91,6 +91,11 @@ class Mailbox:
         if not self.is_open:
             await self._open()
         await self._read_on()
+
+    def return_in_part(self, partitions: Collection[int]) -> None:
+        """These are back, and others are not: `look_after` reads what came meanwhile, if it is in one of them."""
+        if partition_of(self._node) in partitions:
+            self._has_missed = True
 
     async def look_after(self) -> None:
         """See that it is still there: who writes to a node without a mailbox is told that there is no such node. Redis

@@ -77,10 +77,12 @@ class Noted:
 
     async def weed(self, node: str, is_here: Callable[[Entry], bool]) -> None:
         """Forget connections that are noted as this node's and are not here: they ended while Redis was away, or it
-        has lost their ends.
+        has lost their ends. Where it is away still, that is done when it is back.
         """
+        away = self._common.away()
         for begin in range(0, PARTITIONS, _ASKED_TOGETHER):
-            cursors = dict.fromkeys(range(begin, min(begin + _ASKED_TOGETHER, PARTITIONS)), b"0")
+            together = range(begin, min(begin + _ASKED_TOGETHER, PARTITIONS))
+            cursors = {partition: b"0" for partition in together if partition not in away}
             while cursors:
                 cursors = await self._weed_pages(node, cursors, is_here)
 
