@@ -10,7 +10,8 @@ from fastws.config import OPTIONS, Settings, load
 from fastws.server import engines, startup_checks
 
 _CERTIFICATES: Final = ("ssl_certfile", "ssl_keyfile", "ssl_keyfile_password")
-IN_PLACE: Final = (*_CERTIFICATES, "log_level", "log_format", "access_log", "drain_timeout", "drain_rate")
+_LOGGING: Final = ("log_level", "log_format")
+IN_PLACE: Final = (*_CERTIFICATES, *_LOGGING, "drain_timeout", "drain_rate")
 """Settings that can change without another process."""
 
 
@@ -29,6 +30,8 @@ def taken_over(current: Settings, new: Settings) -> tuple[Settings, list[str]]:
     names = set(IN_PLACE)
     if (current.ssl_certfile is None) != (new.ssl_certfile is None):
         names -= set(_CERTIFICATES)  # the listeners speak TLS, or they do not
+    if current.log_config is not None:
+        names -= set(_LOGGING)  # its file is what holds, and is not read again
     left = [option.flag for name, option in OPTIONS.items() if name not in names and _differs(name, current, new)]
     if current.namespaces != new.namespaces:
         left.append("[namespaces]")

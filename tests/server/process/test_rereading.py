@@ -44,6 +44,16 @@ def test_other_files_of_certificates_count_and_tls_itself_stays(tmp_path: Path) 
         assert "--ssl-certfile" in left
 
 
+def test_what_would_not_take_effect_is_named(tmp_path: Path) -> None:
+    settings, left = taken_over(load({}, {}), load({"access_log": "true"}, {}))
+    assert (settings.access_log, left) == (False, ["--access-log"])
+    config = tmp_path / "log.json"
+    config.write_text('{"version": 1}')
+    given = {"log_config": str(config)}
+    settings, left = taken_over(load(given, {}), load({**given, "log_level": "debug"}, {}))
+    assert (settings.log_level, left) == ("info", ["--log-level"])
+
+
 def test_namespaces_stay(tmp_path: Path) -> None:
     config = tmp_path / "own.toml"
     config.write_text("[namespaces.chat]\nhistory_size = 5\n")
