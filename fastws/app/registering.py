@@ -95,7 +95,8 @@ class Registering:
     def on_shutdown(self, hook: Function) -> Function:
         """Register `hook()`, run after the last connection is gone, in the same task as those of `on_startup`.
 
-        A second signal leaves it one second more.
+        All of them together have what moving connections away has left of `--drain-timeout`, and 10 s; then they are
+        cancelled. A second signal leaves them one second more.
         """
         return self._add(self.shutdown_hooks, hook, "@app.on_shutdown")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_hex
@@ -22,8 +23,11 @@ from fastws.net.http import Site, SocketPath
 from fastws.net.raw import MessageRunner, RawRunner, StreamRunner
 from fastws.server.engines import make_engine, start_checks
 from fastws.server.lag import SlowHandlers
+from fastws.server.lifespan import CANCELLED_S
 from fastws_ext.endpoint import Endpoint
 from fastws_ext.loop_data import LoopData
+
+_log: Final = logging.getLogger("fastws.server")
 
 _UNLIMITED: Final = 0x7FFFFFFF
 
@@ -87,13 +91,21 @@ class Assembly:
         self._canary.start()
 
     async def end_handlers(self, grace_s: float) -> None:
-        """Give coroutines of handlers and hooks `grace_s` seconds to end, then cancel them."""
+        """Give coroutines of handlers and hooks `grace_s` seconds to end, then cancel them; whoever does not care about
+        that either is left to itself.
+        """
         tasks = [*self.gateway.tasks, *(task for runner in self.runners.values() for task in runner.tasks)]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_s)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                done, left = await asyncio.wait(late, timeout=CANCELLED_S)
+                for task in done:
+                    if not task.cancelled():
+                        task.exception()  # it had its say, and nobody else asks
+                if left:
+                    _log.error("%d handlers go on %g s after they were cancelled", len(left), CANCELLED_S)
 
     async def stop(self) -> None:
         """Stop the engine."""

@@ -15,6 +15,10 @@ _log: Final = logging.getLogger("fastws.server")
 
 HASTE_S: Final = 1.0
 """What `on_shutdown` has left once nobody wants to wait any longer."""
+WARN_S: Final = 5.0
+"""If `on_shutdown` takes longer, the log names the hook that it is in, and how long it is waited for."""
+CANCELLED_S: Final = 3.0
+"""Whoever is cancelled may clean up for so long; then he is left to himself."""
 
 Hook = Callable[[], Any]
 
@@ -37,6 +41,8 @@ class Lifespan:
         self._hurried: asyncio.Future[None] = loop.create_future()
         self._is_interrupted = False
         self._is_at_shutdown = False
+        self._hook = ""
+        """The name of the hook that was called last."""
         self._failure: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -52,7 +58,7 @@ class Lifespan:
             await asyncio.wait((task, self._started), return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not self._started.done():
-                await _cancel(task)
+                await self._cancel(task)
         if self._failure is not None:
             raise self._failure
         if not (self._started.done() or self._is_interrupted):
@@ -65,22 +71,34 @@ class Lifespan:
         if self._task is not None and not self._started.done():
             self._task.cancel()
 
-    async def end(self) -> None:
-        """Run the hooks of `on_shutdown`, unless it has not started. Each takes its time; an `Exception` is logged."""
+    async def end(self, within_s: float | None = None) -> None:
+        """Run the hooks of `on_shutdown`, unless it has not started; an `Exception` is logged. Who has not ended
+        `within_s` seconds from now (None: each takes its time) is cancelled.
+        """
         task = self._task
         if task is None or not self._started.done() or self._ending.is_set():
             return
         self._ending.set()
         try:
-            await asyncio.wait((task, self._hurried), return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait((task,), timeout=HASTE_S)
+            await self._wait_for_end(task, within_s)
         finally:
-            await _cancel(task)
-        if not task.cancelled():
+            await self._cancel(task)
+        if task.done() and not task.cancelled():
             task.result()
         if not self._is_at_shutdown:
             # The task did not live to see this: the loop ends, which cancels them all, or a task group cancelled it.
             await self._run_shutdown_hooks()
+
+    async def _wait_for_end(self, task: asyncio.Task[None], within_s: float | None) -> None:
+        quiet_s = WARN_S if within_s is None else min(WARN_S, within_s)
+        done, _ = await asyncio.wait((task, self._hurried), timeout=quiet_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            left_s = None if within_s is None else within_s - quiet_s
+            more = "" if left_s is None else f", which is cut short {left_s:.0f} s from now"
+            _log.warning("the end waits for on_shutdown in %s%s", self._hook, more)
+            await asyncio.wait((task, self._hurried), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._hurried.done():
+            await asyncio.wait((task,), timeout=HASTE_S)
 
     def hurry(self) -> None:
         """Let the hooks of `on_shutdown` have no more than `HASTE_S` seconds."""
@@ -89,7 +107,8 @@ class Lifespan:
 
     async def _live(self) -> None:
         for hook in self._startup_hooks:
-            self.on_startup(_name_of(hook))
+            self._hook = _name_of(hook)
+            self.on_startup(self._hook)
             try:
                 await _call(hook)
             except (Exception, asyncio.CancelledError) as error:
@@ -111,6 +130,7 @@ class Lifespan:
         assert task is not None
         cancelled_before = task.cancelling()
         for hook in self._shutdown_hooks:
+            self._hook = _name_of(hook)
             try:
                 await _call(hook)
             except (Exception, asyncio.CancelledError) as error:
@@ -120,18 +140,19 @@ class Lifespan:
                 _log.warning("on_shutdown was cut short in %s", _name_of(hook))
                 return
 
+    async def _cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel, and wait until it has ended, or shows that it does not care."""
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=CANCELLED_S)
+        if not task.done():
+            _log.error("%s goes on %g s after it was cancelled: nobody waits for it", self._hook, CANCELLED_S)
+
 
 async def _call(hook: Hook) -> None:
     result = hook()
     if isawaitable(result):
         await result
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    """Cancel, and wait until it has ended."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait((task,))
 
 
 def _failed(hook: Hook, error: BaseException) -> StartError:

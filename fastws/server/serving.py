@@ -23,7 +23,7 @@ from fastws.server.assembly import Assembly
 from fastws.server.drain import Drain
 from fastws.server.engines.nodes import nodes_of
 from fastws.server.lag import LoopLag
-from fastws.server.lifespan import Lifespan
+from fastws.server.lifespan import HASTE_S, Lifespan
 from fastws.server.process.admin_address import bind_admin, of_admin_address
 from fastws.server.startup_checks import tls_context
 from fastws_ext.loop_data import LoopData
@@ -39,6 +39,8 @@ _first_numbers: Final = count(step=1 << 40)
 
 GRACE_S: Final = 2.0
 """Handlers and hooks of connections that are gone have so long to finish what they were doing."""
+END_S: Final = 10.0
+"""After the time for moving connections away everything else, `on_shutdown` too, may take so long."""
 
 
 class Serving:
@@ -57,6 +59,8 @@ class Serving:
         self.counts: Counts | None = None
         """What is counted together with other workers of this node, if there are any."""
         self._drain: Drain | None = None
+        self._end_by_s = 0.0
+        """When `on_shutdown` is to have ended, on the clock of the loop; 0 before a drain begins."""
         self._admin: AdminServer | None = None
         self._admin_sockets: list[socket.socket] = []
         self._ready_s = 0.0
@@ -217,6 +221,7 @@ class Serving:
 
     async def _move_away(self, pending: Callable[[], int]) -> int:
         settings = self.settings
+        self._end_by_s = self.loop.time() + settings.drain_timeout + END_S
         self._drain = Drain(
             self.listeners.websockets, pending, rate=settings.drain_rate, timeout_s=settings.drain_timeout
         )
@@ -252,7 +257,8 @@ class Serving:
             await self.listeners.close()
             self.ingress.close()
             await self.parts.end_handlers(grace_s)
-            await self.lifespan.end()
+            end_by_s = self._end_by_s or self.loop.time() + self.settings.drain_timeout + END_S
+            await self.lifespan.end(max(end_by_s - self.loop.time(), HASTE_S))
         finally:
             await self._give_back()
 

@@ -68,6 +68,8 @@ class Worker(Serving):
         super().__init__(settings, app)
         self._given = given
         self._stop = asyncio.Event()
+        self._is_up = False
+        """Whether everybody has been told that it serves."""
         self.stop_signals = 0
         self._notifier = Notifier()
         self._pidfile: Path | None = None
@@ -88,14 +90,15 @@ class Worker(Serving):
         """Bind, let the application start, listen, and say so; a signal ends it early. Raises `StartError`."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.on_stop_signal, number)
-        address = self.bind()
-        admin_address = self.bind_admin()
-        if not (await self.open_unless(self._stop) and await self.run_startup_hooks()):
-            return
+        # From the beginning: what they do by themselves is to end the process, or to halt it.
         self.loop.add_signal_handler(signal.SIGUSR1, self.on_reopen_signal)
         self.loop.add_signal_handler(signal.SIGHUP, self.on_reread_signal)
         for number in (signal.SIGTTIN, signal.SIGTTOU):
             self.loop.add_signal_handler(number, self.on_unsupported_signal, number)
+        address = self.bind()
+        admin_address = self.bind_admin()
+        if not (await self.open_unless(self._stop) and await self.run_startup_hooks()):
+            return
         self._pidfile = write_pidfile(self.settings.pidfile)
         settle_memory()
         await self.listen()
@@ -104,6 +107,7 @@ class Worker(Serving):
         if admin_address:
             sys.stdout.write(f"admin on {admin_address}\n")
         sys.stdout.flush()
+        self._is_up = True
         self._notifier.ready()
         self._keep_watchdog()
 
@@ -129,6 +133,9 @@ class Worker(Serving):
 
     def on_reread_signal(self) -> None:
         """HUP: read the configuration and the certificates again, and take of it what can change in one process."""
+        if not self._is_up or self._stop.is_set():
+            _log.warning("SIGHUP is ignored while the server starts or stops")
+            return
         self._notifier.reloading()
         try:
             settings, left = taken_over(self.settings, read_again(self._given))
@@ -146,7 +153,8 @@ class Worker(Serving):
                     "SIGHUP: %s cannot change until the server is started again; with --workers they could",
                     ", ".join(left),
                 )
-            _log.info("SIGHUP: certificates, logging and drain are as they are configured now")
+            what = "certificates, logging and drain" if settings.log_config is None else "certificates and drain"
+            _log.info("SIGHUP: %s are as they are configured now", what)
         self._notifier.ready()
 
     def on_unsupported_signal(self, number: int) -> None:

@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from fastws.config import OPTIONS, Settings, load
+from fastws.server.lifespan import CANCELLED_S
+from fastws.server.serving import END_S
 from tests.support.redis import RedisServer, redis_binary
 from tests.support.server import ROOT
 
@@ -87,7 +89,7 @@ def test_the_unit_waits_for_the_drain() -> None:
     settings = unit()
     assert settings["Type"] == "notify"
     assert settings["KillMode"] == "mixed"
-    assert seconds(settings["TimeoutStopSec"]) > DEFAULTS.drain_timeout
+    assert seconds(settings["TimeoutStopSec"]) > DEFAULTS.drain_timeout + END_S + CANCELLED_S
     assert "HUP" in settings["ExecReload"]
 
 
@@ -165,4 +167,4 @@ def test_kubernetes_objects_fit_together(tmp_path: Path) -> None:
     settings = load({"config": str(tmp_path / "fastws.toml")})
     assert (settings.port, settings.admin_port) == (ports["websocket"], ports["admin"])
     paused_s = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["spec"]["terminationGracePeriodSeconds"] > paused_s + settings.drain_timeout
+    assert pod["spec"]["terminationGracePeriodSeconds"] > paused_s + settings.drain_timeout + END_S + CANCELLED_S

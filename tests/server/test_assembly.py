@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from fastws.config import Settings
 from fastws.core.upgrade import OriginRules
 from fastws.errors import ConfigError
 from fastws.net.raw import MessageRunner, StreamRunner
+from fastws.server import assembly
 from fastws.server.assembly import Assembly
 from fastws_ext.loop_data import LoopData
 
@@ -137,3 +138,25 @@ async def test_handlers_have_a_moment_to_end() -> None:
             parts.runners["/plain"].tasks.add(asyncio.ensure_future(work))
         await parts.end_handlers(0.1)
         assert ended == ["brief", "cancelled"]
+
+
+@pytest.mark.asyncio
+async def test_handlers_that_do_not_care_about_being_cancelled_are_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(assembly, "CANCELLED_S", 0.01)
+    async with running(application()) as parts:
+        may_end = asyncio.Event()
+
+        async def deaf() -> None:
+            while not may_end.is_set():
+                with suppress(asyncio.CancelledError):
+                    await may_end.wait()
+
+        task = asyncio.ensure_future(deaf())
+        parts.runners["/plain"].tasks.add(task)
+        await parts.end_handlers(0)
+        assert not task.done()
+        assert "1 handlers go on 0.01 s after they were cancelled" in caplog.text
+        may_end.set()
+        await task

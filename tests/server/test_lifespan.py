@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 
 import anyio
@@ -195,6 +195,53 @@ async def test_an_end_that_nobody_wants_to_wait_for(
     await ending
     assert hooks.notes == ["sync", "stuck"]
     assert [record.message for record in caplog.records] == [f"on_shutdown was cut short in {Hooks.stuck.__qualname__}"]
+
+
+async def test_an_end_that_takes_long_is_named_and_then_cut_short(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lifespan, "WARN_S", 0.01)
+    hooks = Hooks()
+    life = Lifespan([], [hooks.sync, hooks.stuck, hooks.coroutine])
+    await life.start()
+    await life.end(0.1)
+    assert hooks.was_cancelled
+    assert hooks.notes == ["sync", "stuck"]
+    name = Hooks.stuck.__qualname__
+    assert [record.message for record in caplog.records] == [
+        f"the end waits for on_shutdown in {name}, which is cut short 0 s from now",
+        f"on_shutdown was cut short in {name}",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["start", "end"])
+async def test_a_hook_that_does_not_care_about_being_cancelled(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lifespan, "CANCELLED_S", 0.01)
+    began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def deaf() -> None:
+        began.set()
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+        ended.set()
+
+    life = Lifespan([deaf], []) if kind == "start" else Lifespan([], [deaf])
+    running = asyncio.ensure_future(life.start())
+    if kind == "start":
+        await began.wait()
+        running.cancel()
+        await asyncio.wait((running,))
+        assert running.cancelled()
+    else:
+        await running
+        await life.end(0.01)
+    assert not ended.is_set()
+    assert "deaf goes on 0.01 s after it was cancelled" in caplog.text
+    may_end.set()
+    await ended.wait()
 
 
 @pytest.mark.parametrize("cancelled", ["all", "own"])

@@ -12,7 +12,7 @@ import pytest
 from fastws import FastWS
 from fastws.config.embedded import embedded
 from fastws.errors import StartError
-from fastws.server import lifespan
+from fastws.server import lifespan, serving
 from fastws.server.serving import Serving
 
 pytestmark = pytest.mark.asyncio
@@ -51,9 +51,9 @@ async def test_an_end_that_is_cancelled_gives_everything_back(tmp_path: Path, mo
 
     before = open_sockets()
     place = tmp_path / "s"
-    serving = make_serving(app, uds=str(place))
-    await start(serving)
-    ending = asyncio.ensure_future(serving.shutdown(0))
+    served = make_serving(app, uds=str(place))
+    await start(served)
+    ending = asyncio.ensure_future(served.shutdown(0))
     await began.wait()
     ending.cancel()
     await asyncio.wait((ending,))
@@ -62,10 +62,34 @@ async def test_an_end_that_is_cancelled_gives_everything_back(tmp_path: Path, mo
     assert open_sockets() == before
     assert asyncio.all_tasks() == {asyncio.current_task()}
     blocked.set()
-    serving = make_serving(app)
-    await start(serving)
-    await serving.shutdown(0)
+    served = make_serving(app)
+    await start(served)
+    await served.shutdown(0)
     assert open_sockets() == before
+
+
+async def test_an_application_that_does_not_end_is_not_waited_for_without_a_bound(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has what the drain has left, and some seconds."""
+    monkeypatch.setattr(lifespan, "WARN_S", 0.01)
+    monkeypatch.setattr(serving, "END_S", 0.1)
+    app = FastWS()
+
+    @app.on_shutdown
+    async def stop() -> None:
+        await asyncio.Event().wait()
+
+    before = open_sockets()
+    served = make_serving(app, drain_timeout=0)
+    await start(served)
+    assert await served.empty() == 0
+    await served.shutdown(0)
+    assert open_sockets() == before
+    messages = [record.message for record in caplog.records if "on_shutdown" in record.message]
+    assert len(messages) == 2
+    assert "stop, which is cut short" in messages[0]
+    assert messages[1].startswith("on_shutdown was cut short in ")
 
 
 async def test_a_start_that_fails_at_any_point_gives_everything_back() -> None:
@@ -75,22 +99,22 @@ async def test_a_start_that_fails_at_any_point_gives_everything_back() -> None:
     before = open_sockets()
     app = FastWS()
     for steps in range(5):
-        serving = make_serving(app)
-        serving.build()
+        served = make_serving(app)
+        served.build()
         if steps > 0:
-            serving.bind()
+            served.bind()
         if steps > 1:
-            serving.bind_admin()
+            served.bind_admin()
         if steps > 2:
-            await serving.open()
+            await served.open()
         if steps > 3:
-            await serving.listen()
-        await serving.shutdown(0)
+            await served.listen()
+        await served.shutdown(0)
         assert open_sockets() == before
     app.on_startup(fails)
-    serving = make_serving(app)
+    served = make_serving(app)
     with pytest.raises(StartError, match="no disk"):
-        await start(serving)
-    await serving.shutdown(0)
+        await start(served)
+    await served.shutdown(0)
     assert open_sockets() == before
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -194,6 +194,26 @@ def test_a_signal_ends_the_wait_for_a_silent_redis(tmp_path: Path) -> None:
         assert "cannot start" not in errors
 
 
+def test_signals_do_no_harm_while_it_starts_or_stops(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import asyncio\nfrom fastws import FastWS\napp = FastWS()\n"
+        "@app.on_startup\nasync def start():\n    print('starting', flush=True)\n    await asyncio.Event().wait()\n"
+    )
+    ports = ("--port", "0", "--admin-port", "-1")
+    command = [sys.executable, "-m", "fastws", *ports, "--app-dir", str(tmp_path), "slow:app"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "starting\n"
+        for number in (signal.SIGUSR1, signal.SIGTTIN, signal.SIGHUP):
+            process.send_signal(number)
+        while "SIGHUP is ignored while the server starts or stops" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
 def test_a_raw_endpoint_on_the_path_of_the_protocol_exits_2() -> None:
     source = "from fastws.app import FastWS\napp = FastWS()\n@app.raw('/ws')\ndef echo(conn, message): pass\n"
     with pytest.raises(ServerFailed, match=r"exited 2 (.|\n)*--path"):

@@ -194,7 +194,7 @@ class Crew:
         now = time.monotonic()
         for process in self.processes.values():
             waited_s = process.waited_s(now)
-            is_leaving = process.phase is Phase.RETIRING
+            is_leaving = process.phase in (Phase.RETIRING, Phase.STOPPING)
             if waited_s > WARN_S and not process.is_warned_of:
                 process.is_warned_of = True
                 _log.warning(

@@ -118,8 +118,7 @@ class Member(Serving):
         self.lifespan.on_startup = lambda hook: self._wait_for(f"on_startup in {hook}")
         if self.settings.redis != "none":
             self._wait_for("Redis")
-        await self.open()
-        if self._end.is_set() or not await self.run_startup_hooks():
+        if not (await self.open_unless(self._end) and await self.run_startup_hooks()):
             return
         settle_memory()
         self._birth.channel.send("started")

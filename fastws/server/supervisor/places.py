@@ -18,7 +18,7 @@ ENGINE_AWAY: Final = 75  # EX_TEMPFAIL
 WARN_S: Final = 60.0
 """Whoever starts or ends for longer is named in a warning, with what it waits for."""
 GIVE_UP_S: Final = 600.0
-"""A restart does not wait any longer for a new worker, or for an old one that has moved its connections away."""
+"""A restart does not wait any longer for a new worker, or anybody for one that has moved its connections away."""
 
 MAX_DEATHS: Final = 5
 DEATHS_WITHIN_S: Final = 30.0
@@ -73,7 +73,7 @@ class Process:
 
     def waited_s(self, now_s: float) -> float:
         """For how long a start or an end goes on; of an end, what comes after the time for moving connections away."""
-        if self.phase is Phase.RETIRING:
+        if self.phase in (Phase.RETIRING, Phase.STOPPING):
             return now_s - self.since_s - self.drain_timeout_s
         return now_s - self.since_s if self.phase is Phase.STARTING else 0.0
 

@@ -164,10 +164,10 @@ class Supervisor:
         if now_s >= self._deadline_s:
             self.crew.kill()
             self.nursery.kill()
+        self.crew.see_to_slow()
         if not self.is_stopping:
             self._fill_places(now_s)
             self.crew.see_to_leaving()
-            self.crew.see_to_slow()
             self._renewal.go_on()
             self.crew.spread()
         if self._notifier.watchdog_s and now_s >= self._alive_at_s:

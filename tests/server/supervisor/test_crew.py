@@ -315,6 +315,22 @@ def test_who_takes_long_is_named_with_what_it_waits_for(
     assert old.kill_at_s < inf
 
 
+def test_the_end_of_all_waits_for_nobody_without_a_bound(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    place = stage.crew.add_place()
+    process = stage.ready(place)
+    stage.say(process, "hello", pid=1 << 30, drain_timeout_s=30.0)
+    stage.crew.stop()
+    process.since_s -= 89
+    stage.crew.see_to_slow()
+    assert not caplog.records
+    process.since_s -= 2
+    stage.crew.see_to_slow()
+    assert "has not ended for 61 s" in caplog.text
+    process.since_s -= 540
+    stage.crew.see_to_slow()
+    assert process.kill_at_s < inf
+
+
 def test_who_is_given_up_may_end_by_itself_before_it_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastws.server.supervisor.crew.LAST_CHANCE_S", 0.05)
     place = stage.crew.add_place()

@@ -192,6 +192,20 @@ def test_a_signal_ends_a_start_that_takes_long(where: str, tmp_path: Path) -> No
         assert process.wait(30) == 0
 
 
+def test_a_signal_ends_the_wait_for_a_silent_redis() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "fastws", "--workers", "2", "--port", "0", "--admin-port", "-1"]
+        with subprocess.Popen([*command, "--redis", url], stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(30)
+            peer, _ = silent.accept()  # the first worker asks, and is told nothing
+            with peer:
+                process.send_signal(signal.SIGTERM)
+                _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+        assert "cannot start" not in errors
+
+
 def test_a_port_in_use_exits_3() -> None:
     with servers(source=APP) as server:
         with pytest.raises(ServerFailed, match=r"exited 3 (.|\n)*cannot listen on 127\.0\.0\.1:\d+"):
