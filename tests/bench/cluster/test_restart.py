@@ -12,7 +12,7 @@ from tests.support.redis import redis_binary
 
 def test_a_short_run() -> None:
     redis_binary()
-    options = RestartOptions(workers=2, connections=100, passing=2, drain_timeout=1.0, rounds=1)
+    options = RestartOptions(workers=2, connections=100, passing=2, drain_timeout=5.0, rounds=1)
     with PlainProgress() as progress:
         table, content = restart.run(options, progress)
     (rolled,) = content["rounds"]

@@ -30,7 +30,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_they_are_served_and_moved() -> None:
-    with ServerProcess("--drain-timeout", "0.5", source=APP) as server:
+    with ServerProcess("--drain-timeout", "60", "--drain-rate", "20", source=APP) as server:
         async with Visitors(server.port, 20, 2) as visitors:
             await until(lambda: visitors.here == 20 and visitors.outcomes["served"] > 20)
             assert visitors.troubles == {}
