@@ -101,8 +101,9 @@ class Post:
             await self._hear_missed(now_ms)
 
     def return_in_part(self, partitions: Collection[int]) -> None:
-        """These are back, and others are not."""
-        self.is_behind = True
+        """These are back, and others are not: where no letter came, or no order was noted, the log is read."""
+        if not {HOME, partition_of(self._common.node)}.isdisjoint(partitions):
+            self.is_behind = True
         self.mailbox.return_in_part(partitions)
 
     def _lack(self) -> None:
