@@ -211,10 +211,8 @@ class Watch:
     async def _fetch_moved(self, topics: Sequence[Topic]) -> None:
         """Ask where they are, which costs a tenth of a question for what was missed, and then for what was."""
         heard = [topic.offset for topic in topics]
-        try:
-            answer = self._engine.positions([topic.key for topic in topics])
-            positions = await answer if isinstance(answer, Awaitable) else answer
-        except EngineError:
+        positions = await self._positions(topics)
+        if positions is None:
             await self._fetch_all(topics)
             return
         for begin in range(0, len(topics), COMPARED_AT_ONCE):
@@ -228,6 +226,17 @@ class Watch:
             ]
             await self._fetch_all(moved)
             await asyncio.sleep(0)
+
+    async def _positions(self, topics: Sequence[Topic]) -> Sequence[Position | None] | None:
+        """Where topics are; None if the engine does not say. Who asks goes on in any case."""
+        try:
+            answer = self._engine.positions([topic.key for topic in topics])
+            return await answer if isinstance(answer, Awaitable) else answer
+        except EngineError:
+            return None
+        except Exception:
+            _log.exception("where topics are could not be asked for")
+            return None
 
     async def _fetch_all(self, topics: Iterable[Topic]) -> None:
         rest = iter(topics)
@@ -267,10 +276,8 @@ class Watch:
         return is_known and topic.held is None and self._is_heard(topic)
 
     async def _look_at(self, topics: Sequence[Topic]) -> None:
-        try:
-            answer = self._engine.positions([topic.key for topic in topics])
-            positions = await answer if isinstance(answer, Awaitable) else answer
-        except EngineError:
+        positions = await self._positions(topics)
+        if positions is None:
             return  # when it is back all topics are asked for anyway
         for topic, position in zip(topics, positions, strict=True):
             if position == UNREACHED or not self._can_be_judged(topic):

@@ -311,12 +311,15 @@ async def test_after_an_outage_only_what_was_published_to_is_fetched() -> None:
         assert stage.hub.outages.since_ms is None
 
 
-@pytest.mark.parametrize("answer", [EngineError("away"), UNREACHED, Position("another", 0), None, Position("", 0)])
+@pytest.mark.parametrize(
+    "answer",
+    [EngineError("away"), ValueError("a fault of ours"), UNREACHED, Position("another", 0), None, Position("", 0)],
+)
 async def test_what_is_not_known_to_be_quiet_is_fetched(
-    answer: EngineError | Position | None, monkeypatch: pytest.MonkeyPatch
+    answer: Exception | Position | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answered(topics: Sequence[str]) -> Sequence[Position | None]:
-        if isinstance(answer, EngineError):
+        if isinstance(answer, Exception):
             raise answer
         return [answer] * len(topics)
 

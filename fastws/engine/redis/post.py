@@ -34,7 +34,7 @@ LATE_MS: Final = 2000
 
 _LASTING: Final = frozenset((DISCONNECT, SUBSCRIBE, UNSUBSCRIBE))
 """Orders that matter also to a process that is told of them much later."""
-_REMEMBERED: Final = 20_000  # orders that were carried out
+_REMEMBERED: Final = 20_000  # orders that were carried out; of the lasting ones, more than the log has
 _NO_NUMBER: Final = b"0 "
 _TS: Final = Struct(">Q")
 
@@ -58,6 +58,26 @@ class _Asked:
         return self.nodes <= self.quiet
 
 
+class _Remembered:
+    """Orders that were carried out, by sender and number."""
+
+    __slots__ = ("_before", "_newest")
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[bytes, int], None] = {}
+        self._before: dict[tuple[bytes, int], None] = {}
+
+    def is_first(self, sender: bytes, count: int) -> bool:
+        """Whether an order was not carried out; from now on it was."""
+        key = (sender, count)
+        if key in self._newest or key in self._before:
+            return False
+        self._newest[key] = None
+        if len(self._newest) >= _REMEMBERED // 2:
+            self._before, self._newest = self._newest, {}
+        return True
+
+
 class Post:
     """Gives orders, and carries out those of others."""
 
@@ -73,9 +93,9 @@ class Post:
         """There may be orders that no letter said to this process: at the next beat it reads the log."""
         self._asked: dict[int, _Asked] = {}
         self._number = int.from_bytes(os.urandom(6), "big")
-        self._done: dict[tuple[bytes, int], None] = {}
-        """Orders that were carried out, by sender and number; the newest last."""
-        self._done_before: dict[tuple[bytes, int], None] = {}
+        self._lasting = _Remembered()
+        """What may be in the log; apart from the rest, of which there may be thousands in a second."""
+        self._passing = _Remembered()
 
     async def start(self) -> None:
         """Hear announcements, and what is put into the mailbox of this node from now on."""
@@ -112,8 +132,13 @@ class Post:
 
     async def _hear_missed(self, now_ms: int) -> None:
         if self.is_behind:
-            is_complete = await self._ledger.read(self._take_missed)
-            self.is_behind = not self.mailbox.is_heard
+            self.is_behind = False  # what is missed from now on may not be read
+            try:
+                is_complete = await self._ledger.read(self._take_missed)
+            except BaseException:
+                self.is_behind = True
+                raise
+            self.is_behind = self.is_behind or not self.mailbox.is_heard
             if not is_complete:
                 self._part_from_all()
         elif self.mailbox.is_heard:
@@ -136,7 +161,8 @@ class Post:
 
     def _carry_out(self, letter: OrderLetter, late_ms: int, *, is_missed: bool = False) -> None:
         """Do it, once."""
-        if not self._common.is_running or not self._is_first(letter.sender, letter.number):
+        remembered = self._lasting if letter.action in _LASTING else self._passing
+        if not self._common.is_running or not remembered.is_first(letter.sender, letter.number):
             return
         order = letter.order()
         if late_ms > LATE_MS or is_missed:
@@ -151,16 +177,6 @@ class Post:
             return
         if letter.sender and late_ms <= LATE_MS:
             self._common.later(self._answer(letter.sender.decode(), letter.number, outcome))
-
-    def _is_first(self, sender: bytes, count: int) -> bool:
-        """Whether an order was not carried out; from now on it was."""
-        key = (sender, count)
-        if key in self._done or key in self._done_before:
-            return False
-        self._done[key] = None
-        if len(self._done) >= _REMEMBERED // 2:
-            self._done_before, self._done = self._done, {}
-        return True
 
     async def _answer(self, node: str, count: int, outcome: Answer[Outcome]) -> None:
         try:
@@ -233,12 +249,13 @@ class Post:
         if user is not None:
             return await self._sessions.nodes_of(user)
         if order.action in _LASTING:
-            self._is_first(self._common.node.encode(), count)
+            self._lasting.is_first(self._common.node.encode(), count)
             nodes = await self._ledger.note(letter)
         else:
             alive = self._common.names.key(ALIVE, HOME)
             nodes = list(map(text, items(await self._common.backbone.call(HOME, b"HKEYS", alive))))
-        return [node for node in nodes if node != self._common.node and self._sessions.living.is_living(node)]
+        dead = set(self._sessions.living.dead)  # who is in the list, and was not seen yet, has come again
+        return [node for node in nodes if node != self._common.node and node not in dead]
 
     async def _send(self, nodes: Iterable[str], letter: bytes, asked: _Asked) -> None:
         """Put it into the mailboxes; those that did not get it are not waited for."""

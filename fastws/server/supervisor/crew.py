@@ -27,7 +27,7 @@ DEAF_S: Final = 2.0
 REMOVAL_S: Final = 1.5
 """After nobody is sent to a worker any longer, handshakes of TCP that were under way have so long to get there."""
 LONGEST_REMOVAL_S: Final = 10.0
-LAST_WORD_S: Final = 1.0
+LAST_WORD_S: Final = 3.0
 """A process that is to die writes down where it is before that, if it can."""
 LAST_CHANCE_S: Final = 10.0
 """A new worker that is not wanted any longer may end by itself for so long."""

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from pathlib import Path
 
 import pytest
 
@@ -110,11 +109,6 @@ def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
     stage.close()
-
-
-def is_asleep(pid: int) -> bool:
-    """Whether a process has come as far as to sleep."""
-    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text(encoding="ascii")
 
 
 def reached(stage: Stage, place: Place, count: int = 20) -> int:
@@ -252,17 +246,24 @@ def test_who_hangs_is_killed_and_collected(stage: Stage) -> None:
     child.returncode = -signal.SIGABRT
 
 
-def test_who_hangs_leaves_a_trace(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    source = "import faulthandler, time\nfaulthandler.enable({})\ndef stuck():\n    time.sleep(60)\nstuck()\n"
+def test_who_hangs_leaves_a_trace(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fastws.server.supervisor.crew.LAST_WORD_S", 60.0)
+    source = (
+        "import faulthandler, time\nfaulthandler.enable({})\n"
+        "def stuck():\n    print(flush=True)\n    time.sleep(60)\nstuck()\n"
+    )
     place = stage.crew.add_place()
     trace_fd = os.memfd_create("trace")
     command = [sys.executable, "-c", source.format(trace_fd)]
-    with subprocess.Popen(command, pass_fds=[trace_fd]) as child:
+    with subprocess.Popen(command, pass_fds=[trace_fd], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
         process = stage.ready(place)
         stage.played[process.slot].send("hello", [trace_fd], pid=child.pid)
         os.close(trace_fd)
         stage.handlers[process.channel]()
-        wait_until(lambda: is_asleep(child.pid))
         stage.crew.kill_who_hangs(0)
         wait_until(lambda: stage.crew.collect() or place.process is None)
         child.returncode = -signal.SIGABRT

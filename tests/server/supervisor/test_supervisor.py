@@ -124,8 +124,9 @@ def test_a_worker_that_hangs_is_replaced() -> None:
             client.send_text("hang")
             wait_until(lambda: not is_alive(victim), 30)
         wait_until(lambda: told(server, "has not answered"))
-        wait_until(lambda: told(server, f"(process {victim}) was here when it ended"))
-        (trace,) = [event["error"] for event in events(server) if "was here" in str(event["event"])]
+        last_word = f"(process {victim}) was here when it ended"
+        wait_until(lambda: told(server, last_word))
+        (trace,) = [event["error"] for event in events(server) if last_word in str(event["event"])]
         assert "in echo" in str(trace)
         wait_until(lambda: victim not in workers_of(server).values() and len(workers_of(server)) == 2)
         for _ in range(10):

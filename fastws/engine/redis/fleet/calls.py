@@ -126,6 +126,8 @@ class Calls:
             _log.warning("a call of the control API was carried out here and by another process: this one was cut off")
 
     def _mind(self) -> None:
+        if not self._common.is_running:
+            return  # the engine has stopped, and nobody would end what begins now; claims end by themselves
         if self._minding is None or self._minding.done():
             self._minding = self._common.later(self._mind_them())
 

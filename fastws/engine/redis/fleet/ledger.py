@@ -61,7 +61,7 @@ class Ledger:
 
     def heard(self, until_ms: int) -> None:
         """Nothing that was ordered before that, by the time of Redis, is missing here."""
-        self._heard_ms = max(self._heard_ms, until_ms)
+        self._heard_ms = until_ms  # which is less than before if that clock was set back, as then orders have less too
 
     async def read(self, take: Take) -> bool:
         """Take everything that may have been missed, oldest first. False if not everything is there any more. Raises
@@ -83,6 +83,9 @@ class Ledger:
             if len(answer) != 4:
                 raise EngineError("Redis answered about orders with something else")
             now_ms, count, first_ms, entries = number(answer[0]), number(answer[1]), number(answer[2]), items(answer[3])
+            if is_first and now_ms < heard_ms - AGAIN_MS // 2:  # the clock was set back: where to begin is not known
+                heard_ms, behind = now_ms, b"0"
+                continue
             if is_first and now_ms - heard_ms >= KEPT_S * 1000 and (not count or first_ms > heard_ms):
                 is_complete = False
             if count >= KEPT and first_ms > max(heard_ms, number(behind.partition(b"-")[0])):

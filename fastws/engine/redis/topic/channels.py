@@ -13,7 +13,6 @@ from fastws.engine.contract import Answer, EngineEvents
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.envelope import BATCH, VERSION, publication_in, publications_in
 from fastws.engine.redis.names import TOPIC, partition_of
-from fastws.errors import EngineError
 
 _log: Final = logging.getLogger("fastws.engine")
 
@@ -97,10 +96,10 @@ class Channels:
         return self.joining(topic)
 
     def _confirmed(self, topic: str, waiters: Sequence[asyncio.Future[None]], answer: asyncio.Future[None]) -> None:
-        """Redis has answered, or the link broke: then the channel is heard again when it is back, as all others are."""
+        """Redis has answered. An error is a refusal even where Redis is away by now: nobody asks again for the channel.
+        Where the link broke before it had answered there is none: the channel is heard when Redis is back.
+        """
         error = None if answer.cancelled() else answer.exception()
-        if isinstance(error, EngineError) and not self._common.backbone.is_up(partition_of(topic)):
-            error = None
         if self._joining.get(topic) is waiters:
             del self._joining[topic]
             if error is not None:

@@ -7,11 +7,13 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from hashlib import blake2b
+from typing import cast
 
 import pytest
 import pytest_asyncio
 
 from fastws.engine.claims import DONE, GRANTED, KEPT_S, LARGEST_ANSWER, REUSED, RUNNING, Claim
+from fastws.engine.contract import EngineEvents
 from fastws.engine.redis.backbone.standalone import Standalone
 from fastws.engine.redis.common import Common
 from fastws.engine.redis.fleet import calls as subject
@@ -31,6 +33,7 @@ class Process:
         self.backbone = Standalone(parse_address(server.url), prefix=prefix)
         self.common = Common(self.backbone, Names(prefix), "n")
         self.events = Recorder()
+        self.common.hub = cast("EngineEvents", self.events)  # it runs
         self.calls = Calls(self.common, running_s)
 
     async def die(self) -> None:
@@ -190,6 +193,16 @@ async def test_an_end_is_said_until_redis_knows_it_though_it_is_prolonged_meanwh
     await a.calls._say(call)
     assert not a.calls._unsaid
     assert await b.claim("k") == Claim(DONE, b"answer")
+
+
+async def test_a_call_that_outlives_the_engine_leaves_nothing_behind(processes: Processes) -> None:
+    a = await processes.make()
+    await a.claim("k")
+    a.common.events = None  # as the engine does when it stops
+    await a.die()
+    await eventually(lambda: not a.common.tasks, "all is cancelled")
+    await a.calls.settle("k", None)
+    assert not a.common.tasks
 
 
 async def test_what_redis_says_is_judged(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,48 @@ async def test_nothing_is_done_twice(members: Members) -> None:
     assert all(order.until_ms > 0 for order in three.house.orders), "it had no connections then"
 
 
+async def test_nothing_is_done_twice_however_much_else_there_was(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_module, "_REMEMBERED", 8)
+    one, two = await members.some(2)
+    assert await got(two.engine.order(BAN)) == Outcome(2)
+    for _ in range(9):
+        await got(two.engine.order(Order("push", tenant="t", data=b"1")))
+    one.engine._post.is_behind = True
+    await one.engine._nodes._beat()
+    assert [order.action for order in one.house.orders] == ["disconnect", *["push"] * 9]
+
+
+async def test_what_is_missed_while_the_log_is_read_is_read_as_well(members: Members) -> None:
+    (one,) = await members.some(1)
+    post: Any = one.engine._post
+    read = post._ledger.read
+
+    async def read_and_miss(take: Any) -> bool:
+        answer: bool = await read(take)
+        post._lack()
+        return answer
+
+    post._ledger.read = read_and_miss
+    post.is_behind = True
+    await one.engine._nodes._beat()
+    assert post.is_behind
+    post._ledger.read = read
+    await one.engine._nodes._beat()
+    assert not post.is_behind
+
+
+async def test_who_has_come_again_with_a_lower_number_is_told(members: Members) -> None:
+    """Redis has lost everything, and who came first again knew of fewer nodes."""
+    one, two = await members.some(2)
+    one.halt()
+    one.engine._sessions.living._newest = 1000
+    one.engine._sessions.living._beats.clear()
+    assert await got(one.engine.order(BAN)) == Outcome(2)
+    assert meant(two) == [BAN]
+
+
 async def test_where_orders_are_missing_everybody_has_to_connect_again(
     members: Members, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,6 +177,8 @@ async def test_a_mailbox_that_redis_has_lost_is_replaced_and_nothing_is_missed(m
         await one.engine._nodes._beat()
         assert [order.user for order in one.house.orders] == [f"u{number}" for number in range(mailbox.gaps)]
     assert (mailbox.gaps, partition) == (2, one.id)
+    one.go_on()
+    await until(lambda: two.engine._sessions.living.is_living(one.id))
     await got(two.engine.order(BAN))
     await until(lambda: len(one.house.orders) == 3)
 
@@ -227,6 +271,19 @@ async def test_it_is_known_whether_something_is_missing(
         await one.command("XADD", log_of(one), f"{now_ms - before_s * 1000}-0", "e", "x")
     assert (await taken(log))[0] is is_complete
     assert await taken(log) == (True, [b"x" for before_s in entries_s if before_s < 60])
+
+
+@pytest.mark.parametrize("is_heard_since", [True, False])
+async def test_a_clock_that_was_set_back_hides_no_orders(members: Members, is_heard_since: bool) -> None:
+    (one,) = await members.some(1)
+    log = Ledger(one.engine._common)
+    now_ms = await _now_ms(one)
+    log.heard(now_ms + 3_600_000)
+    if is_heard_since:
+        log.heard(now_ms - 200_000)
+    await one.command("XADD", log_of(one), f"{now_ms - 100_000}-0", "e", "x")
+    assert await taken(log) == (True, [b"x"])
+    assert await taken(log) == (True, [])
 
 
 async def test_old_orders_go(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:

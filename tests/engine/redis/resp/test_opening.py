@@ -231,11 +231,12 @@ async def test_a_connection_over_tcp_does_not_wait_and_is_watched(redis: RedisSe
 @on_loops()
 async def test_where_nobody_listens(redis: RedisServer, tmp_path: Path) -> None:
     """It is told apart from everything that takes a server's time; `localhost` may be two addresses."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    for url in (f"redis://127.0.0.1:{port}", f"redis://localhost:{port}", f"unix://{tmp_path}/nothing"):
-        with pytest.raises(AbsentError, match="cannot be reached"):
-            await connect(url)
+    with socket.socket() as kept:  # it does not listen, and nobody else gets its port
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        for url in (f"redis://127.0.0.1:{port}", f"redis://localhost:{port}", f"unix://{tmp_path}/nothing"):
+            with pytest.raises(AbsentError, match="cannot be reached"):
+                await connect(url)
     with pytest.raises(AwayError) as caught:
         await connect(f"rediss://127.0.0.1:{redis.port}", SOON)
     assert not isinstance(caught.value, AbsentError)

@@ -8,6 +8,7 @@ import pytest
 from fastws.core.publication import Publication
 from fastws.engine.redis import envelope
 from fastws.engine.redis.names import TOPIC
+from fastws.engine.redis.resp.errors import ReplyError
 from fastws.engine.redis.topic import channels
 from fastws.errors import EngineError
 from tests.engine.redis.keys import name_in
@@ -120,6 +121,21 @@ async def test_a_topic_that_may_not_be_heard_cannot_be_joined_before_it_may(pref
             await node.join("news")
             await node.publish("news", b"1", None)
             await node.hears(1)
+
+
+async def test_what_was_refused_just_before_redis_went_away_is_not_taken_for_heard(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(redis_server, prefix) as node:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        monkeypatch.setattr(node.backbone, "subscribe", lambda *_: answer)
+        joining = node.topics.join("news")
+        assert joining is not None
+        monkeypatch.setattr(node.backbone, "is_up", lambda _: False)
+        answer.set_exception(ReplyError("NOPERM", "NOPERM this user may not"))
+        with pytest.raises(EngineError, match="NOPERM"):
+            await joining
+        assert not node.topics.channels.is_joined("news")
 
 
 class _At:
