@@ -8,7 +8,8 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
@@ -95,6 +96,35 @@ def where(conn: Connection, message: str) -> None:
                 return str(await socket.recv())
 
         assert asyncio.run(ask()) == "203.0.113.9"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_posted_is_done_once(kind: str, tmp_path: Path) -> None:
+    """Also if the node dies before it answers: nobody knows then whether it has been done."""
+    orders = tmp_path / "orders"
+    app = f"""
+import os
+from fastws import FastWS, HttpRequest
+app = FastWS()
+
+@app.http("/order", methods=("POST",))
+def order(request: HttpRequest) -> None:
+    with open({str(orders)!r}, "a") as file:
+        file.write("one\\n")
+    os._exit(1)
+"""
+    ports = [free_port(), free_port()]
+    with ExitStack() as stack:
+        for port in ports:
+            server = ServerProcess("--port", str(port), source=app)
+            stack.callback(server.kill)
+            server.start()
+        balancer = stack.enter_context(Balancer(kind, ports))
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{balancer.port}/order", data=b"tea", timeout=30)
+        assert refused.value.code == 502
+        refused.value.close()
+    assert orders.read_text() == "one\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
