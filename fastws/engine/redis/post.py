@@ -161,7 +161,7 @@ class Post:
 
     def _carry_out(self, letter: OrderLetter, late_ms: int, *, is_missed: bool = False) -> None:
         """Do it, once."""
-        remembered = self._lasting if letter.action in _LASTING else self._passing
+        remembered = self._lasting if letter.sender and letter.action in _LASTING else self._passing
         if not self._common.is_running or not remembered.is_first(letter.sender, letter.number):
             return
         order = letter.order()
