@@ -165,7 +165,12 @@ class Mailbox:
         else:
             self._has_missed = True
             if self._reading is None or self._reading.done():
-                self._reading = self._common.later(self._read_on())
+                self._reading = self._common.later(self._read_missed())
+
+    async def _read_missed(self) -> None:
+        """Read on until nothing is missed: what is heard while the mailbox is read may not be in what was read."""
+        while self._has_missed:
+            await self._read_on()
 
     async def _read_on(self) -> None:
         """Read the mailbox to its end."""

@@ -50,6 +50,29 @@ async def test_a_mailbox_that_lacks_its_newest_letters_gives_their_numbers_again
     assert one.engine._post.mailbox.gaps == 0
 
 
+async def test_a_letter_that_comes_while_the_mailbox_is_read_is_not_left_for_later(members: Members) -> None:
+    (one,) = await members.some(1)
+    one.halt()
+    mailbox = one.engine._post.mailbox
+    read = mailbox._read_mailbox
+
+    async def read_and_hear() -> None:
+        """What is answered does not have it yet, and it is heard before that is known here."""
+        mailbox._read_mailbox = read  # type: ignore[method-assign]
+        last = mailbox._last
+        await read()
+        newest, mailbox._last = mailbox._last, last
+        await put(one, letter_of(EVERY, 3, ""), rings=True)
+        await until(lambda: mailbox._has_missed)
+        mailbox._last = newest
+
+    mailbox._read_mailbox = read_and_hear  # type: ignore[method-assign]
+    await put(one, letter_of(EVERY, 1, ""))
+    await put(one, letter_of(EVERY, 2, ""), rings=True)
+    await until(lambda: len(one.house.orders) == 3)
+    assert mailbox.gaps == 0
+
+
 async def test_a_mailbox_does_not_grow(members: Members) -> None:
     one, two = await members.some(2)
     key, partition = mailbox_of(one)
