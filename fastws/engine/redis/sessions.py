@@ -90,7 +90,18 @@ class Sessions:
             return admitted_here(self._common.events, user, conn, device, cap)
         for gone, node in going:
             self.dismiss(node, gone)
-        return Admission(admitted, [gone for gone, _ in going])
+        replaced = [gone for gone, _ in going]
+        if not admitted or not self._has_uncounted(user):
+            return Admission(admitted, replaced)
+        here = admitted_here(self._common.events, user, conn, device, cap)
+        if not here.admitted:
+            self.detach(user, conn, is_last=False)
+        return Admission(here.admitted, [*replaced, *(gone for gone in here.replaced if gone not in replaced)])
+
+    def _has_uncounted(self, user: str) -> bool:
+        """Whether a user has connections here that Redis may not know: they came in an outage that is just over."""
+        unsure = self._unsure
+        return bool(unsure) and any(one.conn in unsure for one in self._common.events.sessions_of(user))
 
     async def _ask(
         self, user: str, conn: str, device: str, cap: Cap, dead: Sequence[str]

@@ -218,6 +218,21 @@ async def test_the_same_device_goes_first(members: Members) -> None:
     assert await two.admit("ann", "b-4", "web", 0, replaces=True) == (True, ["b-2"]), "it has another device now"
 
 
+@pytest.mark.parametrize("replaces", [False, True])
+async def test_who_came_in_an_outage_counts_before_redis_knows_it(members: Members, replaces: bool) -> None:
+    (one,) = await members.some(1)
+    backbone: Any = one.engine._common.backbone
+    backbone.is_up = lambda _partition: False
+    for number in range(3):
+        one.attach("ann", f"a-{number}")
+    del backbone.is_up
+    admission = await one.admit("ann", "a-9", limit=3, replaces=replaces)
+    assert admission.admitted is replaces
+    assert [order.conn for order in one.house.orders] == list(admission.replaced) == ["a-0"] * replaces
+    key = one.engine._common.names.of(SESSIONS, "ann")
+    assert await one.command("HLEN", key, partition=partition_of("ann")) == replaces
+
+
 async def test_a_place_of_a_dead_process_does_not_count(members: Members) -> None:
     (one,) = await members.some(1)
     key, home = one.engine._common.names.key(SESSIONS, partition_of("ann"), "ann"), partition_of("ann")
