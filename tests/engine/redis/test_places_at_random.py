@@ -64,8 +64,9 @@ class Play:
             member.attach(user, conn)
         elif self.replaces:
             self.wrong.append(f"{conn} was refused")
-        if len(member.house.sessions_of(user)) > LIMIT:
-            self.wrong.append(f"{len(member.house.sessions_of(user))} of {user} at one process")
+        staying = [one.conn for one in member.house.sessions_of(user) if one.conn not in self.replaced]
+        if len(staying) > LIMIT:
+            self.wrong.append(f"{staying} of {user} at one process")
 
     async def step(self) -> None:
         asked = [asyncio.create_task(self.come(self.random.choice(self.running)))]
