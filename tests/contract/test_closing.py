@@ -255,11 +255,13 @@ def test_a_reader_that_stops_is_closed_4003_and_others_hear_everything() -> None
 def test_silence_after_a_ping_closes_4002_and_any_byte_is_life(path: str) -> None:
     with ServerProcess("--ping-interval", "0.4", "--ping-timeout", "2", source=APP) as server:
         with Talker(server) as silent:
+            silent.hears_pings = True
             silent.upgrade(path)
             frames = silent.frames_until_close()
             assert frames[-2].opcode == 9
             assert (frames[-1].close_code, frames[-1].close_reason) == (4002, "no_pong")
         with Talker(server) as talking:
+            talking.hears_pings = True
             talking.upgrade(path)
             begun = time.monotonic()
             one_byte_at_a_time = iter(build_frame(9) * 10)

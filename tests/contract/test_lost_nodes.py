@@ -14,7 +14,6 @@ import pytest
 
 from tests.contract.serving import SECRET, token
 from tests.contract.talking import Talker
-from tests.support.frames import PING, PONG, Frame
 from tests.support.redis import RedisServer
 from tests.support.server import ServerProcess
 from tests.support.waiting import Stopwatch, wait_until
@@ -45,15 +44,6 @@ async def kick(conn, data):
 """
 
 
-class Patient(Talker):
-    """It answers pings, whatever it waits for."""
-
-    def read_frame(self) -> Frame:
-        while (frame := super().read_frame()).opcode == PING:
-            self.send_frame(PONG, frame.payload)
-        return frame
-
-
 class Trio:
     """Three nodes, and who stays connected to each of them."""
 
@@ -64,7 +54,7 @@ class Trio:
         first, *others = (ServerProcess(*options, "--node-name", name, source=APP) for name in ("n1", "n2", "n3"))
         stack.callback(first.kill)  # how it ends is what these tests are about
         self.nodes = [first.start(), *(stack.enter_context(other) for other in others)]
-        self.observers = [stack.enter_context(Patient.welcomed(node)) for node in self.nodes]
+        self.observers = [stack.enter_context(Talker.welcomed(node)) for node in self.nodes]
 
     def ask(self, at: int, method: str, data: Any = None) -> Any:
         """What a node answers to a call."""
@@ -72,9 +62,9 @@ class Trio:
         assert isinstance(answer, dict), answer
         return answer["data"]
 
-    def come(self, stack: ExitStack, at: int, user: str, device: str = "web") -> Patient:
+    def come(self, stack: ExitStack, at: int, user: str, device: str = "web") -> Talker:
         path = f"/ws?token={token(user, device=device)}"
-        return stack.enter_context(Patient.welcomed(self.nodes[at], path=path))
+        return stack.enter_context(Talker.welcomed(self.nodes[at], path=path))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import msgspec
 
 from tests.docs.matching import Names
 from tests.docs.pages import Block
-from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame
+from tests.support.frames import BINARY, CLOSE, TEXT, Frame
 from tests.support.raw_client import RawClient
 
 _LINE = re.compile(r"^(?:(\w+) +)?(->|<-) (.*)$")
@@ -50,12 +50,6 @@ class Member(RawClient):
             self.send_text(content if isinstance(content, str) else json.dumps(content))
         else:
             self.send_frame(BINARY, msgspec.msgpack.encode(content))
-
-    def read_frame(self) -> Any:
-        """Answer pings, which conversations do not show."""
-        while (frame := super().read_frame()).opcode == PING:
-            self.send_frame(PONG, frame.payload)
-        return frame
 
     def hear(self) -> Any:
         """The next object, or a text that is none."""

@@ -7,10 +7,11 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from tests.support.frames import BINARY, CLOSE, TEXT, Frame, build_frame, close_frame, parse_frame
+from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, build_frame, close_frame, parse_frame
 
 RECEIVE_SIZE = 65536
 
@@ -26,11 +27,16 @@ class Response(NamedTuple):
 class RawClient:
     """One TCP connection. Every operation has a deadline, so that a server that hangs fails the test.
 
+    Pings are answered and not shown, as they may come at any moment: the first one does at a random one.
+
     :param source: address to connect from, for limits that count per client address.
     :param timeout: seconds that one operation may take.
     :param receive_buffer: SO_RCVBUF in bytes, for a reader that should be slow.
     :param tls: speak TLS with this context; the handshake is done when the constructor returns.
     """
+
+    hears_pings = False
+    """Pings are frames like others, and not answered."""
 
     def __init__(
         self,
@@ -146,11 +152,20 @@ class RawClient:
 
     def read_frame(self) -> Frame:
         """Read one frame."""
-        while (parsed := parse_frame(self.received)) is None:
+        while (parsed := self._next_frame()) is None:
             self._receive()
-        frame, size = parsed
-        self.received = self.received[size:]
-        return frame
+        return parsed
+
+    def _next_frame(self) -> Frame | None:
+        """Take a frame that is here as a whole."""
+        while (parsed := parse_frame(self.received)) is not None:
+            frame, size = parsed
+            self.received = self.received[size:]
+            if frame.opcode != PING or self.hears_pings:
+                return frame
+            with suppress(OSError):  # the server may be gone, and what it said before is here
+                self.send_frame(PONG, frame.payload)
+        return None
 
     def read_message(self) -> str | bytes:
         """Read one frame, which has to be a whole text or binary message."""
@@ -184,13 +199,11 @@ class RawClient:
 
     def frames_until_eof(self) -> list[Frame]:
         """Every frame up to the server's FIN; the last one has to be whole."""
-        data = self.read_until_eof()
+        self.received = self.read_until_eof()
         frames = []
-        while data:
-            parsed = parse_frame(data)
-            assert parsed is not None, f"half a frame at the end: {data[:50]!r}"
-            frames.append(parsed[0])
-            data = data[parsed[1] :]
+        while (frame := self._next_frame()) is not None:
+            frames.append(frame)
+        assert not self.received, f"half a frame at the end: {self.received[:50]!r}"
         return frames
 
     def ending(self) -> str:
@@ -211,7 +224,11 @@ class RawClient:
             return not self.received
         finally:
             self.socket.settimeout(before)
-        return False
+        parsed = parse_frame(self.received)
+        if parsed is None or parsed[0].opcode != PING or self.hears_pings or parsed[1] < len(self.received):
+            return False
+        self.received = b""
+        return True
 
     def close(self) -> None:
         """Close the socket without a word."""
