@@ -15,15 +15,17 @@ CONNECTIONS = 8000
 WARM_UP = 1000
 MOST_PER_CONNECTION = 350
 MOST_PER_USER = 700
-ROUNDS = 5
+ROUNDS = 8
+SETTLING = 4
 # Thousands that leave in one moment are closed one after the other, and what that takes meanwhile stays with the
-# allocator: it differs from time to time by this much. A leak of 43 bytes with each connection comes to more in three
-# rounds, which is less than any object.
+# allocator: in the first rounds it grows by this much, and stays there. A leak of 32 bytes with each connection comes
+# to more in the rounds after them, which is less than any object.
 TOLERANCE = 128 * CONNECTIONS
 
 
 def check_that_it_comes_back(batches: list[Batch]) -> None:
-    assert batches[-1].pss_open <= batches[1].pss_open + TOLERANCE, batches
+    settled = max(batch.pss_open for batch in batches[:SETTLING])
+    assert batches[-1].pss_open <= settled + TOLERANCE, batches
 
 
 @pytest.mark.alone
