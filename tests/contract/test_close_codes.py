@@ -129,6 +129,7 @@ def test_token_expired(guarded: ServerProcess, codec: str) -> None:
 @shows("close 4002")
 def test_no_pong(hasty: ServerProcess, codec: str) -> None:
     with upgraded(hasty, codec) as client:
+        client.hears_pings = True  # and does not answer them
         ends(client, 4002)
 
 
