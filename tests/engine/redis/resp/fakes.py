@@ -134,6 +134,9 @@ class Nowhere(asyncio.Transport):
         assert not self.reads
         self.reads = True
 
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
     def abort(self) -> None:
         self.is_aborted = True
 
