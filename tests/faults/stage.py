@@ -138,7 +138,8 @@ class Stage:
             )
             for index, url in enumerate(urls)
         ]
-        self.world = World(self.nodes, self.oracle, self.random, token_of)
+        # Clients draw when it suits them: a seed has to mean the same fault, whatever they do.
+        self.world = World(self.nodes, self.oracle, random.Random(self.random.random()), token_of)
         self.kept = [f"kept:{number}" for number in range(plan.kept)]
         self.plain = [f"plain:{number}" for number in range(plan.plain)]
         self.subscribers: list[Subscriber] = []
