@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from collections import deque
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from hiredis import HiredisError, PushNotification, Reader, pack_command
 
 from fastws.engine.redis.resp.errors import NO_MASTER, AwayError, BusyError, ReplyError, reply_error, safe_text
+from fastws.engine.redis.resp.resetting import take_back
 from fastws_ext.replies import ReplyGuard
 
 _log: Final = logging.getLogger("fastws.engine")
@@ -33,7 +31,6 @@ _PARSED_AT_ONCE: Final = 16384  # bytes; hiredis moves the rest of them to the f
 _TURN_S: Final = 0.002  # what a link may take of one pass of the loop
 _LOST_AT_ONCE: Final = 2000  # some 3 ms
 _CLOSE_S: Final = 1.0
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _NOTHING: Final = object()
 _PUSHES: Final = frozenset({b"message", b"subscribe", b"unsubscribe", b"smessage", b"ssubscribe", b"sunsubscribe"})
 
@@ -415,7 +412,7 @@ class Link(asyncio.Protocol):
             self._ticker = None
         if self._transport is not None:
             if self._owner is not None and self._receivers and not self._transport.is_closing():
-                self._take_back(self._transport)
+                take_back(self._transport)
             self._transport.abort()
         self._unsent.clear()
         self._unread.clear()
@@ -423,15 +420,6 @@ class Link(asyncio.Protocol):
         if owner is not None:
             owner.on_lost(self, reason)
         self._lose_some()
-
-    def _take_back(self, transport: asyncio.Transport) -> None:
-        """Have the kernel forget what it did not get rid of, by a reset (socket(7), SO_LINGER): where a network comes
-        back it would arrive late, and be carried out after what the next connection said.
-        """
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def _lose_some(self) -> None:
         """Let fail what is unanswered, a part in each pass of the loop: there may be many who are woken up by it."""
