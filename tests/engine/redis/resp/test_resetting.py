@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from fastws.engine.redis.resp.errors import AwayError
-from fastws.engine.redis.resp.link import DEFAULT_TUNING, Link, LinkOwner
+from fastws.engine.redis.resp.link import DEFAULT_TUNING, Link
 from tests.engine.redis.loops import on_loops
-
-
-class Quiet(LinkOwner):
-    """Wants to know nothing."""
-
-    def on_message(self, channel: bytes, payload: bytes) -> None: ...
-
-    def on_push(self, kind: bytes, push: list[Any]) -> None: ...
-
-    def on_lost(self, link: Link, reason: str) -> None: ...
+from tests.engine.redis.resp.fakes import Recorder
 
 
 @on_loops("asyncio", "uvloop")
@@ -41,7 +31,7 @@ async def test_what_a_link_that_is_given_up_did_not_get_rid_of_does_not_arrive_l
             host, port = server.sockets[0].getsockname()
             loop = asyncio.get_running_loop()
             _, link = await loop.create_connection(lambda: Link(DEFAULT_TUNING, hears=False), host, port)
-            link.own(Quiet())
+            link.own(Recorder())
             answer = link.ask("now")
             await asyncio.sleep(0)
             await asyncio.sleep(0)
