@@ -107,19 +107,21 @@ class Outages:
 
     async def _look_around(self) -> None:
         """Tell all whom it concerns, or does not any more, a slice at a time."""
-        while self._looks_again:
-            self._looks_again = False
-            ends_s = monotonic() + SLICE_S
-            everybody = [conn for audience in self._users.audiences() for conn in audience.wires()]
-            if self._everybody:
-                self._everybody = False
-                self._told.update(everybody)
-            for number, conn in enumerate(everybody, 1):
-                self._tell_if_new(conn)
-                if not number % _CHECKED_EVERY and monotonic() > ends_s:
-                    await asyncio.sleep(0)
-                    ends_s = monotonic() + SLICE_S
-        self._looking = None
+        try:
+            while self._looks_again:
+                self._looks_again = False
+                ends_s = monotonic() + SLICE_S
+                everybody = [conn for audience in self._users.audiences() for conn in audience.wires()]
+                if self._everybody:
+                    self._everybody = False
+                    self._told.update(everybody)
+                for number, conn in enumerate(everybody, 1):
+                    self._tell_if_new(conn)
+                    if not number % _CHECKED_EVERY and monotonic() > ends_s:
+                        await asyncio.sleep(0)
+                        ends_s = monotonic() + SLICE_S
+        finally:  # or nobody would be told of any later outage
+            self._looking = None
         if self.since_ms is not None:
             self._everybody = True
             self._told.clear()

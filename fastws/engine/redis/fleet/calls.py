@@ -27,7 +27,6 @@ MOST_UNSAID: Final = 10_000
 """Calls whose end Redis could not be told."""
 
 _STATES: Final = {state.encode(): state for state in (GRANTED, RUNNING, DONE, REUSED)}
-_RUNNING_MS: Final = int(RUNNING_S * 1000)
 _KEPT_MS: Final = int(KEPT_S * 1000)
 _SAID: Final = "kept"
 _FREE: Final = "free"
